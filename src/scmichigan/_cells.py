@@ -1,0 +1,120 @@
+"""What metrics and plots take: cells, checked in one place.
+
+Legend: n cells, g genes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from anndata import AnnData
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+Cells = np.ndarray | sparse.sparray | sparse.spmatrix | AnnData
+"""Cells x genes; of an AnnData its X."""
+
+Matrix = np.ndarray | sparse.csr_array
+
+
+def matrices(cells: Mapping[str, Cells]) -> list[Matrix]:
+    """Check that all cells are usable and have the same genes.
+
+    Parameters
+    ----------
+    cells
+        The cells under the names that errors call them by; the first one sets the genes.
+
+    Returns
+    -------
+    One matrix of shape ``(n_cells, n_genes)`` each, dense or CSR as it came.
+
+    Raises
+    ------
+    ValueError
+        If one is not a finite, non-empty matrix of numbers, or the genes differ.
+    """
+    checked = {name: _matrix(value, name) for name, value in cells.items()}
+    first, *others = checked
+    for name in others:
+        n_genes, expected = checked[name].shape[1], checked[first].shape[1]
+        if n_genes != expected:
+            raise ValueError(f"{name} has {n_genes} genes, {first} has {expected}: give both with the same genes")
+    _check_gene_names({name: value for name, value in cells.items() if isinstance(value, AnnData)})
+    return list(checked.values())
+
+
+def _matrix(cells: Cells, name: str) -> Matrix:
+    if isinstance(cells, AnnData):
+        if cells.X is None:
+            raise ValueError(f"{name} is an AnnData without X: put the expression to compare into X")
+        cells = cells.to_memory().X if cells.isbacked else cells.X
+    matrix = sparse.csr_array(cells) if sparse.issparse(cells) else np.asarray(cells)
+    if matrix.dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds {matrix.dtype} values: give real numbers")
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(f"{name} has shape {matrix.shape}: give at least one cell and one gene, as cells x genes")
+    n_bad = np.size(stored := _stored(matrix)) - np.count_nonzero(np.isfinite(stored))
+    if n_bad:
+        raise ValueError(f"{name} has {n_bad} values that are NaN or infinite: remove or replace them")
+    return matrix
+
+
+def _stored(matrix: Matrix) -> np.ndarray:
+    return matrix.data if sparse.issparse(matrix) else matrix
+
+
+def _check_gene_names(annotated: Mapping[str, AnnData]) -> None:
+    if len(annotated) < 2:
+        return
+    first, *others = annotated
+    expected = annotated[first].var_names.to_numpy()
+    for name in others:
+        differing = np.flatnonzero(annotated[name].var_names.to_numpy() != expected)
+        if differing.size:
+            at = differing[0]
+            raise ValueError(
+                f"{name}.var_names[{at}] is {annotated[name].var_names[at]!r}, {first}.var_names[{at}] is "
+                f"{expected[at]!r}: bring both to the same genes in the same order, "
+                f"as in {name}[:, {first}.var_names]"
+            )
+
+
+def check_at_least(minimum: int, **values: int) -> None:
+    """Raise a ``ValueError`` that names the first value below the minimum."""
+    for name, value in values.items():
+        if value < minimum:
+            raise ValueError(f"{name} is {value}: give {minimum} or more")
+
+
+def dense(matrix: Matrix) -> np.ndarray:
+    """Give the same matrix as a numpy array."""
+    return matrix.toarray() if sparse.issparse(matrix) else matrix
+
+
+def sample_rows(matrix: Matrix, n_rows: int, rng: np.random.Generator) -> np.ndarray:
+    """At most ``n_rows`` random rows without replacement, dense."""
+    if n_rows >= matrix.shape[0]:
+        return dense(matrix)
+    return dense(matrix[rng.choice(matrix.shape[0], n_rows, replace=False)])
+
+
+def mean_g(matrix: Matrix) -> np.ndarray:
+    """Mean of each gene in double precision, shape ``(n_genes,)``."""
+    return np.asarray(matrix.mean(axis=0, dtype=np.float64)).ravel()
+
+
+def variance_g(matrix: Matrix) -> np.ndarray:
+    """Variance of each gene in double precision, shape ``(n_genes,)``."""
+    return StandardScaler(with_mean=False).fit(matrix.astype(np.float64)).var_
+
+
+def fit_pca(matrix: Matrix, *, n_components: int, seed: int) -> PCA:
+    """Fit principal components, as many as asked for or as there can be: ``min(n_cells, n_genes)``."""
+    check_at_least(1, n_components=n_components)
+    n_possible = min(matrix.shape)
+    if n_components >= n_possible:
+        matrix = dense(matrix)  # scikit-learn's sparse solver cannot give all of them
+    return PCA(min(n_components, n_possible), random_state=seed).fit(matrix)

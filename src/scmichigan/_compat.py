@@ -1,0 +1,36 @@
+"""The only place that touches names of scvi-tools that are not public.
+
+They are what scvi-tools' own guide for model developers asks a model to call; tests run them on every supported version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
+
+
+def setup_method_args(setup_locals: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of ``setup_anndata`` in the form that the registry keeps; takes its ``locals()``."""
+    setup_locals = {name: value for name, value in setup_locals.items() if name != "__class__"}
+    return setup_locals["cls"]._get_setup_method_args(**setup_locals)
+
+
+def finish_init(model: BaseModelClass, init_locals: dict[str, Any], summary: str) -> None:
+    """Record what ``load`` needs to rebuild the model, and what ``repr`` prints; takes ``locals()`` of ``__init__``."""
+    model._model_summary_string = summary
+    model.init_params_ = model._get_init_params(init_locals)
+
+
+def manager_of(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
+    """Manager of ``adata``, registering it like the model's own cells where it is new."""
+    return model.get_anndata_manager(model._validate_anndata(adata), required=True)
+
+
+def minibatches(model: BaseModelClass, adata: AnnData, indices: np.ndarray | None) -> Iterable[dict[str, Any]]:
+    """Registered tensors of the given cells in order."""
+    return model._make_data_loader(adata=adata, indices=indices)

@@ -1,0 +1,185 @@
+"""A simulated drug screen.
+
+Legend: n cells, g genes, t cell types, j treatments, b batches.
+"""
+
+from __future__ import annotations
+
+from string import ascii_uppercase
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+_BASE_SD = 1.2
+_LIBRARY_SD = 0.3
+_DISPERSION = 0.2
+_CELL_TYPE = {"share": 0.2, "sd": 1.0}
+_TREATMENT_SHARE = 0.15
+_PSEUDOTIME = {"share": 0.15, "sd": 0.7}
+_BATCH = {"share": 1.0, "sd": 0.2}
+_LEAST_RESPONSE = 0.5
+_MINIMA = {"n_genes": 1, "n_cell_types": 1, "n_treatments": 1, "n_batches": 1, "effect_scale": 0, "mean_total": 1}
+
+
+def screen(
+    n_cells: int = 3600,
+    n_genes: int = 600,
+    *,
+    n_cell_types: int = 3,
+    n_treatments: int = 6,
+    n_batches: int = 1,
+    effect_scale: float = 1.0,
+    interaction: float = 0.1,
+    mean_total: float = 2000,
+    seed: int = 0,
+) -> AnnData:
+    r"""Simulate counts of a drug screen in which every factor is known.
+
+    Log rates add up: a level of each gene, the programmes of the cell's type, its batch and its pseudotime, and,
+    times the cell's own response, those of its treatment and of cell type and treatment together. Rates are scaled
+    to the cell's expected number of counts, and counts are negative binomial with variance
+    :math:`\mu + 0.2 \mu^2`.
+
+    Parameters
+    ----------
+    n_cells
+        Cells, spread evenly over all combinations of cell type, treatment and batch; at least one each.
+    n_genes
+        Genes.
+    n_cell_types, n_treatments, n_batches
+        Levels of each factor; up to 26 cell types; the first treatment is the control.
+    effect_scale
+        Standard deviation of the treatment effects on the 15% of genes that a treatment acts on; 0 for none.
+    interaction
+        Share of the variance of treatment effects that is specific to one cell type, from 0 (effects on log rates
+        are the same in all cell types) to 1 (nothing can be learnt from another cell type).
+    mean_total
+        Mean counts of a cell, 1 or more.
+    seed
+        Seed of everything; programmes do not depend on ``n_cells`` and ``mean_total``.
+
+    Returns
+    -------
+    Cells in random order, each with at least one count.
+
+    - ``X``: raw counts, CSR, float32
+    - ``obs``: `cell_type`, `condition` ("control", "drug 1", ...), `batch` if there is more than one,
+      `pseudotime` from 0 to 1, `response` from 0.5 to 1 (0 of control cells), `expected_total`, `total_counts`
+    - ``var``: `log_base`
+    - ``varm``: `cell_type_effects` of shape ``(n_genes, n_cell_types)``, `treatment_effects`
+      ``(n_genes, n_treatments)``, `interaction_effects` ``(n_genes, n_cell_types, n_treatments)``, `batch_effects`
+      ``(n_genes, n_batches)``, all on log rates and in the order of the categories in ``obs``; and
+      `pseudotime_effects` ``(n_genes, 2)``, factors of :math:`\cos \pi p` and :math:`\sin \pi p` at pseudotime p
+    - ``uns["screen"]``: the arguments and the `dispersion`
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+    arguments = dict(locals())
+    _check(arguments)
+    rng = np.random.default_rng(seed)
+    levels = (n_cell_types, n_treatments, n_batches)
+    truth = _programmes(rng, n_genes, levels, effect_scale=effect_scale, interaction=interaction)
+    codes = _design(rng, n_cells, levels)
+    obs = _observations(rng, codes, levels, mean_total=mean_total)
+    rate_ng = _rates(truth, codes, obs)
+    counts_ng = _counts(rng, rate_ng * obs["expected_total"].to_numpy()[:, None])
+    obs["total_counts"] = counts_ng.sum(axis=1).astype(np.float32)
+    return AnnData(
+        sparse.csr_matrix(counts_ng, dtype=np.float32),
+        obs=obs,
+        var=pd.DataFrame({"log_base": truth.pop("log_base")}, index=[f"gene_{i}" for i in range(n_genes)]),
+        varm={key: np.moveaxis(effects, -1, 0) for key, effects in truth.items()},
+        uns={"screen": arguments | {"dispersion": _DISPERSION}},
+    )
+
+
+def _check(arguments: dict[str, float]) -> None:
+    for name, minimum in _MINIMA.items():
+        if not minimum <= arguments[name] < np.inf:
+            raise ValueError(f"{name} is {arguments[name]}: give a finite value of {minimum} or more")
+    if arguments["n_cell_types"] > len(ascii_uppercase):
+        raise ValueError(f"n_cell_types is {arguments['n_cell_types']}: types are named by letter, give 26 or fewer")
+    if not 0 <= arguments["interaction"] <= 1:
+        raise ValueError(f"interaction is {arguments['interaction']}: it is a share, give a value from 0 to 1")
+    n_combinations = arguments["n_cell_types"] * arguments["n_treatments"] * arguments["n_batches"]
+    if arguments["n_cells"] < n_combinations:
+        raise ValueError(
+            f"n_cells is {arguments['n_cells']}, fewer than the {n_combinations} combinations of cell type, treatment "
+            "and batch: ask for more cells or fewer levels"
+        )
+
+
+def _programmes(rng, n_genes, levels, *, effect_scale, interaction) -> dict[str, np.ndarray]:
+    n_types, n_treatments, n_batches = levels
+    truth = {
+        "log_base": rng.normal(0, _BASE_SD, n_genes),
+        "cell_type_effects": _sparse_normal(rng, (n_types, n_genes), **_CELL_TYPE),
+        "treatment_effects": _sparse_normal(
+            rng, (n_treatments, n_genes), share=_TREATMENT_SHARE, sd=effect_scale * np.sqrt(1 - interaction)
+        ),
+        "interaction_effects": _sparse_normal(
+            rng, (n_types, n_treatments, n_genes), share=_TREATMENT_SHARE, sd=effect_scale * np.sqrt(interaction)
+        ),
+        "pseudotime_effects": (rng.random(n_genes) < _PSEUDOTIME["share"])
+        * rng.normal(0, _PSEUDOTIME["sd"], (2, n_genes)),
+        "batch_effects": _sparse_normal(rng, (n_batches, n_genes), **_BATCH) * (n_batches > 1),
+    }
+    truth["treatment_effects"][0] = 0
+    truth["interaction_effects"][:, 0] = 0
+    return truth
+
+
+def _sparse_normal(rng, shape, *, share, sd) -> np.ndarray:
+    return np.where(rng.random(shape) < share, rng.normal(0, 1, shape), 0) * sd
+
+
+def _design(rng, n_cells, levels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    combination = rng.permutation(np.arange(n_cells) % np.prod(levels))
+    return np.unravel_index(combination, levels)
+
+
+def _observations(rng, codes, levels, *, mean_total) -> pd.DataFrame:
+    n_types, n_treatments, n_batches = levels
+    type_n, treatment_n, batch_n = codes
+    n_cells = type_n.size
+    names = [f"type {letter}" for letter in ascii_uppercase[:n_types]]
+    obs = pd.DataFrame(index=[f"cell_{i}" for i in range(n_cells)])
+    obs["cell_type"] = pd.Categorical.from_codes(type_n, names)
+    obs["condition"] = pd.Categorical.from_codes(
+        treatment_n, ["control", *(f"drug {j}" for j in range(1, n_treatments))]
+    )
+    if n_batches > 1:
+        obs["batch"] = pd.Categorical.from_codes(batch_n, [f"batch {b + 1}" for b in range(n_batches)])
+    obs["pseudotime"] = rng.uniform(0, 1, n_cells)
+    obs["response"] = rng.uniform(_LEAST_RESPONSE, 1, n_cells) * (treatment_n > 0)
+    obs["expected_total"] = mean_total * rng.lognormal(-(_LIBRARY_SD**2) / 2, _LIBRARY_SD, n_cells)
+    return obs
+
+
+def _rates(truth, codes, obs) -> np.ndarray:
+    type_n, treatment_n, batch_n = codes
+    angle_n = np.pi * obs["pseudotime"].to_numpy()
+    treated_ng = truth["treatment_effects"][treatment_n] + truth["interaction_effects"][type_n, treatment_n]
+    log_rate_ng = (
+        truth["log_base"]
+        + truth["cell_type_effects"][type_n]
+        + truth["batch_effects"][batch_n]
+        + np.column_stack([np.cos(angle_n), np.sin(angle_n)]) @ truth["pseudotime_effects"]
+        + obs["response"].to_numpy()[:, None] * treated_ng
+    )
+    rate_ng = np.exp(log_rate_ng)
+    return rate_ng / rate_ng.sum(axis=1, keepdims=True)
+
+
+def _counts(rng, mean_ng) -> np.ndarray:
+    counts_ng = np.zeros(mean_ng.shape, dtype=np.int64)
+    empty_n = np.ones(len(mean_ng), dtype=bool)
+    while empty_n.any():  # a cell without counts is drawn again
+        counts_ng[empty_n] = rng.poisson(rng.gamma(1 / _DISPERSION, _DISPERSION * mean_ng[empty_n]))
+        empty_n = counts_ng.sum(axis=1) == 0
+    return counts_ng

@@ -1,0 +1,282 @@
+"""The main job end to end: train, sample, predict a hidden combination, and judge all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scanpy as sc
+import scipy.sparse as sp
+import scvi
+from anndata import AnnData, read_h5ad
+from rich.console import Console
+from rich.table import Table
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from scmichigan import _keys, datasets, metrics, pl
+from scmichigan.model import MichiGAN
+from scmichigan.model._common import check_level
+
+_FOREST, _DISTANCE, _CORRELATION = "random forest error", "E-distance", "correlation of mean change"
+_N_JUDGED = 2000
+_N_PLOTTED = 3000
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """Cells for a demo, with one combination to hide.
+
+    Attributes
+    ----------
+    adata
+        Raw counts of all genes.
+    cell_type_key, condition_key
+        Columns of obs.
+    target
+        Cell type and condition to hide.
+    control
+        The untreated condition.
+    layer, size_factor_key
+        Where the counts and the total of each cell are.
+    n_genes
+        Genes to keep.
+    """
+
+    adata: AnnData
+    cell_type_key: str
+    condition_key: str
+    target: tuple[str, str]
+    control: str
+    layer: str | None = None
+    size_factor_key: str = "total_counts"
+    n_genes: int = 2000
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The hidden combination as ``predict_combination`` takes it."""
+        return dict(zip((self.cell_type_key, self.condition_key), self.target, strict=True))
+
+    def mask(self, adata: AnnData, cell_type: str, condition: str) -> np.ndarray:
+        """Which cells of ``adata`` have both labels."""
+        obs = adata.obs
+        return ((obs[self.cell_type_key] == cell_type) & (obs[self.condition_key] == condition)).to_numpy()
+
+
+def simulated_demo_data(*, seed: int = 0) -> DemoData:
+    """A simulated screen of 3 cell types x 6 treatments, one combination to be hidden."""
+    return DemoData(datasets.screen(seed=seed), "cell_type", "condition", ("type B", "drug 3"), "control")
+
+
+def load_demo_data(
+    path: Path,
+    *,
+    cell_type_key: str,
+    condition_key: str,
+    hold_out: str | None,
+    control: str | None,
+    layer: str | None,
+    size_factor_key: str | None,
+    n_genes: int,
+) -> DemoData:
+    """Read and check the user's file.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        If the file, a column or a label does not exist, or the control condition cannot be told.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    adata = read_h5ad(path)
+    for key in (cell_type_key, condition_key):
+        if key not in adata.obs:
+            raise KeyError(f"obs[{key!r}] does not exist in {path}; the columns are {list(adata.obs.columns)}")
+    types, conditions = (sorted(map(str, adata.obs[k].dropna().unique())) for k in (cell_type_key, condition_key))
+    if hold_out is None:
+        raise ValueError(f"--hold-out TYPE,CONDITION is missing; types are {types}, conditions are {conditions}")
+    target = _split_hold_out(hold_out, types, conditions)
+    if control is None:
+        others = [c for c in conditions if c != target[1]]
+        if len(others) != 1:
+            raise ValueError(f"which condition is untreated? pass --control with one of {others}")
+        control = others[0]
+    check_level(adata, condition_key, control)
+    if control == target[1]:
+        raise ValueError(f"the hidden condition {control!r} is the control; hide a treated one")
+    if size_factor_key is None:
+        size_factor_key = "total_counts"
+        if size_factor_key not in adata.obs:
+            x = adata.X if layer is None else adata.layers[layer]
+            adata.obs[size_factor_key] = np.asarray(x.sum(axis=1)).ravel()
+    data = DemoData(adata, cell_type_key, condition_key, target, control, layer, size_factor_key, n_genes)
+    for condition in (target[1], control):
+        if not data.mask(adata, target[0], condition).any():
+            raise ValueError(f"no cell is {target[0]!r} and {condition!r}; there is nothing to compare with")
+    return data
+
+
+def _split_hold_out(hold_out: str, types: list[str], conditions: list[str]) -> tuple[str, str]:
+    """Split at the comma that leaves two known labels; labels may contain commas themselves."""
+    parts = hold_out.split(",")
+    for i in range(1, len(parts)):
+        pair = ",".join(parts[:i]).strip(), ",".join(parts[i:]).strip()
+        if pair[0] in types and pair[1] in conditions:
+            return pair
+    raise ValueError(f"--hold-out {hold_out!r} is no TYPE,CONDITION; types are {types}, conditions are {conditions}")
+
+
+def run_demo(data: DemoData, out: Path, *, seed: int = 0) -> pd.DataFrame:
+    """Run the whole job and write its results to ``out``.
+
+    Parameters
+    ----------
+    data
+        Cells and the combination to hide.
+    out
+        Folder for ``cells.h5ad``, ``generated.h5ad``, ``predicted.h5ad``, ``table.csv``, three figures and the model.
+    seed
+        Of all draws.
+
+    Returns
+    -------
+    The table that was printed.
+    """
+    console = Console()
+    scvi.settings.seed = seed
+    start = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    hidden = data.mask(data.adata, *data.target)
+    console.print(
+        f"{data.adata.n_obs} cells, hiding the {int(hidden.sum())} with {data.labels} from every fit "
+        "(gene selection included)"
+    )
+    train, real = _select_genes(data, hidden)
+    MichiGAN.setup_anndata(train, layer=data.layer, labels_key=data.cell_type_key, size_factor_key=data.size_factor_key)
+    model = MichiGAN(train)
+    console.print(model)
+    model.train()
+
+    with _timed(console, "sampling, predicting and judging"):
+        generated = model.generate(_N_JUDGED, seed=seed)
+        predicted = model.predict_combination(data.labels, seed=seed)
+        table = _judge(data, model, real, generated=generated, predicted=predicted, seed=seed)
+    with _timed(console, "figures"):
+        _plot(data, model, real, generated=generated, predicted=predicted, out=out, seed=seed)
+    with _timed(console, "writing"):
+        for name, cells in (("cells", train), ("generated", generated), ("predicted", predicted)):
+            cells.write_h5ad(out / f"{name}.h5ad")
+        table.to_csv(out / "table.csv")
+        model.save(str(out / "model"), overwrite=True)
+    _print(console, table)
+    console.print(f"{time.perf_counter() - start:.0f} s in all; cells, table, figures and model are in {out.resolve()}")
+    return table
+
+
+def _select_genes(data: DemoData, hidden: np.ndarray) -> tuple[AnnData, AnnData]:
+    """Training and hidden cells on the genes whose log-normalised expression varies most among the training cells."""
+    everything = data.adata[~hidden].copy()
+    MichiGAN.setup_anndata(everything, layer=data.layer, size_factor_key=data.size_factor_key)
+    x = MichiGAN(everything, n_latent=1).get_normalized_expression()
+    variance = StandardScaler(with_mean=False).fit(x).var_
+    genes = np.sort(np.argsort(-variance, kind="stable")[: data.n_genes])
+    return data.adata[~hidden, genes].copy(), data.adata[hidden, genes].copy()
+
+
+def _judge(
+    data: DemoData,
+    model: MichiGAN,
+    real: AnnData,
+    *,
+    generated: AnnData,
+    predicted: AnnData,
+    seed: int,
+) -> pd.DataFrame:
+    """Realism of sampled cells and quality of the prediction, with ceilings and simple predictions beside them."""
+    x = model.get_normalized_expression()
+    basis = PCA(min(50, *(n - 1 for n in x.shape)), svd_solver="randomized", random_state=seed).fit(_dense(x))
+    halves = np.array_split(np.random.default_rng(seed).permutation(x.shape[0])[: 2 * _N_JUDGED], 2)
+    forest = {"n_cells": _N_JUDGED, "n_trees": 200, "seed": seed, "n_jobs": -1}
+    rows = {
+        "sampled cells": {_FOREST: metrics.random_forest_error(x, generated, **forest)},
+        "real cells (ceiling)": {_FOREST: metrics.random_forest_error(*(x[h] for h in halves), **forest)},
+    }
+
+    def cells(cell_type: str, condition: str) -> np.ndarray:
+        return x[data.mask(model.adata, cell_type, condition)]
+
+    cell_type, condition = data.target
+    control = cells(cell_type, data.control)
+    pairs = [
+        (cells(other, data.control), cells(other, condition))
+        for other in model.adata.obs[data.cell_type_key].dropna().unique()
+        if other != cell_type
+    ]
+    pairs = [pair for pair in pairs if min(part.shape[0] for part in pair) > 0]
+    truth = model.get_normalized_expression(real)
+    first, second = metrics.split_half(truth, seed=seed)
+    predictions = {
+        "MichiGAN prediction": (predicted, truth),
+        "additive": (metrics.additive(control, pairs), truth) if pairs else None,
+        "no change": (control, truth),
+        "real cells, split in half (ceiling)": (first, second),
+    }
+    for name, sides in predictions.items():
+        if sides is None:
+            continue
+        rows[name] = {_DISTANCE: metrics.e_distance(*sides, basis=basis, seed=seed)}
+        if name != "no change":
+            rows[name][_CORRELATION] = metrics.mean_change_correlation(*sides, control)
+    return pd.DataFrame(rows).T.reindex(columns=[_FOREST, _DISTANCE, _CORRELATION])
+
+
+def _plot(
+    data: DemoData,
+    model: MichiGAN,
+    real: AnnData,
+    *,
+    generated: AnnData,
+    predicted: AnnData,
+    out: Path,
+    seed: int,
+) -> None:
+    """Write the three figures."""
+    rng = np.random.default_rng(seed)
+    keep = np.sort(rng.permutation(model.adata.n_obs)[:_N_PLOTTED])
+    shown = AnnData(
+        _dense(model.get_normalized_expression()[keep]), obs=model.adata.obs.iloc[keep], var=model.adata.var[[]]
+    )
+    shown.obsm[_keys.LATENT] = model.adata.obsm[_keys.LATENT][keep]
+    sc.pp.neighbors(shown, use_rep=_keys.LATENT, random_state=seed)
+    sc.tl.umap(shown, random_state=seed)
+    colors = [data.cell_type_key, data.condition_key]
+    pl.latents(shown, latent_key=_keys.LATENT, color=colors, show=False, save=out / "latents.png")
+    pl.real_vs_generated(shown, generated, show=False, save=out / "real_vs_generated.png")
+    control = model.get_normalized_expression()[data.mask(model.adata, data.target[0], data.control)]
+    truth = model.get_normalized_expression(real)
+    pl.prediction(control, truth, predicted, show=False, save=out / "prediction.png")
+
+
+def _dense(x: np.ndarray | sp.spmatrix) -> np.ndarray:
+    return x.toarray() if sp.issparse(x) else np.asarray(x)
+
+
+def _print(console: Console, table: pd.DataFrame) -> None:
+    shown = Table("", *table.columns)
+    for name, row in table.iterrows():
+        shown.add_row(name, *("" if np.isnan(v) else f"{v:.2f}" for v in row))
+    console.print(shown)
+    console.print(f"{_FOREST}: 0.5 is best; E-distance: 0 is best; correlation: 1 is best")
+
+
+@contextmanager
+def _timed(console: Console, what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    with console.status(what):
+        yield
+    console.print(f"{what}: {time.perf_counter() - start:.0f} s")

@@ -1,0 +1,5 @@
+"""Stored latents and what can be had from them in closed form."""
+
+from ._linear_gaussian import LinearGaussian, fit_linear_gaussian
+
+__all__ = ["LinearGaussian", "fit_linear_gaussian"]

@@ -1,0 +1,101 @@
+"""The best linear-Gaussian generator given stored latents, in closed form.
+
+Legend: n cells, c condition columns, g genes, d noise dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+_OVERSAMPLING = 10
+_N_POWER_ITERATIONS = 6
+
+
+class LinearGaussian(NamedTuple):
+    """Expression given the condition: ``x = weight @ c + bias + loadings @ eps`` with standard normal eps."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    loadings: np.ndarray
+
+
+def fit_linear_gaussian(
+    x: np.ndarray | sp.spmatrix,
+    condition: np.ndarray,
+    *,
+    condition_var: np.ndarray | None = None,
+    n_noise: int = 118,
+    seed: int = 0,
+) -> LinearGaussian:
+    r"""Regress expression on the condition and keep the leading principal directions of the residuals.
+
+    With a condition that is drawn anew from :math:`N(\mu_n, \mathrm{diag}(v_n))` at each visit, the regression and
+    the residual covariance are the exact expectations over those draws:
+    :math:`A = C_{x\mu} (C_{\mu\mu} + \mathrm{diag}(\bar v))^{-1}`, and the residuals' covariance is that of
+    :math:`x - A \mu` plus :math:`A\, \mathrm{diag}(\bar v) A^T`.
+
+    Parameters
+    ----------
+    x
+        Expression, shape ``(n_cells, n_genes)``, dense or sparse; never densified.
+    condition
+        Means of the condition, shape ``(n_cells, n_condition)``.
+    condition_var
+        Variances of the same shape, zero for exact columns; ``None`` for an exact condition.
+    n_noise
+        Noise dimensions. Directions beyond what the data have are zero.
+    seed
+        Start of the randomised decomposition.
+
+    Returns
+    -------
+    Weight ``(n_genes, n_condition)``, bias ``(n_genes,)`` and loadings ``(n_genes, n_noise)``, float32.
+
+    References
+    ----------
+    Tipping and Bishop 1999, "Probabilistic principal component analysis", for the principal directions as the
+    maximum-likelihood loadings of Gaussian noise; Halko, Martinsson and Tropp 2011, algorithm 4.4, for the
+    decomposition, which needs only products with the residuals.
+    """
+    n, g = x.shape
+    mean_x = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
+    mean_c = condition.mean(axis=0, dtype=np.float64)
+    c_nc = condition.astype(np.float64) - mean_c
+    mean_var = np.zeros(c_nc.shape[1]) if condition_var is None else condition_var.mean(axis=0, dtype=np.float64)
+
+    # Centred conditions sum to zero, so the mean of x drops out of the cross product and x stays sparse.
+    cross_cg = np.asarray(x.T @ c_nc).T
+    gram_cc = c_nc.T @ c_nc + n * np.diag(mean_var)
+    # One-hot columns of a covariate sum to one: the minimum-norm solution handles the rank they lack.
+    weight_gc = np.linalg.lstsq(gram_cc, cross_cg, rcond=1e-10)[0].T
+    bias_g = mean_x - weight_gc @ mean_c
+
+    # Rows of the residual matrix: cells, then one row for each condition column, whose outer products add the
+    # variance of the draws.
+    extra_cg = np.sqrt(n * mean_var)[:, None] * weight_gc.T
+
+    def residual_times(v: np.ndarray) -> np.ndarray:
+        cells = np.asarray(x @ v) - mean_x @ v - c_nc @ (weight_gc.T @ v)
+        return np.concatenate([cells, extra_cg @ v])
+
+    def residual_transposed_times(u: np.ndarray) -> np.ndarray:
+        cells, extra = u[:n], u[n:]
+        return (
+            np.asarray(x.T @ cells)
+            - np.outer(mean_x, cells.sum(axis=0))
+            - weight_gc @ (c_nc.T @ cells)
+            + extra_cg.T @ extra
+        )
+
+    loadings_gd = np.zeros((g, n_noise))
+    n_directions = min(n_noise, n - 1, g)
+    sketch = np.random.default_rng(seed).standard_normal((g, min(n_directions + _OVERSAMPLING, g)))
+    for _ in range(_N_POWER_ITERATIONS):
+        sketch, _ = np.linalg.qr(residual_transposed_times(residual_times(sketch)))
+    _, singular, rotation = np.linalg.svd(residual_times(sketch), full_matrices=False)
+    loadings = sketch @ rotation.T * (singular / np.sqrt(n))
+    loadings_gd[:, :n_directions] = loadings[:, :n_directions]
+    return LinearGaussian(*(a.astype(np.float32) for a in (weight_gc, bias_g, loadings_gd)))

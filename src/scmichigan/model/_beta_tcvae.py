@@ -1,0 +1,264 @@
+"""The disentangled representation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass, VAEMixin
+from scvi.train import TrainingPlan
+
+from scmichigan._compat import finish_init, manager_of, setup_method_args
+from scmichigan.module import BetaTCVAEModule
+from scmichigan.train import CellDataModule
+
+from ._common import (
+    check_n_samples,
+    check_trained,
+    covariate_columns,
+    covariate_sizes,
+    describe_expression,
+    epochs_for,
+    generated_anndata,
+    in_chunks,
+    normalized_expression,
+    registered_arrays,
+    rows_where,
+    run_training,
+)
+from ._fields import detect_expression, expression_fields
+
+_DEFAULT_STEPS = 6000
+
+
+class BetaTCVAE(VAEMixin, BaseModelClass):
+    """Variational autoencoder with a penalty on the total correlation of its latent.
+
+    Parameters
+    ----------
+    adata
+        Registered with :meth:`setup_anndata`.
+    n_latent
+        Latent dimensions.
+    beta
+        Weight of the total correlation; 0 is the VAE. The paper uses 10 to 100 and suggests 10 to 50.
+    **module_kwargs
+        Further arguments of :class:`~scmichigan.module.BetaTCVAEModule`.
+
+    Raises
+    ------
+    ValueError
+        If ``n_latent`` is below 1 or ``beta`` negative.
+
+    Notes
+    -----
+    ``history`` holds, per epoch, ``reconstruction_loss_train`` and the three parts of the KL divergence
+    (``mutual_information_train``, ``total_correlation_train``, ``dimension_wise_kl_train``), in nats per cell.
+
+    References
+    ----------
+    Chen et al. 2018; Yu and Welch 2021, Methods.
+
+    Examples
+    --------
+    >>> mg.BetaTCVAE.setup_anndata(adata, size_factor_key="total_counts")
+    >>> latent = mg.BetaTCVAE(adata, beta=10.0)
+    >>> latent.train()
+    >>> mean, var = latent.get_latent_representation(return_dist=True)
+    """
+
+    def __init__(self, adata: AnnData, n_latent: int = 10, beta: float = 10.0, **module_kwargs) -> None:
+        check_latent_arguments(n_latent, beta)
+        super().__init__(adata)
+        args = self.registry["setup_args"]
+        self.module = BetaTCVAEModule(
+            self.summary_stats.n_vars,
+            n_latent=n_latent,
+            beta=beta,
+            counts=args["expression"] == "counts",
+            target_sum=args["target_sum"],
+            **covariate_sizes(self),
+            **module_kwargs,
+        )
+        finish_init(
+            self, locals(), f"beta-TCVAE with n_latent: {n_latent}, beta: {beta}, on {describe_expression(self)}"
+        )
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        expression: Literal["auto", "counts", "log_normalized"] = "auto",
+        target_sum: float = 1e4,
+        **kwargs,
+    ) -> None:
+        """Register the cells.
+
+        Parameters
+        ----------
+        adata
+            Cells x genes.
+        layer
+            Layer with the expression; ``None`` for ``adata.X``.
+        batch_key, labels_key
+            Columns of ``adata.obs`` with batches (given to the decoder) and labels (copied to generated cells).
+        size_factor_key
+            Column of ``adata.obs`` with the total counts of each cell. Without it, the sum over the registered genes;
+            store the total before selecting genes. Not used for log-normalised expression.
+        categorical_covariate_keys, continuous_covariate_keys
+            Further columns given to the decoder.
+        expression
+            ``"counts"`` are normalised to ``log1p(target_sum * counts / total)`` on the fly, ``"log_normalized"``
+            values are taken as they are, ``"auto"`` takes integers for counts. ``model`` prints which it took.
+        target_sum
+            Total that counts are scaled to.
+        **kwargs
+            Passed to scvi-tools' registration.
+
+        Raises
+        ------
+        KeyError
+            If a column or layer does not exist.
+        ValueError
+            If the expression is NaN, infinite, negative, empty or not what was declared, or a size factor is no total.
+        """
+        expression = detect_expression(adata, layer) if expression == "auto" else expression
+        setup_args = setup_method_args(locals())
+        fields = expression_fields(
+            adata,
+            expression,
+            layer=layer,
+            batch_key=batch_key,
+            labels_key=labels_key,
+            size_factor_key=size_factor_key,
+            categorical_covariate_keys=categorical_covariate_keys,
+            continuous_covariate_keys=continuous_covariate_keys,
+        )
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        batch_size: int = 128,
+        train_size: float = 0.9,
+        lr: float = 1e-3,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        plan_kwargs: dict[str, Any] | None = None,
+        stage: str = "beta-TCVAE",
+        **trainer_kwargs,
+    ) -> None:
+        """Train the model.
+
+        Parameters
+        ----------
+        max_epochs
+            Passes through the training cells; by default as many as take about 6,000 steps, at most 400.
+        batch_size
+            Cells in a minibatch; the total correlation is estimated within it.
+        train_size
+            Share of the cells to train on; the rest is for validation (pass ``check_val_every_n_epoch``).
+        lr
+            Learning rate of Adam.
+        accelerator, devices
+            As in scvi-tools.
+        plan_kwargs
+            Further arguments of :class:`scvi.train.TrainingPlan`.
+        stage
+            Heading of the progress bar.
+        **trainer_kwargs
+            Passed to :class:`scvi.train.Trainer`.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer training cells than a minibatch.
+        FloatingPointError
+            If the loss becomes NaN or infinite; the message has the epoch.
+        """
+        data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size, train_size=train_size)
+        max_epochs = max_epochs or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
+        # scvi-tools' default eps of 0.01 would keep Adam from adapting to the small gradients of a mean over cells.
+        plan = TrainingPlan(self.module, **{"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **(plan_kwargs or {})})
+        run_training(
+            self,
+            plan,
+            data,
+            max_epochs=max_epochs,
+            stage=stage,
+            advice="try a smaller lr or beta, and look for cells with extreme expression",
+            accelerator=accelerator,
+            devices=devices,
+            trainer_kwargs=trainer_kwargs,
+        )
+
+    def get_normalized_expression(self, adata: AnnData | None = None) -> np.ndarray | sp.csr_matrix:
+        """Log-normalised expression as the model sees it.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes; ``None`` for the registered ones.
+
+        Returns
+        -------
+        Shape ``(n_cells, n_genes)``, sparse where the registered expression is.
+        """
+        return normalized_expression(manager_of(self, adata), self.module.inputs)
+
+    @torch.inference_mode()
+    def generate(
+        self, n_samples: int = 1000, *, where: dict[str, str] | None = None, noise: bool = False, seed: int = 0
+    ) -> AnnData:
+        """Decode latents drawn from the aggregate posterior of the registered cells.
+
+        Parameters
+        ----------
+        n_samples
+            Cells to generate.
+        where
+            Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
+        noise
+            Draw from the likelihood N(mean, 1) instead of taking its mean. The mean is too smooth and the draw too
+            noisy for real cells; which one was used is in ``uns``.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
+        cells in obs, provenance in ``uns["michigan"]``.
+        """
+        check_trained(self)
+        check_n_samples(n_samples)
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(rows_where(self.adata, where), n_samples)
+        mean, var = self.get_latent_representation(indices=rows, return_dist=True)
+        z = (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
+        covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            x = [self.module.sample(torch.as_tensor(z[c]), covariates[c], noise=noise) for c in in_chunks(n_samples)]
+        provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
+        return generated_anndata(self.adata, torch.cat(x).cpu().numpy(), rows=rows, latent=z, provenance=provenance)
+
+
+def check_latent_arguments(n_latent: int, beta: float) -> None:
+    """Refuse latents without dimensions and negative weights."""
+    if n_latent < 1:
+        raise ValueError(f"n_latent is {n_latent}; a latent needs at least 1 dimension")
+    if not beta >= 0:
+        raise ValueError(f"beta is {beta}; the weight of the total correlation must not be negative (0 is the VAE)")

@@ -1,0 +1,184 @@
+"""What both models do alike: arrays of the registered cells, training runs, and AnnData of generated cells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
+from scvi.train import TrainRunner
+
+from scmichigan import _keys
+from scmichigan.module._expression import ExpressionInputs
+from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
+
+logger = logging.getLogger("scmichigan")
+
+_CHUNK_ROWS = 4096
+_COVARIATES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.CAT_COVS_KEY, REGISTRY_KEYS.CONT_COVS_KEY)
+
+
+def registered_arrays(
+    manager: AnnDataManager, keys: Sequence[str] = (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.SIZE_FACTOR_KEY, *_COVARIATES)
+) -> dict[str, np.ndarray | sp.spmatrix]:
+    """Registered data by tensor name, one row a cell; what was not registered is left out."""
+    arrays = {}
+    for key in keys:
+        if key not in manager.data_registry:
+            continue
+        data = manager.get_from_registry(key)
+        if isinstance(data, pd.DataFrame):
+            data = data.to_numpy()
+        if not sp.issparse(data):
+            data = np.asarray(data)
+            data = data[:, None] if data.ndim == 1 else data
+        arrays[key] = data
+    return arrays
+
+
+def normalized_expression(manager: AnnDataManager, inputs: ExpressionInputs) -> np.ndarray | sp.csr_matrix:
+    """Log-normalised expression of the registered cells; sparse stays sparse."""
+    arrays = registered_arrays(manager, (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.SIZE_FACTOR_KEY))
+    x = arrays[REGISTRY_KEYS.X_KEY]
+    if not inputs.counts:
+        return x
+    totals = arrays.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+    totals = np.asarray(x.sum(axis=1)).reshape(-1, 1) if totals is None else totals
+    scale = (inputs.target_sum / totals).astype(np.float32)
+    if sp.issparse(x):
+        return sp.diags_array(scale.ravel()).dot(x.tocsr().astype(np.float32)).tocsr().log1p()
+    return np.log1p(x * scale, dtype=np.float32)
+
+
+def covariate_columns(manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray) -> torch.Tensor:
+    """Covariate columns of the given registered cells, shape ``(n_rows, n_columns)``."""
+    arrays = registered_arrays(manager, _COVARIATES)
+    return inputs.covariates({name: torch.as_tensor(np.asarray(a[rows], np.float32)) for name, a in arrays.items()})
+
+
+def covariate_sizes(model: BaseModelClass) -> dict[str, Any]:
+    """Arguments of the modules that come from the registered covariates."""
+    manager = model.adata_manager
+    has_categories = REGISTRY_KEYS.CAT_COVS_KEY in manager.data_registry
+    return {
+        "n_batch": model.summary_stats.n_batch,
+        "n_cats_per_cov": (
+            tuple(manager.get_state_registry(REGISTRY_KEYS.CAT_COVS_KEY).n_cats_per_key) if has_categories else ()
+        ),
+        "n_continuous_cov": model.summary_stats.get("n_extra_continuous_covs", 0),
+    }
+
+
+def describe_expression(model: BaseModelClass) -> str:
+    """What the model took as expression, in words."""
+    args = model.registry["setup_args"]
+    place = "adata.X" if args["layer"] is None else f"adata.layers[{args['layer']!r}]"
+    if args["expression"] == "log_normalized":
+        return f"log-normalised values of {place}, as they are"
+    total = "their sum" if args["size_factor_key"] is None else f"obs[{args['size_factor_key']!r}]"
+    return f"raw counts of {place}, as log1p({args['target_sum']:g} * counts / {total})"
+
+
+def epochs_for(n_steps: int, n_cells: int, batch_size: int) -> int:
+    """Epochs that take about ``n_steps`` minibatches."""
+    return max(1, round(n_steps / max(1, n_cells // batch_size)))
+
+
+def run_training(
+    model: BaseModelClass,
+    plan: pl.LightningModule,
+    data: CellDataModule,
+    *,
+    max_epochs: int,
+    stage: str,
+    advice: str,
+    accelerator: str,
+    devices: int | list[int] | str,
+    trainer_kwargs: dict[str, Any],
+) -> None:
+    """Train with scvi-tools' runner, our progress bar and a stop at losses that are no numbers."""
+    trainer_kwargs = dict(trainer_kwargs)
+    callbacks = [StopOnNonFinite(advice), *trainer_kwargs.pop("callbacks", [])]
+    if trainer_kwargs.pop("enable_progress_bar", True):
+        callbacks.append(StageProgressBar(stage))
+    # scvi-tools leaves a trained module in evaluation mode; without this, further training would keep it there.
+    model.module.train()
+    logger.info("%s on %s: %d epochs", stage, describe_expression(model), max_epochs)
+    TrainRunner(
+        model,
+        training_plan=plan,
+        data_splitter=data,
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        callbacks=callbacks,
+        simple_progress_bar=False,
+        enable_progress_bar=any(isinstance(c, StageProgressBar) for c in callbacks),
+        **trainer_kwargs,
+    )()
+
+
+def in_chunks(n_rows: int) -> list[slice]:
+    """Slices that cover ``n_rows`` rows."""
+    return [slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS)]
+
+
+def check_trained(model: BaseModelClass) -> None:
+    """Refuse to answer from random weights."""
+    if not model.is_trained:
+        raise RuntimeError(f"this {type(model).__name__} is untrained; call train() first")
+
+
+def check_n_samples(n_samples: int | None) -> None:
+    """Refuse anything but a positive number of cells."""
+    if n_samples is not None and n_samples < 1:
+        raise ValueError(f"n_samples is {n_samples}; ask for at least 1 cell")
+
+
+def generated_anndata(
+    adata: AnnData, x: np.ndarray, *, rows: np.ndarray | None, latent: np.ndarray, provenance: dict[str, Any]
+) -> AnnData:
+    """AnnData of generated cells: genes of ``adata``, labels of the source cells, latents in obsm."""
+    names = [f"generated_{i}" for i in range(len(x))]
+    obs = pd.DataFrame(index=names)
+    if rows is not None:
+        # Numbers (totals, quality scores) were measured on the source cell and would be untrue of the generated one.
+        labels = adata.obs.loc[:, [not c.startswith("_scvi") for c in adata.obs]].select_dtypes(exclude="number")
+        obs = labels.iloc[rows].set_axis(names)
+        obs[_keys.SOURCE] = adata.obs_names.to_numpy()[rows]
+    return AnnData(
+        X=x,
+        obs=obs,
+        var=adata.var.copy(),
+        obsm={_keys.LATENT: np.asarray(latent, dtype=np.float32)},
+        uns={_keys.PROVENANCE: provenance},
+    )
+
+
+def rows_where(adata: AnnData, where: dict[str, str] | None) -> np.ndarray:
+    """Rows of the cells with all the given labels."""
+    keep = np.ones(adata.n_obs, dtype=bool)
+    for key, level in (where or {}).items():
+        check_level(adata, key, level)
+        keep &= (adata.obs[key] == level).to_numpy()
+    if not keep.any():
+        raise ValueError(f"no cell has the labels {where}; loosen where=")
+    return np.flatnonzero(keep)
+
+
+def check_level(adata: AnnData, key: str, level: object) -> None:
+    """Refuse a label that no cell has."""
+    if key not in adata.obs:
+        raise KeyError(f"obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
+    if not (adata.obs[key] == level).any():
+        levels = sorted(map(str, adata.obs[key].dropna().unique()))
+        raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {levels}")

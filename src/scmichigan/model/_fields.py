@@ -1,0 +1,254 @@
+"""What is registered from an AnnData, and refused at the door.
+
+The checks live in the fields, so they also meet data that come later: to be encoded, or with a loaded model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sp
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data.fields import (
+    BaseAnnDataField,
+    CategoricalJointObsField,
+    CategoricalObsField,
+    LayerField,
+    NumericalJointObsField,
+    NumericalObsField,
+    ObsmField,
+)
+
+ExpressionKind = Literal["counts", "log_normalized"]
+
+# log1p of a million: no cell that was scaled to a total and logged exceeds it.
+_MAX_LOG_NORMALIZED = 14.0
+_CHUNK_ROWS = 4096
+
+
+def _place(layer: str | None) -> str:
+    return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+
+
+def _expression(adata: AnnData, layer: str | None) -> np.ndarray | sp.spmatrix:
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"{_place(layer)} does not exist; the layers are {sorted(adata.layers)}")
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise ValueError(
+            f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be at least 1 (look at the last filter)"
+        )
+    if adata.isbacked:
+        raise ValueError("adata is backed by a file; load it with adata.to_memory() first")
+    x = adata.X if layer is None else adata.layers[layer]
+    if x is None:
+        raise ValueError("adata.X is None; pass layer= with the name of the layer that holds the expression")
+    return x
+
+
+def _values(x: np.ndarray | sp.spmatrix) -> Iterator[np.ndarray]:
+    """Stored values in blocks, so that no check copies the whole matrix."""
+    if sp.issparse(x):
+        for start in range(0, x.data.size, _CHUNK_ROWS * 256):
+            yield x.data[start : start + _CHUNK_ROWS * 256]
+    else:
+        for start in range(0, x.shape[0], _CHUNK_ROWS):
+            yield np.asarray(x[start : start + _CHUNK_ROWS])
+
+
+def detect_expression(adata: AnnData, layer: str | None) -> ExpressionKind:
+    """Tell raw counts from log-normalised expression; refuse what is neither.
+
+    Raises
+    ------
+    KeyError
+        If the layer does not exist.
+    ValueError
+        If there is no cell or gene, a value is NaN, infinite or negative, a cell is empty, or the values are neither
+        integers nor small enough to be logarithms.
+    """
+    x, place = _expression(adata, layer), _place(layer)
+    is_integer, largest = True, 0.0
+    for block in _values(x):
+        if not np.isfinite(block).all():
+            bad = block[~np.isfinite(block)][0]
+            raise ValueError(f"{place} contains {bad}; remove or impute such values first")
+        if block.size and block.min() < 0:
+            raise ValueError(
+                f"{place} contains {block.min():g}; expression must not be negative: give raw counts or log-normalised "
+                "expression, not scaled or centred values"
+            )
+        largest = max(largest, float(block.max(initial=0)))
+        is_integer = is_integer and bool(np.array_equal(block, np.round(block)))
+    totals = np.asarray(x.sum(axis=1)).ravel()
+    if (totals == 0).any():
+        cell = adata.obs_names[int(np.argmax(totals == 0))]
+        raise ValueError(
+            f"{int((totals == 0).sum())} cells have no counts in {place}, the first is {cell!r}; remove them, for "
+            "example with scanpy.pp.filter_cells(adata, min_counts=1)"
+        )
+    if is_integer:
+        return "counts"
+    if largest > _MAX_LOG_NORMALIZED:
+        raise ValueError(
+            f"{place} is neither counts (it has fractions) nor log-normalised (its largest value is {largest:g}, more "
+            f"than {_MAX_LOG_NORMALIZED:g}); give raw counts, or apply scanpy.pp.log1p after normalising"
+        )
+    return "log_normalized"
+
+
+class ExpressionField(LayerField):
+    """Raw counts or log-normalised expression, checked against what was declared.
+
+    Parameters
+    ----------
+    layer
+        Layer that holds it; ``None`` for ``adata.X``.
+    kind
+        What it must be.
+    """
+
+    def __init__(self, layer: str | None, kind: ExpressionKind) -> None:
+        # Correcting the format would change the user's matrix in place.
+        super().__init__(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)
+        self.kind = kind
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Refuse anything but the declared kind."""
+        found = detect_expression(adata, self.attr_key)
+        if found != self.kind:
+            raise ValueError(
+                f"{_place(self.attr_key)} holds {_describe(found)}, but {_describe(self.kind)} were declared; pass "
+                f"expression={found!r} to setup_anndata, or the layer that holds {_describe(self.kind)}"
+            )
+        super().validate_field(adata)
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Refuse other genes than the registered ones."""
+        genes = np.asarray(state_registry[self.COLUMN_NAMES_KEY])
+        given = np.asarray(adata_target.var_names)
+        if not np.array_equal(genes, given):
+            missing = np.setdiff1d(genes, given)
+            cure = (
+                f"{len(missing)} of its genes are missing, the first is {missing[0]!r}"
+                if missing.size
+                else "take them in the model's order: adata[:, genes].copy()"
+            )
+            raise ValueError(
+                f"adata has {len(given)} genes, the model was set up with {len(genes)}, and they differ: {cure}"
+            )
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
+
+def _describe(kind: ExpressionKind) -> str:
+    return {"counts": "raw counts", "log_normalized": "log-normalised values"}[kind]
+
+
+class SizeFactorField(NumericalObsField):
+    """Total counts of each cell.
+
+    Parameters
+    ----------
+    key
+        Column of ``adata.obs``.
+    layer
+        Layer of the counts that it belongs to.
+    """
+
+    def __init__(self, key: str, layer: str | None) -> None:
+        super().__init__(REGISTRY_KEYS.SIZE_FACTOR_KEY, key)
+        self.layer = layer
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Refuse factors that are not finite and positive, or that cannot be totals."""
+        check_obs_keys(adata, [self.attr_key])
+        factors = np.asarray(adata.obs[self.attr_key], dtype=float)
+        bad = ~(np.isfinite(factors) & (factors > 0))
+        if bad.any():
+            cell = adata.obs_names[int(np.argmax(bad))]
+            raise ValueError(
+                f"obs[{self.attr_key!r}] is {factors[bad][0]} for cell {cell!r}; size factors must be positive numbers"
+            )
+        totals = np.asarray(_expression(adata, self.layer).sum(axis=1)).ravel()
+        if np.median(factors / totals) < 0.5:
+            raise ValueError(
+                f"obs[{self.attr_key!r}] has median {np.median(factors):g}, less than half of the counts of the cells "
+                f"({np.median(totals):g}): it looks like a relative factor, and total counts are needed; multiply it "
+                "by the mean total, or leave size_factor_key out to use the sum over the genes"
+            )
+        super().validate_field(adata)
+
+
+class LatentField(ObsmField):
+    """A stored latent (or its variance) that a generator can be trained on.
+
+    Parameters
+    ----------
+    registry_key
+        Name of the tensor.
+    key
+        Key of ``adata.obsm``.
+    is_variance
+        Whether these are variances, which must not be negative.
+    """
+
+    def __init__(self, registry_key: str, key: str, *, is_variance: bool = False) -> None:
+        super().__init__(registry_key, key, correct_data_format=False)
+        self.is_variance = is_variance
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Refuse latents that are missing, misshapen, not finite or constant."""
+        place = f"obsm[{self.attr_key!r}]"
+        if self.attr_key not in adata.obsm:
+            raise KeyError(
+                f"{place} does not exist; store the latent there first, or choose one of {sorted(adata.obsm)}"
+            )
+        z = np.asarray(adata.obsm[self.attr_key])
+        if z.ndim != 2 or z.shape[1] == 0:
+            raise ValueError(f"{place} has shape {z.shape}; a latent has one row a cell and at least one column")
+        if z.shape[0] != adata.n_obs:
+            raise ValueError(f"{place} has {z.shape[0]} rows, adata has {adata.n_obs}; store it again")
+        if not np.isfinite(z.astype(float)).all():
+            row = int(np.argmax(~np.isfinite(z.astype(float)).all(axis=1)))
+            raise ValueError(f"{place} is not finite for cell {adata.obs_names[row]!r}; compute the latent again")
+        if self.is_variance and z.min() < 0:
+            raise ValueError(f"{place} contains {z.min():g}; variances must not be negative (is it the mean?)")
+        if not self.is_variance and adata.n_obs > 1 and np.allclose(z.std(axis=0), 0):
+            raise ValueError(f"{place} is the same for all cells; a constant latent can condition nothing")
+        super().validate_field(adata)
+
+
+def check_obs_keys(adata: AnnData, keys: Sequence[str | None]) -> None:
+    """Raise a KeyError that lists the columns where one is missing."""
+    for key in keys:
+        if key is not None and key not in adata.obs:
+            raise KeyError(f"obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
+
+
+def expression_fields(
+    adata: AnnData,
+    kind: ExpressionKind,
+    *,
+    layer: str | None,
+    batch_key: str | None,
+    labels_key: str | None,
+    size_factor_key: str | None,
+    categorical_covariate_keys: list[str] | None,
+    continuous_covariate_keys: list[str] | None,
+) -> list[BaseAnnDataField]:
+    """Fields that every model registers."""
+    check_obs_keys(
+        adata, [batch_key, labels_key, *(categorical_covariate_keys or ()), *(continuous_covariate_keys or ())]
+    )
+    fields = [
+        ExpressionField(layer, kind),
+        CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+        CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+        CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+        NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+    ]
+    if size_factor_key is not None and kind == "counts":
+        fields.append(SizeFactorField(size_factor_key, layer))
+    return fields

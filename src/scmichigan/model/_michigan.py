@@ -1,0 +1,548 @@
+"""Cells from a latent."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
+
+from scmichigan import _keys
+from scmichigan._compat import finish_init, manager_of, setup_method_args
+from scmichigan.latent import fit_linear_gaussian
+from scmichigan.module import MichiGANModule
+from scmichigan.train import AdversarialTrainingPlan, CellDataModule
+
+from ._arithmetic import Reference, choose_key, find_references, latent_shift, observed_combinations
+from ._beta_tcvae import BetaTCVAE, check_latent_arguments
+from ._common import (
+    check_level,
+    check_n_samples,
+    check_trained,
+    covariate_columns,
+    covariate_sizes,
+    describe_expression,
+    epochs_for,
+    generated_anndata,
+    in_chunks,
+    normalized_expression,
+    registered_arrays,
+    rows_where,
+    run_training,
+)
+from ._fields import LatentField, detect_expression, expression_fields
+
+_DEFAULT_CRITIC_STEPS = 5000
+_LATENT_MODEL_DIR = "latent_model"
+
+
+class MichiGAN(BaseModelClass):
+    """Conditional Wasserstein GAN that turns a latent into realistic cells.
+
+    The latent is a stored one (``setup_anndata(latent_key=...)``), or that of a beta-TCVAE which :meth:`train` fits
+    first.
+
+    Parameters
+    ----------
+    adata
+        Registered with :meth:`setup_anndata`.
+    n_latent, beta
+        Of the beta-TCVAE; a stored latent has its own width, and no beta.
+    latent_sampling
+        ``"sample"`` draws each cell's latent anew from its posterior whenever it is visited, ``"mean"`` takes the
+        posterior mean. A stored latent without variance has only means.
+    closed_form_start
+        Start from the best linear-Gaussian generator given the latents.
+    average_weights
+        Sample from a moving average of the generator's weights.
+    output_activation
+        ``"relu"`` or ``"softplus"`` keep expression from being negative; ``None`` is the identity.
+    **module_kwargs
+        Further arguments of :class:`~scmichigan.module.MichiGANModule`.
+
+    Raises
+    ------
+    ValueError
+        If ``n_latent`` is below 1 or ``beta`` negative.
+
+    Notes
+    -----
+    The paper's generator is ``closed_form_start=False, average_weights=False, output_activation=None,
+    generator_norm="batch", critic_norm="batch", dropout=0.2``. ``history`` holds, per epoch, ``critic_loss``,
+    ``generator_loss``, ``gradient_penalty`` and ``wasserstein_estimate``.
+
+    References
+    ----------
+    Yu and Welch 2021, "MichiGAN: sampling from disentangled representations of single-cell data using generative
+    adversarial networks", Algorithm 1.
+
+    Examples
+    --------
+    >>> mg.MichiGAN.setup_anndata(adata, labels_key="cell_type", size_factor_key="total_counts")
+    >>> model = mg.MichiGAN(adata, beta=10.0)
+    >>> model.train()
+    >>> cells = model.generate(n_samples=1000, seed=0)
+    """
+
+    def __init__(
+        self,
+        adata: AnnData,
+        n_latent: int = 10,
+        beta: float = 10.0,
+        latent_sampling: Literal["sample", "mean"] = "sample",
+        closed_form_start: bool = True,
+        average_weights: bool = True,
+        output_activation: Literal["relu", "softplus"] | None = "relu",
+        **module_kwargs,
+    ) -> None:
+        check_latent_arguments(n_latent, beta)
+        super().__init__(adata)
+        args = self.registry["setup_args"]
+        self.n_latent = n_latent if args["latent_key"] is None else adata.obsm[args["latent_key"]].shape[1]
+        self.beta = beta
+        self.latent_sampling = latent_sampling
+        self.latent_model: BetaTCVAE | None = None
+        if not average_weights:
+            module_kwargs["average_decay"] = None
+        self.module = MichiGANModule(
+            self.summary_stats.n_vars,
+            self.n_latent,
+            closed_form_start=closed_form_start,
+            output_activation=output_activation,
+            counts=args["expression"] == "counts",
+            target_sum=args["target_sum"],
+            **covariate_sizes(self),
+            **module_kwargs,
+        )
+        source = f"beta-TCVAE (beta: {beta})" if args["latent_key"] is None else f"obsm[{args['latent_key']!r}]"
+        finish_init(
+            self, locals(), f"MichiGAN with n_latent: {self.n_latent} from {source}, on {describe_expression(self)}"
+        )
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        latent_key: str | None = None,
+        latent_var_key: str | None = None,
+        expression: Literal["auto", "counts", "log_normalized"] = "auto",
+        target_sum: float = 1e4,
+        **kwargs,
+    ) -> None:
+        """Register the cells, and the latent where one is stored.
+
+        Parameters
+        ----------
+        adata
+            Cells x genes.
+        layer, batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys
+            As in :meth:`BetaTCVAE.setup_anndata`; batch and covariates condition generator and critic, too.
+        latent_key
+            Key of ``adata.obsm`` with the latent to generate from; ``None`` fits a beta-TCVAE first.
+        latent_var_key
+            Key of ``adata.obsm`` with its posterior variances; ``None`` where there are none.
+        expression, target_sum
+            As in :meth:`BetaTCVAE.setup_anndata`.
+        **kwargs
+            Passed to scvi-tools' registration.
+
+        Raises
+        ------
+        KeyError
+            If a column, layer or obsm key does not exist.
+        ValueError
+            As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or constant.
+        """
+        expression = detect_expression(adata, layer) if expression == "auto" else expression
+        setup_args = setup_method_args(locals())
+        fields = expression_fields(
+            adata,
+            expression,
+            layer=layer,
+            batch_key=batch_key,
+            labels_key=labels_key,
+            size_factor_key=size_factor_key,
+            categorical_covariate_keys=categorical_covariate_keys,
+            continuous_covariate_keys=continuous_covariate_keys,
+        )
+        if latent_key is not None:
+            fields.append(LatentField(_keys.LATENT_MEAN_TENSOR, latent_key))
+        if latent_var_key is not None:
+            fields.append(LatentField(_keys.LATENT_VAR_TENSOR, latent_var_key, is_variance=True))
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        batch_size: int = 128,
+        latent_kwargs: dict[str, Any] | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        plan_kwargs: dict[str, Any] | None = None,
+        **trainer_kwargs,
+    ) -> None:
+        """Train the generator; without a stored latent, fit the beta-TCVAE first.
+
+        Writes the latent of a beta-TCVAE to ``obsm["X_michigan"]`` (posterior means) and ``obsm["X_michigan_var"]``,
+        with its provenance in ``uns["X_michigan"]``. Train again to continue with the generator.
+
+        Parameters
+        ----------
+        max_epochs
+            Passes of the generator's training through the cells; by default as many as take about 5,000 critic steps.
+        batch_size
+            Cells in a minibatch.
+        latent_kwargs
+            Arguments of :meth:`BetaTCVAE.train` for the first stage.
+        accelerator, devices
+            As in scvi-tools, for both stages.
+        plan_kwargs
+            Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
+        **trainer_kwargs
+            Passed to :class:`scvi.train.Trainer` in both stages.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer cells than a minibatch.
+        FloatingPointError
+            If a loss becomes NaN or infinite; the message has the epoch.
+        """
+        data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size)
+        devices_kwargs = {"accelerator": accelerator, "devices": devices}
+        heading = "conditional WGAN-GP"
+        if self._stored_latent_key is None:
+            heading = f"stage 2 of 2: {heading}"
+            if self.latent_model is None:
+                self._fit_latent_model({**devices_kwargs, **trainer_kwargs, **(latent_kwargs or {})})
+        mean, var = self._posterior()
+        data.add(_keys.LATENT_MEAN_TENSOR, mean)
+        if var is not None:
+            data.add(_keys.LATENT_VAR_TENSOR, var)
+        if not self.is_trained and self.module.generator.decoder is not None:
+            self._start(mean, var)
+        run_training(
+            self,
+            AdversarialTrainingPlan(self.module, **(plan_kwargs or {})),
+            data,
+            max_epochs=max_epochs or epochs_for(_DEFAULT_CRITIC_STEPS, data.n_train, batch_size),
+            stage=heading,
+            advice="try smaller learning rates (plan_kwargs={'lr_generator': 2e-5, 'lr_critic': 2e-5}), and look for "
+            "extreme values in expression and latent",
+            trainer_kwargs=trainer_kwargs,
+            **devices_kwargs,
+        )
+
+    @property
+    def _stored_latent_key(self) -> str | None:
+        return self.registry["setup_args"]["latent_key"]
+
+    def _fit_latent_model(self, train_kwargs: dict[str, Any]) -> None:
+        args = {k: v for k, v in self.registry["setup_args"].items() if not k.startswith("latent")}
+        BetaTCVAE.setup_anndata(self.adata, **args)
+        latent_model = BetaTCVAE(self.adata, n_latent=self.n_latent, beta=self.beta)
+        latent_model.train(**{"train_size": 1.0, "stage": "stage 1 of 2: beta-TCVAE", **train_kwargs})
+        self.latent_model = latent_model
+        mean, var = latent_model.get_latent_representation(return_dist=True)
+        self.adata.obsm[_keys.LATENT], self.adata.obsm[_keys.LATENT_VAR] = mean, var
+        self.adata.uns[_keys.LATENT] = {"model": "BetaTCVAE", "beta": self.beta, "variance": _keys.LATENT_VAR}
+
+    def _start(self, mean: np.ndarray, var: np.ndarray | None) -> None:
+        columns = covariate_columns(self.adata_manager, self.module.inputs, np.arange(len(mean))).numpy()
+        start = fit_linear_gaussian(
+            normalized_expression(self.adata_manager, self.module.inputs),
+            np.concatenate([mean, columns], axis=1),
+            condition_var=None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1),
+            n_noise=self.module.n_noise,
+        )
+        self.module.start(*map(torch.from_numpy, start))
+
+    def _posterior(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Means and, where cells are to be sampled, variances of the registered cells' latents."""
+        mean, var = self.get_latent_representation(return_dist=True)
+        return mean, var if self.latent_sampling == "sample" else None
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        *,
+        return_dist: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray | None]:
+        """Latents of cells: encoded by the beta-TCVAE, or read from ``obsm`` where a latent is stored.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes; ``None`` for the registered ones.
+        indices
+            Cells to return, all by default.
+        return_dist
+            Also return the posterior variances (``None`` where a stored latent has none).
+
+        Returns
+        -------
+        Posterior means, shape ``(n_cells, n_latent)``, and the variances where asked for.
+        """
+        if self._stored_latent_key is None:
+            if self.latent_model is None:
+                raise RuntimeError("the beta-TCVAE of this MichiGAN is not trained yet; call train() first")
+            return self.latent_model.get_latent_representation(adata, indices, return_dist=return_dist)
+        arrays = registered_arrays(manager_of(self, adata), (_keys.LATENT_MEAN_TENSOR, _keys.LATENT_VAR_TENSOR))
+        rows = slice(None) if indices is None else indices
+        mean = np.asarray(arrays[_keys.LATENT_MEAN_TENSOR][rows], dtype=np.float32)
+        if not return_dist:
+            return mean
+        var = arrays.get(_keys.LATENT_VAR_TENSOR)
+        return mean, None if var is None else np.asarray(var[rows], dtype=np.float32)
+
+    def get_normalized_expression(self, adata: AnnData | None = None) -> np.ndarray | sp.csr_matrix:
+        """Log-normalised expression as the model sees it.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes; ``None`` for the registered ones.
+
+        Returns
+        -------
+        Shape ``(n_cells, n_genes)``, sparse where the registered expression is.
+        """
+        return normalized_expression(manager_of(self, adata), self.module.inputs)
+
+    def generate(
+        self,
+        n_samples: int = 1000,
+        *,
+        where: dict[str, str] | None = None,
+        latent: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> AnnData:
+        """Sample cells.
+
+        Parameters
+        ----------
+        n_samples
+            Cells to generate from latents (and covariates) drawn from the registered cells. Not used with ``latent``.
+        where
+            Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
+        latent
+            Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then
+            drawn from the registered cells.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
+        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        ValueError
+            If ``where`` selects no cell, or ``latent`` has another width than the model's or is not finite.
+        """
+        check_trained(self)
+        rng = np.random.default_rng(seed)
+        provenance = {"model": "MichiGAN", "latent": self._stored_latent_key or _keys.LATENT, "seed": seed}
+        rows = rows_where(self.adata, where)
+        if latent is not None:
+            z = self._check_latent(latent)
+            x = self._render(z, rng.choice(rows, len(z)), rng)
+            return generated_anndata(self.adata, x, rows=None, latent=z, provenance=provenance)
+        check_n_samples(n_samples)
+        rows = rng.choice(rows, n_samples)
+        z = self._draw_latent(rows, rng)
+        return generated_anndata(self.adata, self._render(z, rows, rng), rows=rows, latent=z, provenance=provenance)
+
+    def predict_combination(
+        self,
+        target: dict[str, str],
+        *,
+        along: str | None = None,
+        references: Sequence[str] | None = None,
+        n_samples: int | None = None,
+        seed: int = 0,
+    ) -> AnnData:
+        """Predict the cells of a combination of labels that was never seen.
+
+        Each predicted cell starts from a cell of a reference combination, which differs from the target in one label;
+        its latent is moved by the mean difference that this label makes in the other contexts, and rendered.
+
+        Parameters
+        ----------
+        target
+            Label of each of two or more obs keys, for example ``{"cell_type": "B cells", "condition": "stim"}``.
+        along
+            The key whose label is changed. With ``"cell_type"``, stimulated cells of other types become B cells (the
+            paper's form); with ``"condition"``, control B cells become stimulated. By default the one whose difference
+            can be averaged over more contexts.
+        references
+            Labels of ``along`` to start from; all usable ones by default.
+        n_samples
+            Cells to predict, in equal numbers from each reference; by default one from each reference cell.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        AnnData with log-normalised expression in X, the target's labels, the reference and the name of the source cell
+        in obs, predicted latents in ``obsm["X_michigan"]``. The predicted latent (posterior mean plus shift) of each
+        source cell is also written to ``obsm["X_michigan_predicted"]`` of the model's adata (NaN for all others), with
+        its provenance in ``uns["X_michigan_predicted"]``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        KeyError, ValueError
+            If a key or label does not exist, or no reference is usable.
+
+        Warns
+        -----
+        UserWarning
+            If the combination is among the registered cells: they are left out of the arithmetic, but the fits have
+            seen them.
+
+        References
+        ----------
+        Yu and Welch 2021, "Latent space vector arithmetic".
+        """
+        check_trained(self)
+        check_n_samples(n_samples)
+        keys, labels, groups = self._combinations(target)
+        key, chosen = _choose_references(groups, keys, labels, along=along, references=references)
+        rng = np.random.default_rng(seed)
+        mean, _ = self.get_latent_representation(return_dist=True)
+        stored = np.full_like(mean, np.nan)
+        rows, shifts, sources = [], [], []
+        for i, reference in enumerate(chosen):
+            shift = latent_shift(mean, groups, keys, target=labels, reference=reference)
+            stored[reference.rows] = mean[reference.rows] + shift
+            drawn = reference.rows
+            if n_samples is not None:
+                n = len(range(i, n_samples, len(chosen)))
+                drawn = rng.choice(reference.rows, n, replace=n > len(reference.rows))
+            rows.append(drawn)
+            shifts.append(np.broadcast_to(shift, (len(drawn), len(shift))))
+            sources += [str(reference.labels[keys.index(key)])] * len(drawn)
+        rows = np.concatenate(rows)
+        z = (self._draw_latent(rows, rng) + np.concatenate(shifts)).astype(np.float32)
+
+        provenance = {
+            "model": "MichiGAN",
+            "target": {k: str(v) for k, v in target.items()},
+            "along": key,
+            "references": [str(r.labels[keys.index(key)]) for r in chosen],
+            "n_contexts": [len(r.contexts) for r in chosen],
+            "seed": seed,
+        }
+        self.adata.obsm[_keys.PREDICTED_LATENT] = stored
+        self.adata.uns[_keys.PREDICTED_LATENT] = provenance
+        predicted = generated_anndata(
+            self.adata, self._render(z, rows, rng), rows=rows, latent=z, provenance=provenance
+        )
+        for k, label in target.items():
+            predicted.obs[k] = label
+        predicted.obs[_keys.REFERENCE] = sources
+        return predicted
+
+    def _combinations(self, target: dict[str, str]) -> tuple[list[str], tuple, dict]:
+        """Keys and labels of the target, and the rows of every other observed combination."""
+        if len(target) < 2:
+            raise ValueError(f"target is {target}; a combination needs the labels of two or more obs keys")
+        for key, level in target.items():
+            check_level(self.adata, key, level)
+        keys, labels = list(target), tuple(target.values())
+        groups = observed_combinations(self.adata.obs, keys)
+        seen = groups.pop(labels, ())
+        if len(seen):
+            warnings.warn(
+                f"{len(seen)} of the model's cells have the labels {target}: they are left out of the arithmetic, but "
+                "the latent and the generator were fitted with them; for an honest prediction train on the others only",
+                UserWarning,
+                stacklevel=3,
+            )
+        return keys, labels, groups
+
+    def _draw_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        mean, var = self._posterior()
+        z = mean[rows]
+        return z if var is None else (z + np.sqrt(var[rows]) * rng.standard_normal(z.shape)).astype(np.float32)
+
+    def _check_latent(self, latent: np.ndarray) -> np.ndarray:
+        z = np.asarray(latent, dtype=np.float32)
+        if z.ndim != 2 or z.shape[1] != self.n_latent:
+            raise ValueError(f"latent has shape {z.shape}; the model takes (n_samples, {self.n_latent})")
+        if not np.isfinite(z).all():
+            raise ValueError(f"latent is not finite in row {int(np.argmax(~np.isfinite(z).all(axis=1)))}")
+        return z
+
+    def _render(self, z: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Cells from latents, with the covariates of the given registered cells and fresh noise."""
+        condition = torch.cat(
+            [torch.from_numpy(z), covariate_columns(self.adata_manager, self.module.inputs, rows)], dim=1
+        )
+        noise = torch.from_numpy(rng.standard_normal((len(z), self.module.n_noise), dtype=np.float32))
+        return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
+
+    def save(self, dir_path: str, *args, **kwargs) -> None:
+        """Save the model, and its beta-TCVAE beside it; arguments as in scvi-tools."""
+        super().save(dir_path, *args, **kwargs)
+        if self.latent_model is not None:
+            kwargs = {name: value for name, value in kwargs.items() if name in ("prefix", "overwrite")}
+            self.latent_model.save(os.path.join(dir_path, _LATENT_MODEL_DIR), **kwargs)
+
+    @classmethod
+    def load(cls, dir_path: str, adata: AnnData | None = None, *args, **kwargs) -> MichiGAN:
+        """Load a saved model with cells of the same genes; arguments as in scvi-tools.
+
+        Raises
+        ------
+        ValueError
+            If ``adata`` has other genes than the model was trained on.
+        """
+        model = super().load(dir_path, adata, *args, **kwargs)
+        latent_dir = Path(dir_path) / _LATENT_MODEL_DIR
+        if latent_dir.exists():
+            model.latent_model = BetaTCVAE.load(str(latent_dir), model.adata, *args, **kwargs)
+        return model
+
+
+def _choose_references(
+    groups: dict, keys: list[str], target: tuple, *, along: str | None, references: Sequence[str] | None
+) -> tuple[str, list[Reference]]:
+    if along is not None and along not in keys:
+        raise ValueError(f"along is {along!r}; it must be one of the target's keys {keys}")
+    key = choose_key(groups, keys, target) if along is None else along
+    usable = {r.labels[keys.index(key)]: r for r in find_references(groups, keys, target, key)}
+    if not usable:
+        raise ValueError(
+            f"no reference for {dict(zip(keys, target, strict=True))} along {key!r}: it takes a combination that "
+            f"differs only in {key!r}, and another context that was seen with both of its labels"
+        )
+    if references is None:
+        return key, list(usable.values())
+    unusable = [r for r in references if r not in usable]
+    if unusable or not references:
+        raise ValueError(f"references {unusable} cannot be used along {key!r}; choose from {sorted(map(str, usable))}")
+    return key, [usable[r] for r in references]

@@ -1,0 +1,136 @@
+"""Module of the beta-TCVAE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import softplus
+
+from scmichigan.losses import total_correlation_parts
+from scmichigan.nn import MLP
+
+from ._expression import ExpressionInputs
+
+_MIN_SCALE = 1e-4
+
+
+class BetaTCVAEModule(BaseModuleClass):
+    r"""Variational autoencoder whose loss weighs the total correlation of the latent.
+
+    Loss per cell: :math:`-\log p(x|z) + w KL(q(z|x) || N(0, I)) + \beta TC(q(z))` with :math:`p(x|z) = N(\mu(z), 1)`
+    on log-normalised expression, summed over genes. :math:`\beta = 0`, w = 1 is the VAE. In the three parts of the KL
+    divergence that is w MI + (w + beta) TC + w dimension-wise KL; codebases that write KL + (beta - 1) TC are off by
+    one from this, the paper's, beta.
+
+    Parameters
+    ----------
+    n_input
+        Genes.
+    n_latent
+        Latent dimensions.
+    hidden
+        Widths of the encoder's hidden layers; the decoder has them reversed.
+    beta
+        Weight of the total correlation.
+    kl_weight
+        Weight w of the whole KL divergence (a beta-VAE where beta = 0).
+    dropout
+        Dropout probability of every hidden layer.
+    n_batch, n_cats_per_cov, n_continuous_cov
+        Covariates given to the decoder.
+    counts, target_sum
+        Whether the registered expression is raw counts, and the total that they are scaled to.
+
+    References
+    ----------
+    Chen et al. 2018, equation 4; Yu and Welch 2021, Methods.
+    """
+
+    def __init__(
+        self,
+        n_input: int,
+        *,
+        n_latent: int = 10,
+        hidden: Sequence[int] = (512, 256),
+        beta: float = 10.0,
+        kl_weight: float = 1.0,
+        dropout: float = 0.2,
+        n_batch: int = 1,
+        n_cats_per_cov: Sequence[int] = (),
+        n_continuous_cov: int = 0,
+        counts: bool = True,
+        target_sum: float = 1e4,
+    ) -> None:
+        super().__init__()
+        self.n_latent = n_latent
+        self.beta = beta
+        self.kl_weight = kl_weight
+        self.inputs = ExpressionInputs(
+            n_batch=n_batch,
+            n_cats_per_cov=n_cats_per_cov,
+            n_continuous_cov=n_continuous_cov,
+            counts=counts,
+            target_sum=target_sum,
+        )
+        self.encoder = MLP(n_input, hidden, dropout=dropout)
+        self.posterior = nn.Linear(hidden[-1], 2 * n_latent)
+        self.decoder = nn.Sequential(
+            MLP(n_latent + self.inputs.n_columns, hidden[::-1], dropout=dropout), nn.Linear(hidden[0], n_input)
+        )
+
+    def _get_inference_input(self, tensors: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
+        return {"x": self.inputs.expression(tensors)}
+
+    def _get_generative_input(
+        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, **kwargs
+    ) -> dict[str, torch.Tensor]:
+        return {"z": inference_outputs["z"], "covariates": self.inputs.covariates(tensors)}
+
+    @auto_move_data
+    def inference(self, x: torch.Tensor) -> dict[str, torch.Tensor | Normal]:
+        """Posterior ``qz`` and one sample ``z`` of shape ``(n_cells, n_latent)``."""
+        mean, raw_scale = self.posterior(self.encoder(x)).chunk(2, dim=1)
+        # softplus underflows to zero, and the densities of the total correlation divide by it.
+        qz = Normal(mean, softplus(raw_scale) + _MIN_SCALE, validate_args=False)
+        return {"qz": qz, "z": qz.rsample()}
+
+    @auto_move_data
+    def generative(self, z: torch.Tensor, covariates: torch.Tensor) -> dict[str, Normal]:
+        """Likelihood ``px`` of log-normalised expression, shape ``(n_cells, n_genes)``."""
+        mean = self.decoder(torch.cat([z, covariates], dim=1))
+        return {"px": Normal(mean, 1.0, validate_args=False)}
+
+    def loss(
+        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, generative_outputs: dict, n_obs: int = 1
+    ) -> LossOutput:
+        """Loss and its parts; ``n_obs`` is the number of training cells."""
+        qz, z = inference_outputs["qz"], inference_outputs["z"]
+        x = self.inputs.expression(tensors)
+        reconstruction_n = -generative_outputs["px"].log_prob(x).sum(-1)
+        kl_n = kl_divergence(qz, Normal(0.0, 1.0)).sum(-1)
+        loss = reconstruction_n.mean() + self.kl_weight * kl_n.mean()
+        parts = {}
+        # A single cell (the tail of a validation set) says nothing of the aggregate posterior.
+        if len(z) > 1:
+            estimates = total_correlation_parts(z, qz.loc, qz.scale, n_obs=max(n_obs, len(z)))
+            parts = {name: value.mean() for name, value in estimates._asdict().items()}
+            loss = loss + self.beta * parts["total_correlation"]
+        return LossOutput(loss=loss, reconstruction_loss=reconstruction_n, kl_local=kl_n, extra_metrics=parts)
+
+    @torch.inference_mode()
+    def sample(self, z: torch.Tensor, covariates: torch.Tensor, *, noise: bool = False) -> torch.Tensor:
+        """Decode latents to log-normalised expression, shape ``(n_cells, n_genes)``.
+
+        Parameters
+        ----------
+        z, covariates
+            Latents ``(n_cells, n_latent)`` and covariate columns.
+        noise
+            Draw from the likelihood instead of returning its mean.
+        """
+        px = self.generative(z, covariates)["px"]
+        return px.sample() if noise else px.mean

@@ -1,0 +1,15 @@
+"""Building blocks of the modules: networks and input transforms, without any training or data."""
+
+from ._critic import ProjectionCritic
+from ._generator import ClosedFormGenerator
+from ._inputs import encode_covariates, log_normalize, n_covariate_columns
+from ._mlp import MLP
+
+__all__ = [
+    "MLP",
+    "ClosedFormGenerator",
+    "ProjectionCritic",
+    "encode_covariates",
+    "log_normalize",
+    "n_covariate_columns",
+]

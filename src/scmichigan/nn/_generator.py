@@ -1,0 +1,87 @@
+"""Generator with a closed-form start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ._mlp import MLP
+
+_OUTPUTS = {"relu": torch.relu, "softplus": nn.functional.softplus, None: lambda x: x}
+
+
+class ClosedFormGenerator(nn.Module):
+    r"""Generator :math:`f(A c + b + L \epsilon + \mathrm{network}(c, \epsilon))`.
+
+    A and b are the decoder part, L the noise part; both can be set to the best linear-Gaussian generator before the
+    first step (:meth:`start`), while the network's last layer starts near zero. Without ``linear_parts`` it is the
+    paper's generator, the network alone.
+
+    Parameters
+    ----------
+    n_condition
+        Columns of the condition c: latents, batch and covariates.
+    n_output
+        Genes.
+    n_noise
+        Dimensions of the standard normal noise :math:`\epsilon` (118 in the paper).
+    hidden
+        Widths of the network's hidden layers.
+    linear_parts
+        Whether the decoder and the noise part exist.
+    output
+        f: ``"relu"`` and ``"softplus"`` keep expression from being negative, ``None`` is the identity.
+    norm, dropout
+        Of the network, see :class:`MLP`.
+    """
+
+    def __init__(
+        self,
+        n_condition: int,
+        n_output: int,
+        *,
+        n_noise: int = 118,
+        hidden: Sequence[int] = (256, 512, 1024),
+        linear_parts: bool = True,
+        output: Literal["relu", "softplus"] | None = "relu",
+        norm: Literal["batch", "layer"] | None = "layer",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.n_noise = n_noise
+        self.output = output
+        self.network = nn.Sequential(
+            MLP(n_condition + n_noise, hidden, norm=norm, dropout=dropout), nn.Linear(hidden[-1], n_output)
+        )
+        self.decoder = nn.Linear(n_condition, n_output) if linear_parts else None
+        self.noise = nn.Linear(n_noise, n_output, bias=False) if linear_parts else None
+
+    @torch.no_grad()
+    def start(self, weight: torch.Tensor, bias: torch.Tensor, loadings: torch.Tensor) -> None:
+        """Set the linear parts and shrink the network.
+
+        Parameters
+        ----------
+        weight
+            A, shape ``(n_output, n_condition)``.
+        bias
+            b, shape ``(n_output,)``.
+        loadings
+            L, shape ``(n_output, n_noise)``.
+        """
+        self.decoder.weight.copy_(weight)
+        self.decoder.bias.copy_(bias)
+        self.noise.weight.copy_(loadings)
+        # Zero would block the gradient to the hidden layers in the first step; a hundredth is invisible in the cells.
+        self.network[-1].weight.mul_(0.01)
+        self.network[-1].bias.zero_()
+
+    def forward(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Expression, shape ``(n_cells, n_output)``."""
+        x = self.network(torch.cat([condition, noise], dim=1))
+        if self.decoder is not None:
+            x = x + self.decoder(condition) + self.noise(noise)
+        return _OUTPUTS[self.output](x)

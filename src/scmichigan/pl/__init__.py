@@ -1,0 +1,6 @@
+"""Plots; each returns its figure with ``show=False``."""
+
+from ._comparison import prediction, real_vs_generated
+from ._latents import latents
+
+__all__ = ["latents", "prediction", "real_vs_generated"]

@@ -1,0 +1,89 @@
+"""What all plots share: colours that colour-blind readers can tell apart, and how a figure is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+# Okabe and Ito 2008, "Color universal design"
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+GREY = "#9A9A9A"
+BLUE = OKABE_ITO[0]
+VERMILION = OKABE_ITO[5]
+
+
+def finish(fig: Figure, *, show: bool | None, save: str | Path | None) -> Figure | None:
+    """Save and show a figure as asked; the figure if it was not shown."""
+    if save is not None:
+        fig.savefig(save, dpi=150, bbox_inches="tight")
+    if show is None:
+        show = save is None
+    if show:
+        plt.show()
+    plt.close(fig)  # else a notebook shows a returned figure twice
+    return None if show else fig
+
+
+def category_colours(n_categories: int) -> list[str]:
+    """Okabe and Ito's colours, or steps of viridis where they do not suffice."""
+    if n_categories <= len(OKABE_ITO):
+        return list(OKABE_ITO[:n_categories])
+    return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 1, n_categories))]
+
+
+def point_size(n_cells: int) -> float:
+    """Area of a point, smaller the more cells there are."""
+    return float(np.clip(12_000 / n_cells, 1, 12))
+
+
+def groups_scatter(
+    ax: Axes, groups: dict[str, tuple[np.ndarray, str]], *, size: float, rng: np.random.Generator
+) -> None:
+    """Draw groups of cells, each its positions and colour, in random order so that none covers another."""
+    positions = np.vstack([xy for xy, _ in groups.values()])
+    colours = np.repeat([colour for _, colour in groups.values()], [len(xy) for xy, _ in groups.values()])
+    order = rng.permutation(len(positions))
+    ax.scatter(*positions[order].T, c=colours[order], s=size, linewidths=0, rasterized=True)
+    group_legend(ax, {name: colour for name, (_, colour) in groups.items()})
+
+
+def group_legend(ax: Axes, colours: dict[str, str]) -> None:
+    """Name groups of cells below the axes."""
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name)
+        for name, colour in colours.items()
+    ]
+    ax.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.08),
+        ncols=_legend_columns(colours),
+        frameon=False,
+        fontsize="small",
+        handletextpad=0.1,
+        columnspacing=0.8,
+    )
+
+
+def legend_inches(names: Collection[str]) -> float:
+    """Height that a legend of these names takes below its axes."""
+    return 0.18 * -(-len(names) // _legend_columns(names)) if names else 0.0
+
+
+def _legend_columns(names: Collection[str]) -> int:
+    longest = max(len(name) for name in names)
+    return max(1, min(len(names), 36 // (longest + 3)))
+
+
+def as_embedding(ax: Axes, name: str) -> None:
+    """Axes of an embedding: names without ticks, as its units mean nothing."""
+    ax.set(xticks=[], yticks=[], xlabel=f"{name}1", ylabel=f"{name}2", box_aspect=1)
+    ax.spines[["top", "right"]].set_visible(False)

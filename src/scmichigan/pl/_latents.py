@@ -1,0 +1,132 @@
+"""Latent dimensions on an embedding.
+
+Legend: n cells, k latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scmichigan._keys import LATENT
+
+from ._figure import GREY, as_embedding, category_colours, finish, group_legend, legend_inches, point_size
+
+_PANELS_PER_ROW = 5
+_PANEL_INCHES = 2.3
+
+
+def latents(
+    adata: AnnData,
+    *,
+    latent_key: str = LATENT,
+    color: str | Sequence[str] | None = None,
+    basis: str = "X_umap",
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> Figure | None:
+    """Show an embedding of cells, coloured by each latent dimension.
+
+    All latents share one colour scale, symmetrical around 0 up to the 99th percentile of their sizes: a latent that
+    says nothing stays pale.
+
+    Parameters
+    ----------
+    adata
+        Cells with an embedding and latents.
+    latent_key
+        Latents in ``obsm``, shape ``(n_cells, n_latent)``.
+    color
+        Columns of ``obs`` that are shown in panels of their own before the latents.
+    basis
+        Embedding in ``obsm``; its first two columns are drawn.
+    show
+        Whether to show the figure; None shows it unless it is saved.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+
+    Raises
+    ------
+    KeyError
+        If a key is not in ``obsm`` or ``obs``.
+    ValueError
+        If the embedding has one column only, or latents or embedding are NaN for all cells.
+    """
+    position_n2 = _array(adata, basis, "run scanpy.tl.umap, or name another embedding as basis")
+    latent_nk = _array(adata, latent_key, "store latents there, or name others as latent_key")
+    if position_n2.shape[1] < 2:
+        raise ValueError(f"obsm[{basis!r}] has 1 column: an embedding needs 2, name another one as basis")
+    keys = [color] if isinstance(color, str) else list(color or [])
+    for key in keys:
+        if key not in adata.obs:
+            raise KeyError(f"obs[{key!r}] is not in adata: colour by one of {sorted(adata.obs.columns)}")
+
+    room = max([legend_inches(_categories(adata.obs[key])) for key in keys], default=0.0)
+    fig, axes = _panels(len(keys) + latent_nk.shape[1], extra_inches=room)
+    for ax, key in zip(axes, keys, strict=False):
+        _draw_column(ax, position_n2, adata.obs[key])
+    limit = float(np.nanpercentile(np.abs(latent_nk), 99)) or 1.0
+    for k, ax in enumerate(axes[len(keys) :]):
+        points = _scatter(ax, position_n2, latent_nk[:, k], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(f"latent {k + 1}")
+    fig.colorbar(points, ax=axes, label=latent_key, extend="both", shrink=0.6, aspect=30)
+    for ax in axes:
+        as_embedding(ax, basis.removeprefix("X_").upper())
+    return finish(fig, show=show, save=save)
+
+
+def _array(adata: AnnData, key: str, cure: str) -> np.ndarray:
+    if key not in adata.obsm:
+        raise KeyError(f"obsm[{key!r}] is not in adata, which has {sorted(adata.obsm)}: {cure}")
+    values = np.asarray(adata.obsm[key], dtype=float)
+    if not np.isfinite(values).any():
+        raise ValueError(f"obsm[{key!r}] has no finite value: {cure}")
+    return values
+
+
+def _panels(n_panels: int, *, extra_inches: float) -> tuple[Figure, list[Axes]]:
+    n_columns = min(n_panels, _PANELS_PER_ROW)
+    n_rows = -(-n_panels // n_columns)
+    size = (_PANEL_INCHES * n_columns + 1, (_PANEL_INCHES + 0.4) * n_rows + extra_inches)
+    fig, grid = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)
+    axes = list(grid.flat)
+    for spare in axes[n_panels:]:
+        spare.remove()
+    return fig, axes[:n_panels]
+
+
+def _categories(values: pd.Series) -> list[str]:
+    """Names of a column's categories in their order; none of a continuous one."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return []
+    return list(values.astype("category").cat.remove_unused_categories().cat.categories.astype(str))
+
+
+def _draw_column(ax: Axes, position_n2: np.ndarray, values: pd.Series) -> None:
+    ax.set_title(values.name)
+    names = _categories(values)
+    if not names:
+        points = _scatter(ax, position_n2, values.to_numpy(dtype=float), cmap="viridis")
+        ax.figure.colorbar(points, cax=ax.inset_axes((0.1, -0.2, 0.8, 0.05)), orientation="horizontal")
+        return
+    code_n = values.astype("category").cat.remove_unused_categories().cat.codes
+    colours = category_colours(len(names))
+    _scatter(ax, position_n2, np.array([*colours, GREY])[code_n])  # the code of a missing value is -1
+    group_legend(ax, dict(zip(names, colours, strict=True)) | ({"missing": GREY} if (code_n < 0).any() else {}))
+
+
+def _scatter(ax: Axes, position_n2: np.ndarray, colour_n: np.ndarray, **how):
+    order = np.random.default_rng(0).permutation(len(position_n2))  # stored order would cover one group by another
+    size = point_size(len(position_n2))
+    return ax.scatter(*position_n2[order, :2].T, c=colour_n[order], s=size, linewidths=0, rasterized=True, **how)

@@ -1,0 +1,143 @@
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from scmichigan import pl
+from scmichigan.metrics import mean_change_correlation
+from scmichigan.pl._comparison import _spread
+from scmichigan.pl._embedding import joint_umap
+
+mpl.use("agg")
+
+
+def _clusters(seed, n_cells=30, n_genes=8):
+    """Two well separated clusters, one after the other."""
+    x = np.random.default_rng(seed).normal(size=(2 * n_cells, n_genes))
+    x[n_cells:, 0] += 20
+    return x
+
+
+@pytest.fixture
+def adata():
+    rng = np.random.default_rng(0)
+    adata = AnnData(_clusters(0))
+    adata.obsm["X_umap"] = rng.normal(size=(60, 2))
+    adata.obsm["X_michigan"] = rng.normal(size=(60, 7))
+    adata.obs["kind"] = pd.Categorical(["a", "b", None] * 20)
+    adata.obs["many"] = [f"kind {i % 12}" for i in range(60)]
+    adata.obs["time"] = np.linspace(0, 1, 60)
+    return adata
+
+
+def _titles(fig):
+    return [ax.get_title() for ax in fig.axes if ax.get_title()]
+
+
+def test_latents_are_panels_on_one_scale(adata):
+    fig = pl.latents(adata, color=["kind", "time", "many"], show=False)
+    assert _titles(fig) == ["kind", "time", "many", *(f"latent {k}" for k in range(1, 8))]
+    panels = fig.axes[3:10]
+    assert len({panel.collections[0].get_clim() for panel in panels}) == 1
+    shown = {tuple(xy): z for xy, z in zip(*_points(panels[2]), strict=True)}
+    assert shown == {tuple(xy): z for xy, z in zip(adata.obsm["X_umap"], adata.obsm["X_michigan"][:, 2], strict=True)}
+    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["a", "b", "missing"]
+
+
+def _points(ax):
+    points = ax.collections[0]
+    return np.asarray(points.get_offsets()), np.asarray(points.get_array())
+
+
+def test_one_colour_and_one_latent(adata):
+    adata.obsm["X_pca"] = np.zeros((60, 1))
+    assert _titles(pl.latents(adata, latent_key="X_pca", color="time", show=False)) == ["time", "latent 1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"basis": "X_tsne"}, KeyError, r"obsm\['X_tsne'\] is not in adata, which has .*scanpy.tl.umap"),
+        ({"latent_key": "X_scVI"}, KeyError, r"obsm\['X_scVI'\] is not in adata"),
+        ({"color": "sort"}, KeyError, r"obs\['sort'\] is not in adata: colour by one of \['kind', 'many', 'time'\]"),
+        ({"basis": "X_narrow"}, ValueError, r"obsm\['X_narrow'\] has 1 column: an embedding needs 2"),
+        ({"latent_key": "X_nan"}, ValueError, r"obsm\['X_nan'\] has no finite value"),
+    ],
+)
+def test_latents_refuse(adata, arguments, error, message):
+    adata.obsm["X_narrow"] = np.zeros((60, 1))
+    adata.obsm["X_nan"] = np.full((60, 2), np.nan)
+    with pytest.raises(error, match=message):
+        pl.latents(adata, show=False, **arguments)
+
+
+def test_figures_are_shown_saved_and_closed(adata, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(len(plt.get_fignums())))
+    assert pl.latents(adata) is None
+    assert shown == [1]
+    fig = pl.latents(adata, save=tmp_path / "latents.png")
+    assert shown == [1]
+    assert (tmp_path / "latents.png").stat().st_size > 0
+    assert isinstance(fig, plt.Figure)
+    assert plt.get_fignums() == []
+
+
+def test_projected_cells_lie_in_their_cluster():
+    reference, projected = joint_umap(_clusters(0), [_clusters(1)], seed=0)
+    centres = [reference[:30].mean(0), reference[30:].mean(0)]
+    nearest = np.argmin([np.linalg.norm(projected - centre, axis=1) for centre in centres], axis=0)
+    np.testing.assert_array_equal(nearest, np.repeat([0, 1], 30))
+
+
+def test_many_clusters_far_apart_raise_no_warning():
+    far = np.vstack([_clusters(i) + 100 * i for i in range(6)])
+    (positions,) = joint_umap(far, [], seed=0)
+    assert np.isfinite(positions).all()
+
+
+def test_real_vs_generated_shows_means_and_variances():
+    real, generated = _clusters(0), 2 * _clusters(1)
+    fig = pl.real_vs_generated(real, AnnData(generated), n_cells=40, show=False)
+    cells, means, variances = fig.axes
+    assert len(cells.collections[0].get_offsets()) == 80
+    for ax, statistic in ((means, np.mean), (variances, np.var)):
+        expected = np.stack([statistic(real, axis=0), statistic(generated, axis=0)], axis=1)
+        np.testing.assert_allclose(ax.collections[0].get_offsets(), expected)
+        assert ax.get_xlim() == ax.get_ylim()
+    assert [text.get_text() for text in cells.get_legend().get_texts()] == ["real", "generated"]
+
+
+def test_prediction_names_the_most_changed_genes():
+    control, change = _clusters(0, n_genes=15), np.linspace(-3, 2, 15)
+    real, predicted = _clusters(1, n_genes=15) + change, _clusters(2, n_genes=15) + change / 2
+    fig = pl.prediction(AnnData(control), real, predicted, show=False)
+    _, changes = fig.axes
+    r = mean_change_correlation(predicted, real, control)
+    assert changes.get_title() == f"mean change of each gene, r = {r:.3f}"
+    most = np.argsort(-np.abs(real.mean(0) - control.mean(0)))[:10]
+    assert {text.get_text() for text in changes.texts} == {str(g) for g in most}
+
+
+def test_no_change_is_drawn_without_a_correlation():
+    control, real = _clusters(0), _clusters(1) * 2
+    fig = pl.prediction(control, real, control, show=False)
+    assert fig.axes[1].get_title() == "mean change of each gene"
+    assert fig.axes[1].texts[0].get_text().startswith("gene ")
+
+
+def test_too_few_cells_to_embed():
+    few = _clusters(0, n_cells=4)
+    with pytest.raises(ValueError, match="the embedding would be fitted on 8 cells: give 10 or more"):
+        pl.real_vs_generated(few, few, show=False)
+
+
+def test_names_keep_apart():
+    y = np.array([0.3, 0.0, 0.31, 0.99, 1.0])
+    heights = _spread(y, gap=0.1, limits=(0.0, 1.0))
+    assert np.diff(np.sort(heights)).min() >= 0.1 - 1e-12
+    assert heights.min() >= 0
+    assert heights.max() <= 1
+    np.testing.assert_array_equal(np.argsort(heights), np.argsort(y))

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.train import Trainer
+
+from scmichigan._keys import LATENT_MEAN_TENSOR
+from scmichigan.module import MichiGANModule
+from scmichigan.train import AdversarialTrainingPlan, CellDataModule
+
+
+def make_arrays(n=64, n_genes=12):
+    rng = np.random.default_rng(0)
+    return {
+        REGISTRY_KEYS.X_KEY: sp.random(n, n_genes, density=0.3, format="csr", random_state=0, dtype=np.float32),
+        REGISTRY_KEYS.BATCH_KEY: np.zeros((n, 1)),
+        LATENT_MEAN_TENSOR: rng.normal(size=(n, 3)),
+    }
+
+
+def fit(max_epochs=1, **plan_kwargs):
+    torch.manual_seed(0)
+    module = MichiGANModule(12, 3, n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5), counts=False)
+    steps = {"generator": 0, "average": 0, "critic": 0}
+    loss, update_average = module.loss, module.update_average
+
+    def counted_loss(*args, player):
+        steps[player] += 1
+        return loss(*args, player=player)
+
+    def counted_update():
+        steps["average"] += 1
+        update_average()
+
+    module.loss, module.update_average = counted_loss, counted_update
+    trainer = Trainer(max_epochs=max_epochs, accelerator="cpu", devices=1, enable_progress_bar=False)
+    plan = AdversarialTrainingPlan(module, **plan_kwargs)
+    trainer.fit(plan, CellDataModule(make_arrays(), batch_size=16))
+    return module, steps, trainer.logger.history
+
+
+@pytest.mark.parametrize(("n_critic", "generator_steps"), [(1, 12), (5, 2), (3, 4)])
+def test_n_critic_steps_for_each_generator_step_across_epochs(n_critic, generator_steps):
+    _, steps, _ = fit(max_epochs=3, n_critic=n_critic)  # 4 minibatches an epoch
+    assert steps == {"critic": 12, "generator": generator_steps, "average": generator_steps}
+
+
+def test_history_has_all_four_losses():
+    _, _, history = fit(max_epochs=2, n_critic=2)
+    for name in ("critic_loss", "generator_loss", "gradient_penalty", "wasserstein_estimate"):
+        assert len(history[name]) == 2
+        assert np.isfinite(history[name].to_numpy(dtype=float)).all()
+
+
+def test_players_only_move_their_own_weights():
+    generator_still, _, _ = fit(lr_generator=0.0, n_critic=1)
+    critic_still, _, _ = fit(lr_critic=0.0, n_critic=1)
+    torch.manual_seed(0)
+    fresh = MichiGANModule(12, 3, n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5), counts=False)
+    for still, moved, name in ((generator_still, critic_still, "generator"), (critic_still, generator_still, "critic")):
+        states = [getattr(m, name).state_dict() for m in (fresh, still, moved)]
+        for key, value in states[0].items():
+            assert torch.equal(value, states[1][key])
+            # A constant added to all scores cancels in every loss.
+            assert key == "score.bias" or not torch.equal(value, states[2][key])
+    assert all(p.requires_grad for p in generator_still.critic.parameters())
+
+
+def test_minibatches_hold_each_cell_at_most_once_an_epoch_and_densify_sparse_rows():
+    arrays = make_arrays(n=50)
+    arrays["index"] = np.arange(50)
+    data = CellDataModule(arrays, batch_size=16)
+    batches = list(data.train_dataloader())
+    seen = torch.cat([b["index"] for b in batches]).long().numpy()
+    assert len(batches) == 3
+    assert len(set(seen)) == 48
+    dense = arrays[REGISTRY_KEYS.X_KEY].toarray()
+    np.testing.assert_array_equal(torch.cat([b[REGISTRY_KEYS.X_KEY] for b in batches]).numpy(), dense[seen])
+
+
+def test_validation_cells_are_the_others():
+    data = CellDataModule({"index": np.arange(50)}, batch_size=8, train_size=0.8)
+    train = torch.cat([b["index"] for b in data.train_dataloader()])
+    validation = torch.cat([b["index"] for b in data.val_dataloader()])
+    assert sorted(torch.cat([train, validation]).tolist()) == list(range(50))
+    assert len(validation) == 10
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"batch_size": 100}, "64 training cells"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"batch_size": 8, "train_size": 0.0}, "train_size is 0.0"),
+        ({"batch_size": 8, "train_size": 1.5}, "train_size is 1.5"),
+    ],
+)
+def test_impossible_splits_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        CellDataModule(make_arrays(), **kwargs)
