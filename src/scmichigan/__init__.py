@@ -1,9 +1,28 @@
 """MichiGAN for scvi-tools: realistic cells from any latent."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from . import datasets, losses, metrics, module, pl, train
-from .model import BetaTCVAE, MichiGAN
+if TYPE_CHECKING:
+    from . import datasets, latent, losses, metrics, module, nn, pl, train
+    from .model import BetaTCVAE, MichiGAN
 
-__all__ = ["BetaTCVAE", "MichiGAN", "datasets", "losses", "metrics", "module", "pl", "train"]
+_MODELS = ("BetaTCVAE", "MichiGAN")
+_ROOMS = ("datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train")
+
+__all__ = ["BetaTCVAE", "MichiGAN", "datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train"]
 __version__ = version("scmichigan")
+
+
+def __getattr__(name: str) -> Any:
+    # scvi-tools takes seconds to import, which `scmichigan --help` or a lone metric need not wait for.
+    if name in _MODELS:
+        return getattr(import_module("scmichigan.model"), name)
+    if name in _ROOMS:
+        return import_module(f"scmichigan.{name}")
+    raise AttributeError(f"module 'scmichigan' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

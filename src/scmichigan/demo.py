@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from scmichigan import _keys, datasets, metrics, pl
 from scmichigan.model import MichiGAN
-from scmichigan.model._common import check_level
+from scmichigan.model._common import check_level, epochs_for
 
 _FOREST, _DISTANCE, _CORRELATION = "random forest error", "E-distance", "correlation of mean change"
 _N_JUDGED = 2000
@@ -93,7 +93,10 @@ def load_demo_data(
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    adata = read_h5ad(path)
+    try:
+        adata = read_h5ad(path)
+    except OSError as error:
+        raise ValueError(f"{path} is no AnnData file ({error}); write one with adata.write_h5ad") from error
     for key in (cell_type_key, condition_key):
         if key not in adata.obs:
             raise KeyError(f"obs[{key!r}] does not exist in {path}; the columns are {list(adata.obs.columns)}")
@@ -112,6 +115,9 @@ def load_demo_data(
     if size_factor_key is None:
         size_factor_key = "total_counts"
         if size_factor_key not in adata.obs:
+            if layer is not None and layer not in adata.layers:
+                layers = sorted(name for name in adata.layers if name is not None)
+                raise KeyError(f"adata.layers[{layer!r}] does not exist; the layers are {layers}")
             x = adata.X if layer is None else adata.layers[layer]
             adata.obs[size_factor_key] = np.asarray(x.sum(axis=1)).ravel()
     data = DemoData(adata, cell_type_key, condition_key, target, control, layer, size_factor_key, n_genes)
@@ -131,7 +137,14 @@ def _split_hold_out(hold_out: str, types: list[str], conditions: list[str]) -> t
     raise ValueError(f"--hold-out {hold_out!r} is no TYPE,CONDITION; types are {types}, conditions are {conditions}")
 
 
-def run_demo(data: DemoData, out: Path, *, seed: int = 0) -> pd.DataFrame:
+def run_demo(
+    data: DemoData,
+    out: Path,
+    *,
+    latent_steps: int | None = None,
+    generator_steps: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Run the whole job and write its results to ``out``.
 
     Parameters
@@ -140,6 +153,8 @@ def run_demo(data: DemoData, out: Path, *, seed: int = 0) -> pd.DataFrame:
         Cells and the combination to hide.
     out
         Folder for ``cells.h5ad``, ``generated.h5ad``, ``predicted.h5ad``, ``table.csv``, three figures and the model.
+    latent_steps, generator_steps
+        Minibatches for the beta-TCVAE and for the critic; the models' defaults without them.
     seed
         Of all draws.
 
@@ -160,7 +175,12 @@ def run_demo(data: DemoData, out: Path, *, seed: int = 0) -> pd.DataFrame:
     MichiGAN.setup_anndata(train, layer=data.layer, labels_key=data.cell_type_key, size_factor_key=data.size_factor_key)
     model = MichiGAN(train)
     console.print(model)
-    model.train()
+    batch_size = min(128, train.n_obs // 2)
+    latent_epochs, generator_epochs = (
+        None if steps is None else epochs_for(steps, train.n_obs, batch_size)
+        for steps in (latent_steps, generator_steps)
+    )
+    model.train(generator_epochs, batch_size=batch_size, latent_kwargs={"max_epochs": latent_epochs})
 
     with _timed(console, "sampling, predicting and judging"):
         generated = model.generate(_N_JUDGED, seed=seed)
@@ -200,11 +220,13 @@ def _judge(
     """Realism of sampled cells and quality of the prediction, with ceilings and simple predictions beside them."""
     x = model.get_normalized_expression()
     basis = PCA(min(50, *(n - 1 for n in x.shape)), svd_solver="randomized", random_state=seed).fit(_dense(x))
-    halves = np.array_split(np.random.default_rng(seed).permutation(x.shape[0])[: 2 * _N_JUDGED], 2)
-    forest = {"n_cells": _N_JUDGED, "n_trees": 200, "seed": seed, "n_jobs": -1}
+    # Components fitted on the cells that are judged would give those away: a third of the cells is only for the fit.
+    thirds = np.array_split(np.random.default_rng(seed).permutation(x.shape[0]), 3)
+    fitted_on, judged, others = (x[np.sort(rows)] for rows in thirds)
+    forest = {"basis": fitted_on, "n_cells": _N_JUDGED, "n_trees": 200, "seed": seed, "n_jobs": -1}
     rows = {
-        "sampled cells": {_FOREST: metrics.random_forest_error(x, generated, **forest)},
-        "real cells (ceiling)": {_FOREST: metrics.random_forest_error(*(x[h] for h in halves), **forest)},
+        "sampled cells": {_FOREST: metrics.random_forest_error(judged, generated, **forest)},
+        "real cells (ceiling)": {_FOREST: metrics.random_forest_error(judged, others, **forest)},
     }
 
     def cells(cell_type: str, condition: str) -> np.ndarray:

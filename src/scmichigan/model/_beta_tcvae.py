@@ -17,6 +17,7 @@ from scmichigan.module import BetaTCVAEModule
 from scmichigan.train import CellDataModule
 
 from ._common import (
+    check_epochs,
     check_n_samples,
     check_trained,
     covariate_columns,
@@ -52,7 +53,7 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
     Raises
     ------
     ValueError
-        If ``n_latent`` is below 1 or ``beta`` negative.
+        If ``n_latent`` is below 1, or ``beta`` negative or not finite.
 
     Notes
     -----
@@ -130,13 +131,15 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
         KeyError
             If a column or layer does not exist.
         ValueError
-            If the expression is NaN, infinite, negative, empty or not what was declared, or a size factor is no total.
+            If the expression is NaN, infinite, negative, empty or not what was declared, a size factor is no total, or a
+            label or covariate is missing.
         """
         expression = detect_expression(adata, layer) if expression == "auto" else expression
         setup_args = setup_method_args(locals())
         fields = expression_fields(
             adata,
             expression,
+            target_sum=target_sum,
             layer=layer,
             batch_key=batch_key,
             labels_key=labels_key,
@@ -185,14 +188,17 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
         Raises
         ------
         ValueError
-            If there are fewer training cells than a minibatch.
+            If there are fewer training cells than a minibatch, or ``max_epochs`` is below 1.
         FloatingPointError
             If the loss becomes NaN or infinite; the message has the epoch.
         """
         data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size, train_size=train_size)
-        max_epochs = max_epochs or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
+        max_epochs = check_epochs(max_epochs) or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
         # scvi-tools' default eps of 0.01 would keep Adam from adapting to the small gradients of a mean over cells.
         plan = TrainingPlan(self.module, **{"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **(plan_kwargs or {})})
+        if not data.n_val:
+            # Lightning warns of a plan that can validate where there are no cells for it.
+            plan.validation_step = None
         run_training(
             self,
             plan,
@@ -215,7 +221,7 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
 
         Returns
         -------
-        Shape ``(n_cells, n_genes)``, sparse where the registered expression is.
+        A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
         """
         return normalized_expression(manager_of(self, adata), self.module.inputs)
 
@@ -246,19 +252,19 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
         check_n_samples(n_samples)
         rng = np.random.default_rng(seed)
         rows = rng.choice(rows_where(self.adata, where), n_samples)
-        mean, var = self.get_latent_representation(indices=rows, return_dist=True)
-        z = (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
         covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
+            mean, var = self.get_latent_representation(indices=rows, return_dist=True)
+            z = (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
             x = [self.module.sample(torch.as_tensor(z[c]), covariates[c], noise=noise) for c in in_chunks(n_samples)]
         provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
         return generated_anndata(self.adata, torch.cat(x).cpu().numpy(), rows=rows, latent=z, provenance=provenance)
 
 
 def check_latent_arguments(n_latent: int, beta: float) -> None:
-    """Refuse latents without dimensions and negative weights."""
+    """Refuse latents without dimensions, and weights that are negative or infinite."""
     if n_latent < 1:
         raise ValueError(f"n_latent is {n_latent}; a latent needs at least 1 dimension")
-    if not beta >= 0:
-        raise ValueError(f"beta is {beta}; the weight of the total correlation must not be negative (0 is the VAE)")
+    if not 0 <= beta < float("inf"):
+        raise ValueError(f"beta is {beta}; the weight of the total correlation must be 0 (the VAE) or more, and finite")

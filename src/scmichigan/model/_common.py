@@ -46,11 +46,11 @@ def registered_arrays(
 
 
 def normalized_expression(manager: AnnDataManager, inputs: ExpressionInputs) -> np.ndarray | sp.csr_matrix:
-    """Log-normalised expression of the registered cells; sparse stays sparse."""
+    """Log-normalised expression of the registered cells, a copy; sparse stays sparse."""
     arrays = registered_arrays(manager, (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.SIZE_FACTOR_KEY))
     x = arrays[REGISTRY_KEYS.X_KEY]
     if not inputs.counts:
-        return x
+        return x.tocsr().astype(np.float32) if sp.issparse(x) else np.array(x, dtype=np.float32)
     totals = arrays.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
     totals = np.asarray(x.sum(axis=1)).reshape(-1, 1) if totals is None else totals
     scale = (inputs.target_sum / totals).astype(np.float32)
@@ -91,6 +91,13 @@ def describe_expression(model: BaseModelClass) -> str:
 def epochs_for(n_steps: int, n_cells: int, batch_size: int) -> int:
     """Epochs that take about ``n_steps`` minibatches."""
     return max(1, round(n_steps / max(1, n_cells // batch_size)))
+
+
+def check_epochs(max_epochs: int | None) -> int | None:
+    """Refuse anything but a positive number of epochs; ``None`` stays."""
+    if max_epochs is not None and max_epochs < 1:
+        raise ValueError(f"max_epochs is {max_epochs}; ask for at least 1 epoch, or for None to have the default")
+    return max_epochs
 
 
 def run_training(

@@ -6,9 +6,10 @@ The checks live in the fields, so they also meet data that come later: to be enc
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
@@ -35,7 +36,9 @@ def _place(layer: str | None) -> str:
 
 def _expression(adata: AnnData, layer: str | None) -> np.ndarray | sp.spmatrix:
     if layer is not None and layer not in adata.layers:
-        raise KeyError(f"{_place(layer)} does not exist; the layers are {sorted(adata.layers)}")
+        # anndata 0.13 lists X among the layers, under None.
+        layers = sorted(name for name in adata.layers if name is not None)
+        raise KeyError(f"{_place(layer)} does not exist; the layers are {layers}")
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
             f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be at least 1 (look at the last filter)"
@@ -164,12 +167,12 @@ class SizeFactorField(NumericalObsField):
     def validate_field(self, adata: AnnData) -> None:
         """Refuse factors that are not finite and positive, or that cannot be totals."""
         check_obs_keys(adata, [self.attr_key])
-        factors = np.asarray(adata.obs[self.attr_key], dtype=float)
-        bad = ~(np.isfinite(factors) & (factors > 0))
-        if bad.any():
-            cell = adata.obs_names[int(np.argmax(bad))]
+        factors = _numbers(adata, self.attr_key, "size factors must be positive numbers: give each cell's total counts")
+        if (factors <= 0).any():
+            row = int(np.argmax(factors <= 0))
             raise ValueError(
-                f"obs[{self.attr_key!r}] is {factors[bad][0]} for cell {cell!r}; size factors must be positive numbers"
+                f"obs[{self.attr_key!r}] is {factors[row]:g} for cell {adata.obs_names[row]!r}; size factors must be "
+                "positive numbers: give each cell's total counts"
             )
         totals = np.asarray(_expression(adata, self.layer).sum(axis=1)).ravel()
         if np.median(factors / totals) < 0.5:
@@ -205,6 +208,8 @@ class LatentField(ObsmField):
             raise KeyError(
                 f"{place} does not exist; store the latent there first, or choose one of {sorted(adata.obsm)}"
             )
+        if sp.issparse(adata.obsm[self.attr_key]):
+            raise ValueError(f"{place} is sparse; store it as an array, with .toarray()")
         z = np.asarray(adata.obsm[self.attr_key])
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{place} has shape {z.shape}; a latent has one row a cell and at least one column")
@@ -215,7 +220,7 @@ class LatentField(ObsmField):
             raise ValueError(f"{place} is not finite for cell {adata.obs_names[row]!r}; compute the latent again")
         if self.is_variance and z.min() < 0:
             raise ValueError(f"{place} contains {z.min():g}; variances must not be negative (is it the mean?)")
-        if not self.is_variance and adata.n_obs > 1 and np.allclose(z.std(axis=0), 0):
+        if not self.is_variance and adata.n_obs > 1 and not np.ptp(z, axis=0).any():
             raise ValueError(f"{place} is the same for all cells; a constant latent can condition nothing")
         super().validate_field(adata)
 
@@ -227,10 +232,58 @@ def check_obs_keys(adata: AnnData, keys: Sequence[str | None]) -> None:
             raise KeyError(f"obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
 
 
+def _numbers(adata: AnnData, key: str, cure: str) -> np.ndarray:
+    values = pd.to_numeric(adata.obs[key].astype(object), errors="coerce").to_numpy(dtype=float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"obs[{key!r}] is {adata.obs[key].iloc[row]} for cell {adata.obs_names[row]!r}; {cure}")
+    return values
+
+
+def _check_labels(adata: AnnData, key: str) -> None:
+    missing = adata.obs[key].isna().to_numpy()
+    if missing.any():
+        raise ValueError(
+            f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first is "
+            f"{adata.obs_names[int(np.argmax(missing))]!r}; remove these cells or give them a label of their own"
+        )
+
+
+def _check_scale(expression: str, target_sum: float) -> None:
+    if expression not in get_args(ExpressionKind):
+        raise ValueError(f"expression is {expression!r}; choose from {['auto', *get_args(ExpressionKind)]}")
+    if not 0 < target_sum < np.inf:
+        raise ValueError(f"target_sum is {target_sum}; it must be a positive number, for example 1e4")
+
+
+def latent_fields(
+    adata: AnnData, mean_key: str | None, var_key: str | None, *, names: tuple[str, str]
+) -> list[BaseAnnDataField]:
+    """Fields of a stored latent and, where there are any, of its variances."""
+    if mean_key is None and var_key is None:
+        return []
+    if mean_key is None:
+        raise ValueError(
+            f"latent_var_key is {var_key!r} without latent_key; give latent_key=, the key of the means, too"
+        )
+    fields = [LatentField(names[0], mean_key)]
+    if var_key is not None:
+        fields.append(LatentField(names[1], var_key, is_variance=True))
+        shapes = [np.shape(adata.obsm[key]) for key in (mean_key, var_key) if key in adata.obsm]
+        if len(set(shapes)) == 2:
+            raise ValueError(
+                f"obsm[{var_key!r}] has shape {shapes[1]}, obsm[{mean_key!r}] has {shapes[0]}; give one variance for "
+                "each mean"
+            )
+    return fields
+
+
 def expression_fields(
     adata: AnnData,
     kind: ExpressionKind,
     *,
+    target_sum: float,
     layer: str | None,
     batch_key: str | None,
     labels_key: str | None,
@@ -239,9 +292,14 @@ def expression_fields(
     continuous_covariate_keys: list[str] | None,
 ) -> list[BaseAnnDataField]:
     """Fields that every model registers."""
-    check_obs_keys(
-        adata, [batch_key, labels_key, *(categorical_covariate_keys or ()), *(continuous_covariate_keys or ())]
-    )
+    _check_scale(kind, target_sum)
+    label_keys = [key for key in (batch_key, labels_key, *(categorical_covariate_keys or ())) if key is not None]
+    number_keys = continuous_covariate_keys or []
+    check_obs_keys(adata, [*label_keys, *number_keys, size_factor_key])
+    for key in label_keys:
+        _check_labels(adata, key)
+    for key in number_keys:
+        _numbers(adata, key, "continuous covariates must be finite numbers: impute it or remove the cell")
     fields = [
         ExpressionField(layer, kind),
         CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),

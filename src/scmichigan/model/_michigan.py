@@ -24,6 +24,7 @@ from scmichigan.train import AdversarialTrainingPlan, CellDataModule
 from ._arithmetic import Reference, choose_key, find_references, latent_shift, observed_combinations
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
 from ._common import (
+    check_epochs,
     check_level,
     check_n_samples,
     check_trained,
@@ -38,9 +39,9 @@ from ._common import (
     rows_where,
     run_training,
 )
-from ._fields import LatentField, detect_expression, expression_fields
+from ._fields import detect_expression, expression_fields, latent_fields
 
-_DEFAULT_CRITIC_STEPS = 5000
+_DEFAULT_CRITIC_STEPS = 1500
 _LATENT_MODEL_DIR = "latent_model"
 
 
@@ -71,7 +72,8 @@ class MichiGAN(BaseModelClass):
     Raises
     ------
     ValueError
-        If ``n_latent`` is below 1 or ``beta`` negative.
+        If ``n_latent`` is below 1, ``beta`` negative or not finite, or ``latent_sampling`` or ``output_activation``
+        is none of the above.
 
     Notes
     -----
@@ -104,6 +106,7 @@ class MichiGAN(BaseModelClass):
         **module_kwargs,
     ) -> None:
         check_latent_arguments(n_latent, beta)
+        _check_choices(latent_sampling, output_activation)
         super().__init__(adata)
         args = self.registry["setup_args"]
         self.n_latent = n_latent if args["latent_key"] is None else adata.obsm[args["latent_key"]].shape[1]
@@ -165,13 +168,15 @@ class MichiGAN(BaseModelClass):
         KeyError
             If a column, layer or obsm key does not exist.
         ValueError
-            As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or constant.
+            As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or constant, or its
+            variances are negative, of another shape or without means.
         """
         expression = detect_expression(adata, layer) if expression == "auto" else expression
         setup_args = setup_method_args(locals())
         fields = expression_fields(
             adata,
             expression,
+            target_sum=target_sum,
             layer=layer,
             batch_key=batch_key,
             labels_key=labels_key,
@@ -179,10 +184,8 @@ class MichiGAN(BaseModelClass):
             categorical_covariate_keys=categorical_covariate_keys,
             continuous_covariate_keys=continuous_covariate_keys,
         )
-        if latent_key is not None:
-            fields.append(LatentField(_keys.LATENT_MEAN_TENSOR, latent_key))
-        if latent_var_key is not None:
-            fields.append(LatentField(_keys.LATENT_VAR_TENSOR, latent_var_key, is_variance=True))
+        names = (_keys.LATENT_MEAN_TENSOR, _keys.LATENT_VAR_TENSOR)
+        fields += latent_fields(adata, latent_key, latent_var_key, names=names)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
@@ -206,9 +209,9 @@ class MichiGAN(BaseModelClass):
         Parameters
         ----------
         max_epochs
-            Passes of the generator's training through the cells; by default as many as take about 5,000 critic steps.
+            Passes of the generator's training through the cells; by default as many as take about 1,500 critic steps.
         batch_size
-            Cells in a minibatch.
+            Cells in a minibatch, in both stages.
         latent_kwargs
             Arguments of :meth:`BetaTCVAE.train` for the first stage.
         accelerator, devices
@@ -221,17 +224,19 @@ class MichiGAN(BaseModelClass):
         Raises
         ------
         ValueError
-            If there are fewer cells than a minibatch.
+            If there are fewer cells than a minibatch, or ``max_epochs`` is below 1.
         FloatingPointError
             If a loss becomes NaN or infinite; the message has the epoch.
         """
         data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size)
+        max_epochs = check_epochs(max_epochs) or epochs_for(_DEFAULT_CRITIC_STEPS, data.n_train, batch_size)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
         heading = "conditional WGAN-GP"
         if self._stored_latent_key is None:
             heading = f"stage 2 of 2: {heading}"
             if self.latent_model is None:
-                self._fit_latent_model({**devices_kwargs, **trainer_kwargs, **(latent_kwargs or {})})
+                shared_kwargs = {"batch_size": batch_size, **devices_kwargs, **trainer_kwargs}
+                self._fit_latent_model(shared_kwargs | (latent_kwargs or {}))
         mean, var = self._posterior()
         data.add(_keys.LATENT_MEAN_TENSOR, mean)
         if var is not None:
@@ -242,9 +247,9 @@ class MichiGAN(BaseModelClass):
             self,
             AdversarialTrainingPlan(self.module, **(plan_kwargs or {})),
             data,
-            max_epochs=max_epochs or epochs_for(_DEFAULT_CRITIC_STEPS, data.n_train, batch_size),
+            max_epochs=max_epochs,
             stage=heading,
-            advice="try smaller learning rates (plan_kwargs={'lr_generator': 2e-5, 'lr_critic': 2e-5}), and look for "
+            advice="try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for "
             "extreme values in expression and latent",
             trainer_kwargs=trainer_kwargs,
             **devices_kwargs,
@@ -276,7 +281,9 @@ class MichiGAN(BaseModelClass):
 
     def _posterior(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Means and, where cells are to be sampled, variances of the registered cells' latents."""
-        mean, var = self.get_latent_representation(return_dist=True)
+        # The beta-TCVAE draws a sample even where its posterior is all that is asked for.
+        with torch.random.fork_rng():
+            mean, var = self.get_latent_representation(return_dist=True)
         return mean, var if self.latent_sampling == "sample" else None
 
     def get_latent_representation(
@@ -323,7 +330,7 @@ class MichiGAN(BaseModelClass):
 
         Returns
         -------
-        Shape ``(n_cells, n_genes)``, sparse where the registered expression is.
+        A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
         """
         return normalized_expression(manager_of(self, adata), self.module.inputs)
 
@@ -367,12 +374,18 @@ class MichiGAN(BaseModelClass):
         rows = rows_where(self.adata, where)
         if latent is not None:
             z = self._check_latent(latent)
-            x = self._render(z, rng.choice(rows, len(z)), rng)
+            x = self._render(z, rng.choice(rows, len(z)), self._draw_noise(len(z), rng))
             return generated_anndata(self.adata, x, rows=None, latent=z, provenance=provenance)
         check_n_samples(n_samples)
         rows = rng.choice(rows, n_samples)
         z = self._draw_latent(rows, rng)
-        return generated_anndata(self.adata, self._render(z, rows, rng), rows=rows, latent=z, provenance=provenance)
+        return generated_anndata(
+            self.adata,
+            self._render(z, rows, self._draw_noise(n_samples, rng)),
+            rows=rows,
+            latent=z,
+            provenance=provenance,
+        )
 
     def predict_combination(
         self,
@@ -380,6 +393,7 @@ class MichiGAN(BaseModelClass):
         *,
         along: str | None = None,
         references: Sequence[str] | None = None,
+        residual: Literal["source", "fresh"] = "source",
         n_samples: int | None = None,
         seed: int = 0,
     ) -> AnnData:
@@ -398,6 +412,10 @@ class MichiGAN(BaseModelClass):
             can be averaged over more contexts.
         references
             Labels of ``along`` to start from; all usable ones by default.
+        residual
+            ``"source"`` adds what the generator's rendering of the source cell misses of the real source cell, both
+            cells rendered with the same noise, so that cell-to-cell variation survives which the latent does not
+            hold; negative expression becomes zero. ``"fresh"`` is the rendering alone (the paper's form).
         n_samples
             Cells to predict, in equal numbers from each reference; by default one from each reference cell.
         seed
@@ -429,10 +447,12 @@ class MichiGAN(BaseModelClass):
         """
         check_trained(self)
         check_n_samples(n_samples)
+        if residual not in ("source", "fresh"):
+            raise ValueError(f"residual is {residual!r}; it must be 'source' or 'fresh'")
         keys, labels, groups = self._combinations(target)
         key, chosen = _choose_references(groups, keys, labels, along=along, references=references)
         rng = np.random.default_rng(seed)
-        mean, _ = self.get_latent_representation(return_dist=True)
+        mean, _ = self._posterior()
         stored = np.full_like(mean, np.nan)
         rows, shifts, sources = [], [], []
         for i, reference in enumerate(chosen):
@@ -446,7 +466,8 @@ class MichiGAN(BaseModelClass):
             shifts.append(np.broadcast_to(shift, (len(drawn), len(shift))))
             sources += [str(reference.labels[keys.index(key)])] * len(drawn)
         rows = np.concatenate(rows)
-        z = (self._draw_latent(rows, rng) + np.concatenate(shifts)).astype(np.float32)
+        source_z = self._draw_latent(rows, rng)
+        z = (source_z + np.concatenate(shifts)).astype(np.float32)
 
         provenance = {
             "model": "MichiGAN",
@@ -454,13 +475,17 @@ class MichiGAN(BaseModelClass):
             "along": key,
             "references": [str(r.labels[keys.index(key)]) for r in chosen],
             "n_contexts": [len(r.contexts) for r in chosen],
+            "residual": residual,
             "seed": seed,
         }
         self.adata.obsm[_keys.PREDICTED_LATENT] = stored
         self.adata.uns[_keys.PREDICTED_LATENT] = provenance
-        predicted = generated_anndata(
-            self.adata, self._render(z, rows, rng), rows=rows, latent=z, provenance=provenance
-        )
+        noise = self._draw_noise(len(z), rng)
+        x = self._render(z, rows, noise)
+        if residual == "source":
+            source_x = self.get_normalized_expression()[rows]
+            x = np.maximum(x + np.asarray(source_x - self._render(source_z, rows, noise)), 0)
+        predicted = generated_anndata(self.adata, x, rows=rows, latent=z, provenance=provenance)
         for k, label in target.items():
             predicted.obs[k] = label
         predicted.obs[_keys.REFERENCE] = sources
@@ -497,12 +522,13 @@ class MichiGAN(BaseModelClass):
             raise ValueError(f"latent is not finite in row {int(np.argmax(~np.isfinite(z).all(axis=1)))}")
         return z
 
-    def _render(self, z: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Cells from latents, with the covariates of the given registered cells and fresh noise."""
-        condition = torch.cat(
-            [torch.from_numpy(z), covariate_columns(self.adata_manager, self.module.inputs, rows)], dim=1
-        )
-        noise = torch.from_numpy(rng.standard_normal((len(z), self.module.n_noise), dtype=np.float32))
+    def _draw_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))
+
+    def _render(self, z: np.ndarray, rows: np.ndarray, noise: torch.Tensor) -> np.ndarray:
+        """Cells from latents, the covariates of the given registered cells, and noise."""
+        covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
+        condition = torch.cat([torch.from_numpy(z), covariates], dim=1)
         return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
 
     def save(self, dir_path: str, *args, **kwargs) -> None:
@@ -526,6 +552,13 @@ class MichiGAN(BaseModelClass):
         if latent_dir.exists():
             model.latent_model = BetaTCVAE.load(str(latent_dir), model.adata, *args, **kwargs)
         return model
+
+
+def _check_choices(latent_sampling: str, output_activation: str | None) -> None:
+    if latent_sampling not in ("sample", "mean"):
+        raise ValueError(f"latent_sampling is {latent_sampling!r}; choose 'sample' or 'mean'")
+    if output_activation not in ("relu", "softplus", None):
+        raise ValueError(f"output_activation is {output_activation!r}; choose 'relu', 'softplus' or None")
 
 
 def _choose_references(

@@ -63,7 +63,7 @@ class MichiGANModule(BaseModuleClass):
         critic_norm: Literal["batch", "layer"] | None = None,
         dropout: float = 0.0,
         closed_form_start: bool = True,
-        average_decay: float | None = 0.999,
+        average_decay: float | None = 0.99,
         output_activation: Literal["relu", "softplus"] | None = "relu",
         penalty_weight: float = 10.0,
         n_batch: int = 1,

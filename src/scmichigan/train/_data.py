@@ -13,7 +13,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SubsetRandomSamp
 
 
 def _rows_at_hand(a: np.ndarray | sp.spmatrix) -> torch.Tensor | sp.csr_matrix:
-    return a.tocsr() if sp.issparse(a) else torch.as_tensor(np.asarray(a, dtype=np.float32))
+    # Columns of a DataFrame may be read-only, which torch warns of; only these are copied.
+    return a.tocsr() if sp.issparse(a) else torch.as_tensor(np.require(a, dtype=np.float32, requirements="W"))
 
 
 class _Cells(Dataset):

@@ -1,0 +1,546 @@
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from scmichigan import BetaTCVAE, MichiGAN
+
+MODELS = [BetaTCVAE, MichiGAN]
+COLUMNS = r"the columns are \['cell_type', 'condition'"
+
+
+def _dense(x):
+    return x.toarray() if sp.issparse(x) else x
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("layer", [None, "raw"])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "contains nan; remove or impute"),
+        (np.inf, "contains inf; remove or impute"),
+        (-2, "contains -2; expression must not be negative: give raw counts or log-normalised"),
+        ("empty", "1 cells have no counts in .*, the first is 'cell_3'; remove them, for example with .*filter_cells"),
+        ("scaled", r"neither counts .* nor log-normalised \(its largest value is .*; give raw counts, or .*log1p"),
+    ],
+)
+def test_expression(counts, assert_unchanged, model, layer, form, value, message):
+    x = _dense(counts.X)
+    if value == "scaled":
+        x = x / x.sum(axis=1, keepdims=True) * 1e4
+    elif value == "empty":
+        x[3] = 0
+    else:
+        x[3, 5] = value
+    if layer is None:
+        counts.X = form(x)
+    else:
+        counts.layers[layer] = form(x)
+    before = counts.copy()
+    place = r"adata\.X" if layer is None else r"adata\.layers\['raw'\]"
+    with pytest.raises(ValueError, match=message) as raised:
+        model.setup_anndata(counts, layer=layer)
+    assert place.replace("\\", "") in str(raised.value)
+    assert_unchanged(counts, before)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("take", "message"),
+    [
+        (lambda a: a[:0].copy(), "adata has 0 cells and 40 genes; both must be at least 1"),
+        (lambda a: a[:, :0].copy(), "adata has 240 cells and 0 genes; both must be at least 1"),
+        (lambda a: a[:100], r"run `adata = adata.copy\(\)`"),  # scvi-tools' own
+        (lambda a: anndata.AnnData(obs=a.obs, var=a.var), "adata.X is None; pass layer="),
+    ],
+    ids=["no cells", "no genes", "a view", "no X"],
+)
+def test_adata(counts, model, take, message):
+    with pytest.raises(ValueError, match=message):
+        model.setup_anndata(take(counts))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_backed(counts, tmp_path, model):
+    counts.write_h5ad(tmp_path / "cells.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    with pytest.raises(ValueError, match=r"adata is backed by a file; load it with adata.to_memory\(\)"):
+        model.setup_anndata(backed)
+    backed.file.close()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_other_expression_than_declared(counts, model):
+    cure = "pass expression='{}' to setup_anndata, or the layer that holds {}"
+    message = "adata.X holds raw counts, but log-normalised values were declared; "
+    with pytest.raises(ValueError, match=message + cure.format("counts", "log-normalised values")):
+        model.setup_anndata(counts, expression="log_normalized")
+    counts.layers["logged"] = np.log1p(counts.X.toarray()).astype(np.float32)
+    message = r"adata.layers\['logged'\] holds log-normalised values, but raw counts were declared; "
+    with pytest.raises(ValueError, match=message + cure.format("log_normalized", "raw counts")):
+        model.setup_anndata(counts, layer="logged", expression="counts")
+
+
+def _set_obs(key, values):
+    def change(adata):
+        adata.obs[key] = values(adata)
+
+    return change
+
+
+def _with(column, value, row=3):
+    """The column, with another value for one cell."""
+
+    def values(adata):
+        changed = adata.obs[column].astype(object).to_numpy().copy()
+        changed[row] = value
+        return changed
+
+    return values
+
+
+NOTHING = lambda adata: None
+BAD_SETUP = [
+    (
+        "missing layer",
+        NOTHING,
+        {"layer": "raw"},
+        KeyError,
+        r"adata.layers\['raw'\] does not exist; the layers are \[\]",
+    ),
+    *(
+        (f"missing {key}", NOTHING, {key: value}, KeyError, rf"obs\['nope'\] does not exist; {COLUMNS}")
+        for key, value in {
+            "batch_key": "nope",
+            "labels_key": "nope",
+            "size_factor_key": "nope",
+            "categorical_covariate_keys": ["batch", "nope"],
+            "continuous_covariate_keys": ["nope"],
+        }.items()
+    ),
+    *(
+        (
+            f"unlabelled {key}",
+            _set_obs("b", _with("batch", np.nan)),
+            {key: value},
+            ValueError,
+            r"obs\['b'\] is missing for 1 cells, the first is 'cell_3'; remove these cells or give them a label",
+        )
+        for key, value in {"batch_key": "b", "labels_key": "b", "categorical_covariate_keys": ["b"]}.items()
+    ),
+    *(
+        (
+            f"size factor {value}",
+            _set_obs("total", _with("total_counts", value)),
+            {"size_factor_key": "total"},
+            ValueError,
+            rf"obs\['total'\] is {value} for cell 'cell_3'; size factors must be positive numbers: give",
+        )
+        for value in (np.nan, np.inf, 0, -5, "many")
+    ),
+    (
+        "relative size factors",
+        _set_obs("total", lambda adata: adata.obs["total_counts"] / adata.obs["total_counts"].mean()),
+        {"size_factor_key": "total"},
+        ValueError,
+        r"obs\['total'\] has median 0.9\d*, less than half of the counts of the cells .* multiply it by the mean total",
+    ),
+    *(
+        (
+            f"continuous covariate {value}",
+            _set_obs("age", _with("pseudotime", value)),
+            {"continuous_covariate_keys": ["age"]},
+            ValueError,
+            rf"obs\['age'\] is {value} for cell 'cell_3'; continuous covariates must be finite numbers: impute it",
+        )
+        for value in (np.nan, np.inf, "old")
+    ),
+    (
+        "unknown kind",
+        NOTHING,
+        {"expression": "raw"},
+        ValueError,
+        r"expression is 'raw'; choose from \['auto', 'counts'",
+    ),
+    *(
+        (f"target_sum {v}", NOTHING, {"target_sum": v}, ValueError, f"target_sum is {v}; it must be a positive number")
+        for v in (0.0, -1.0, np.nan, np.inf)
+    ),
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("change", "setup", "error", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD_SETUP]
+)
+def test_setup(counts, assert_unchanged, model, change, setup, error, message):
+    change(counts)
+    before = counts.copy()
+    with pytest.raises(error, match=message):
+        model.setup_anndata(counts, **setup)
+    assert_unchanged(counts, before)
+
+
+def test_size_factor_of_log_normalised_values_must_exist_too(logged):
+    with pytest.raises(KeyError, match=r"obs\['nope'\] does not exist"):
+        MichiGAN.setup_anndata(logged, size_factor_key="nope")
+
+
+def _set_obsm(key, values):
+    def change(adata):
+        adata.obsm[key] = values(adata)
+
+    return change
+
+
+def _z(adata, row=3, value=np.nan):
+    z = adata.obsm["Z"].copy()
+    z[row, 1] = value
+    return z
+
+
+LATENT, BOTH = {"latent_key": "Z"}, {"latent_key": "Z", "latent_var_key": "V"}
+BAD_LATENT = [
+    ("missing", NOTHING, {"latent_key": "X"}, KeyError, r"obsm\['X'\] does not exist; .* choose one of \['V', 'Z'\]"),
+    (
+        "missing variance",
+        NOTHING,
+        {"latent_key": "Z", "latent_var_key": "X"},
+        KeyError,
+        r"obsm\['X'\] does not exist; .* choose one of \['V', 'Z'\]",
+    ),
+    (
+        "variance alone",
+        NOTHING,
+        {"latent_var_key": "V"},
+        ValueError,
+        "latent_var_key is 'V' without latent_key; give latent_key=",
+    ),
+    ("NaN", _set_obsm("Z", _z), LATENT, ValueError, r"obsm\['Z'\] is not finite for cell 'cell_3'; compute .* again"),
+    (
+        "infinite",
+        _set_obsm("Z", lambda a: pd.DataFrame(_z(a, 7, np.inf), index=a.obs_names, columns=["a", "b", "c"])),
+        LATENT,
+        ValueError,
+        r"obsm\['Z'\] is not finite for cell 'cell_7'; compute the latent again",
+    ),
+    *(
+        (
+            f"constant {value}",
+            _set_obsm("Z", lambda a, value=value: np.full((a.n_obs, 3), value, np.float32)),
+            LATENT,
+            ValueError,
+            r"obsm\['Z'\] is the same for all cells; a constant latent can condition nothing",
+        )
+        # the standard deviation of the second one is 1e-4 in single precision
+        for value in (0, 1234.567)
+    ),
+    *(
+        (
+            f"shape {shape}",
+            _set_obsm("Z", lambda a, shape=shape: np.ones((a.n_obs, *shape))),
+            LATENT,
+            ValueError,
+            r"obsm\['Z'\] has shape \(240, .*\); a latent has one row a cell and at least one column",
+        )
+        for shape in ((0,), (2, 2))
+    ),
+    (
+        "sparse",
+        _set_obsm("Z", lambda a: sp.csr_matrix(a.obsm["Z"])),
+        LATENT,
+        ValueError,
+        r"obsm\['Z'\] is sparse; store it as an array, with .toarray\(\)",
+    ),
+    (
+        "negative variance",
+        _set_obsm("V", lambda a: -a.obsm["V"]),
+        BOTH,
+        ValueError,
+        r"obsm\['V'\] contains -0\.\d+; variances must not be negative",
+    ),
+    (
+        "NaN variance",
+        _set_obsm("V", _z),
+        BOTH,
+        ValueError,
+        r"obsm\['V'\] is not finite for cell 'cell_3'",
+    ),
+    (
+        "width of variance",
+        _set_obsm("V", lambda a: a.obsm["V"][:, :2]),
+        BOTH,
+        ValueError,
+        r"obsm\['V'\] has shape \(240, 2\), obsm\['Z'\] has \(240, 3\); give one variance for each mean",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "setup", "error", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD_LATENT]
+)
+def test_latent(stored, assert_unchanged, change, setup, error, message):
+    change(stored)
+    before = stored.copy()
+    with pytest.raises(error, match=message):
+        MichiGAN.setup_anndata(stored, **setup)
+    assert_unchanged(stored, before)
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_latent_of_other_cells_is_refused_by_anndata(stored, as_frame):
+    z = stored.obsm["Z"][:-1]
+    with pytest.raises(ValueError, match="incorrect shape|does not match parent"):
+        stored.obsm["Z"] = pd.DataFrame(z, index=stored.obs_names[:-1]) if as_frame else z
+
+
+def test_latent_that_lost_rows_after_it_was_stored(stored):
+    # AnnData checks again when a value is read.
+    z = stored.obsm["Z"].copy()
+    stored.obsm["Z"] = z
+    z.resize((238, 3), refcheck=False)
+    with pytest.raises(ValueError, match="238"):
+        MichiGAN.setup_anndata(stored, latent_key="Z")
+
+
+def test_latent_that_spoils_after_setup_is_found_when_it_is_used(stored, small):
+    MichiGAN.setup_anndata(stored, latent_key="Z")
+    model = MichiGAN(stored, **small.gan)
+    other = stored.copy()
+    other.obsm["Z"] = _z(stored)
+    with pytest.raises(ValueError, match=r"obsm\['Z'\] is not finite for cell 'cell_3'"):
+        model.get_latent_representation(other)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        ({"n_latent": 0}, "n_latent is 0; a latent needs at least 1 dimension"),
+        *(({"beta": beta}, f"beta is {beta}; the weight .* must be 0 .* or more") for beta in (-1.0, np.nan, np.inf)),
+    ],
+)
+def test_constructor(counts, model, init, message):
+    model.setup_anndata(counts)
+    with pytest.raises(ValueError, match=message):
+        model(counts, **init)
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        ({"latent_sampling": "median"}, "latent_sampling is 'median'; choose 'sample' or 'mean'"),
+        ({"output_activation": "tanh"}, "output_activation is 'tanh'; choose 'relu', 'softplus' or None"),
+    ],
+)
+def test_constructor_of_the_gan(counts, init, message):
+    MichiGAN.setup_anndata(counts)
+    with pytest.raises(ValueError, match=message):
+        MichiGAN(counts, **init)
+
+
+BAD_TRAIN = [
+    ({"batch_size": 500}, "batch_size is 500 and there are 2.. training cells; .* for example batch_size="),
+    ({"batch_size": 1}, "batch_size is 1 and there are 2.. training cells; a minibatch needs at least 2"),
+    ({"max_epochs": 0}, "max_epochs is 0; ask for at least 1 epoch"),
+]
+
+
+@pytest.mark.parametrize(("fit", "message"), BAD_TRAIN)
+def test_training(counts, make_vae, make_gan, assert_unchanged, fit, message):
+    before = counts.copy()
+    for make in (make_vae, make_gan):
+        with pytest.raises(ValueError, match=message):
+            make(counts, fit=fit)
+    assert_unchanged(counts, before)
+
+
+@pytest.mark.parametrize("train_size", [0.0, 1.5])
+def test_train_size(counts, make_vae, train_size):
+    with pytest.raises(ValueError, match=f"train_size is {train_size}; it must be above 0 and at most 1"):
+        make_vae(counts, fit={"train_size": train_size})
+
+
+def test_untrained(stored, make_vae, make_gan):
+    vae, gan = make_vae(stored, train=False), make_gan(stored, latent_key="Z", train=False)
+    with pytest.raises(RuntimeError, match=r"this BetaTCVAE is untrained; call train\(\) first"):
+        vae.generate(3)
+    with pytest.raises(RuntimeError, match=r"this MichiGAN is untrained; call train\(\) first"):
+        gan.generate(3)
+    with pytest.raises(RuntimeError, match=r"this MichiGAN is untrained; call train\(\) first"):
+        gan.predict_combination({"cell_type": "type A", "condition": "drug 1"})
+    fits_its_own = make_gan(stored, train=False)
+    with pytest.raises(RuntimeError, match=r"the beta-TCVAE .* is not trained yet; call train\(\) first"):
+        fits_its_own.get_latent_representation()
+
+
+BAD_CELLS = [
+    ({"n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
+    (
+        {"where": {"cell_type": "type Z"}},
+        ValueError,
+        r"no cell has obs\['cell_type'\] == 'type Z'; the levels are \['type A', 'type B', 'type C'\]",
+    ),
+    ({"where": {"nope": "type A"}}, KeyError, rf"obs\['nope'\] does not exist; {COLUMNS}"),
+    (
+        {"where": {"cell_type": "type B", "condition": "drug 1"}},
+        ValueError,
+        r"no cell has the labels \{'cell_type': 'type B', 'condition': 'drug 1'\}; loosen where=",
+    ),
+]
+TARGET = {"cell_type": "type B", "condition": "drug 1"}
+BAD_LATENTS = [
+    ({"latent": np.zeros((4, 2))}, r"latent has shape \(4, 2\); the model takes \(n_samples, 3\)"),
+    ({"latent": np.zeros(3)}, r"latent has shape \(3,\); the model takes \(n_samples, 3\)"),
+    ({"latent": np.array([[0, 0, 0], [0, np.nan, 0]])}, "latent is not finite in row 1"),
+    ({"latent": np.array([[0, 0, np.inf]])}, "latent is not finite in row 0"),
+]
+BAD_TARGETS = [
+    (
+        {"target": {"cell_type": "type Z", "condition": "drug 1"}},
+        ValueError,
+        r"no cell has obs\['cell_type'\] == 'type Z'",
+    ),
+    ({"target": {"cell_type": "type B", "nope": "drug 1"}}, KeyError, rf"obs\['nope'\] does not exist; {COLUMNS}"),
+    ({"target": {"cell_type": "type B"}}, ValueError, "a combination needs the labels of two or more obs keys"),
+    (
+        {"target": TARGET, "along": "batch"},
+        ValueError,
+        r"along is 'batch'; it must be one of the target's keys \['cell",
+    ),
+    (
+        {"target": TARGET, "along": "condition", "references": ["drug 9", "control"]},
+        ValueError,
+        r"references \['drug 9'\] cannot be used along 'condition'; choose from \['control', 'drug 2'\]",
+    ),
+    (
+        {"target": TARGET, "along": "cell_type", "references": []},
+        ValueError,
+        r"cannot be used along 'cell_type'; choose from \['type A', 'type C'\]",
+    ),
+    ({"target": TARGET, "n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
+]
+
+
+@pytest.fixture
+def unseen(stored):
+    """The cells without one combination."""
+    return stored[~((stored.obs["cell_type"] == "type B") & (stored.obs["condition"] == "drug 1"))].copy()
+
+
+@pytest.fixture
+def trained(unseen, make_gan):
+    return make_gan(unseen, latent_key="Z", latent_var_key="V")
+
+
+def test_requests(trained, assert_unchanged):
+    before = trained.adata.copy()
+    for request, error, message in BAD_CELLS:
+        with pytest.raises(error, match=message):
+            trained.generate(**request)
+    for request, message in BAD_LATENTS:
+        with pytest.raises(ValueError, match=message):
+            trained.generate(**request)
+    for request, error, message in BAD_TARGETS:
+        with pytest.raises(error, match=message):
+            trained.predict_combination(**request)
+    assert_unchanged(trained.adata, before)
+
+
+def test_requests_of_the_vae(unseen, make_vae):
+    model = make_vae(unseen)
+    for request, error, message in BAD_CELLS:
+        with pytest.raises(error, match=message):
+            model.generate(**request)
+
+
+def test_no_usable_reference(stored, make_gan):
+    # type B was seen under one treatment only, so that no other cell shows what a change of treatment does to it
+    keep = (stored.obs["cell_type"] == "type A") | (stored.obs["condition"] == "control")
+    adata = stored[keep & (stored.obs["cell_type"] != "type C") & (stored.obs["condition"] != "drug 2")].copy()
+    adata = adata[~((adata.obs["cell_type"] == "type A") & (adata.obs["condition"] == "control"))].copy()
+    model = make_gan(adata, latent_key="Z", fit={"batch_size": 20})
+    for along in ("cell_type", "condition", None):
+        with pytest.raises(
+            ValueError, match=r"no reference for \{'cell_type': 'type B', 'condition': 'drug 1'\} along"
+        ):
+            model.predict_combination(TARGET, along=along)
+
+
+@pytest.mark.parametrize("along", ["cell_type", "condition"])
+def test_cells_of_the_target_that_were_seen_are_left_out(stored, make_gan, along):
+    target = (stored.obs["cell_type"] == "type B") & (stored.obs["condition"] == "drug 1")
+    latents = []
+    for offset in (0, 50):
+        adata = stored.copy()
+        adata.obsm["Z"][target.to_numpy()] += offset
+        model = make_gan(adata, latent_key="Z")
+        with pytest.warns(
+            UserWarning, match=rf"{target.sum()} of the model's cells .* left out of the arithmetic"
+        ) as w:
+            model.predict_combination(TARGET, along=along)
+        assert w[0].filename == __file__
+        latents.append(adata.obsm["X_michigan_predicted"])
+    np.testing.assert_array_equal(*latents)
+    assert np.isnan(latents[0][target]).all()
+
+
+def test_saved_model_and_other_genes(trained, tmp_path):
+    trained.save(str(tmp_path / "model"))
+    adata = trained.adata
+    shuffled = adata[:, adata.var_names[::-1]].copy()
+    fewer = adata[:, 5:].copy()
+    renamed = adata.copy()
+    renamed.var_names = [f"other_{name}" if i == 7 else name for i, name in enumerate(adata.var_names)]
+    for cells, message in [
+        (shuffled, r"adata has 40 genes, .* set up with 40, and they differ: take them in the model's order"),
+        (fewer, r"adata has 35 genes, .* set up with 40, and they differ: 5 of its genes are missing, the first is"),
+        (renamed, r"adata has 40 genes, .* 1 of its genes are missing, the first is 'gene_7'"),
+    ]:
+        with pytest.raises(ValueError, match=message), pytest.warns(UserWarning, match="var_names"):  # scvi-tools'
+            MichiGAN.load(str(tmp_path / "model"), cells)
+        with pytest.raises(ValueError, match=message):
+            trained.get_normalized_expression(cells)
+
+
+def test_other_kind_of_expression_than_the_model_was_set_up_with(trained):
+    logged = trained.adata.copy()
+    logged.X = np.log1p(logged.X.toarray())
+    with pytest.raises(ValueError, match="adata.X holds log-normalised values, but raw counts were declared"):
+        trained.get_normalized_expression(logged)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_only_documented_keys_are_written(counts, make_gan, assert_unchanged, form, dtype):
+    x = counts.X.toarray()[counts.obs["cell_type"].cat.codes.argsort()].astype(dtype)
+    counts.X, counts.layers["raw"] = form(x), form(x)
+    counts.uns["note"] = "mine"
+    before = counts.copy()
+    model = make_gan(
+        counts,
+        layer="raw",
+        batch_key="batch",
+        labels_key="cell_type",
+        size_factor_key="total_counts",
+        fit={"max_epochs": 1},
+    )
+    expression = model.get_normalized_expression()
+    expression *= 2
+    model.generate(10)
+    with pytest.warns(UserWarning, match="left out"):
+        model.predict_combination(TARGET)
+    written = ("X_michigan", "X_michigan_var", "X_michigan_predicted")
+    assert_unchanged(counts, before, written=written)
+    assert set(written) <= set(counts.obsm)
+
+
+def test_expression_that_was_logged_before_is_returned_as_a_copy(logged, make_gan, assert_unchanged):
+    before = logged.copy()
+    model = make_gan(logged, train=False)
+    expression = model.get_normalized_expression()
+    expression.data[:] = 0
+    assert_unchanged(logged, before)
