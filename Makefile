@@ -38,6 +38,7 @@ test: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-doc
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+	@ls docs/_build/html/_images/*.png >/dev/null || { echo "the tutorials have no plots" >&2; exit 1; }
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/generated .pytest_cache .ruff_cache .import_linter_cache

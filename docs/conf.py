@@ -43,6 +43,9 @@ napoleon_use_rtype = False
 
 # -- Text and notebooks -------------------------------------------------------
 
+# A backend named in the environment would win over the kernel's own, and plots would not reach the pages.
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "auto"

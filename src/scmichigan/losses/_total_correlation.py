@@ -85,7 +85,9 @@ def total_correlation_parts(
 
     Returns
     -------
-    The three parts in nats, each of shape ``(n_minibatch,)``; average over cells. Single estimates may be negative.
+    The three parts in nats, each of shape ``(n_minibatch,)``; average over cells. The densities are estimated without
+    bias, their logarithms from below, the joint one most: the total correlation is underestimated, the more the smaller
+    the minibatch, and can come out negative; the mutual information is overestimated by as much.
 
     References
     ----------
