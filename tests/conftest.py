@@ -57,7 +57,7 @@ def small():
         gan={"generator_hidden": (16,), "critic_hidden": (16, 4), "n_noise": 5},
         vae={"n_latent": 3, "hidden": (16, 8)},
         fit=fit,
-        # enough steps for the generator to be trained, which is every fifth
+        # enough steps for the generator to be trained, which is every second
         gan_fit={**fit, "plan_kwargs": {"n_critic": 2}},
     )
 
@@ -70,8 +70,8 @@ def make_gan(small):
         MichiGAN.setup_anndata(adata, **setup)
         model = MichiGAN(adata, **{"n_latent": 3, **small.gan, **(init or {})})
         if train:
-            latent_kwargs = {"max_epochs": small.fit["max_epochs"]}
-            model.train(**{**small.gan_fit, "latent_kwargs": latent_kwargs, **(fit or {})})
+            own = {} if "latent_key" in setup else {"latent_kwargs": {"max_epochs": small.fit["max_epochs"]}}
+            model.train(**{**small.gan_fit, **own, **(fit or {})})
         return model
 
     return make

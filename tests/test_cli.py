@@ -75,6 +75,15 @@ def test_bad_requests(file, tmp_path, arguments, message):
     assert "Traceback" not in result.output
 
 
+def test_a_combination_that_nothing_can_stand_in_for(file, tmp_path):
+    adata = read_h5ad(file)
+    others = (adata.obs["condition"] == "drug 1") & (adata.obs["cell_type"] != "type A")
+    adata[~others.to_numpy()].copy().write_h5ad(file)
+    result = _run("demo", "--data", file, "--out", tmp_path / "out", *HOLD_OUT)
+    assert result.exit_code == 2
+    assert "cannot be predicted: it takes another cell type under 'drug 1'" in result.stderr
+
+
 def test_missing_layer_where_totals_are_missing_too(file, tmp_path):
     adata = read_h5ad(file)
     del adata.obs["total_counts"]

@@ -21,9 +21,11 @@ from sklearn.preprocessing import StandardScaler
 
 from scmichigan import _keys, datasets, metrics, pl
 from scmichigan.model import MichiGAN
+from scmichigan.model._arithmetic import find_references, observed_combinations
 from scmichigan.model._common import check_level, epochs_for
 
 _FOREST, _DISTANCE, _CORRELATION = "random forest error", "E-distance", "correlation of mean change"
+_PREDICTION, _HALVES = "MichiGAN prediction", "real cells, one half for the other"
 _N_JUDGED = 2000
 _N_PLOTTED = 3000
 
@@ -171,6 +173,7 @@ def run_demo(
         f"{data.adata.n_obs} cells, hiding the {int(hidden.sum())} with {data.labels} from every fit "
         "(gene selection included)"
     )
+    _check_predictable(data, hidden)
     train, real = _select_genes(data, hidden)
     MichiGAN.setup_anndata(train, layer=data.layer, labels_key=data.cell_type_key, size_factor_key=data.size_factor_key)
     model = MichiGAN(train)
@@ -185,6 +188,8 @@ def run_demo(
     with _timed(console, "sampling, predicting and judging"):
         generated = model.generate(_N_JUDGED, seed=seed)
         predicted = model.predict_combination(data.labels, seed=seed)
+        how = predicted.uns[_keys.PROVENANCE]
+        console.print(f"predicted along {how['along']!r}, from {', '.join(how['references'])}")
         table = _judge(data, model, real, generated=generated, predicted=predicted, seed=seed)
     with _timed(console, "figures"):
         _plot(data, model, real, generated=generated, predicted=predicted, out=out, seed=seed)
@@ -196,6 +201,17 @@ def run_demo(
     _print(console, table)
     console.print(f"{time.perf_counter() - start:.0f} s in all; cells, table, figures and model are in {out.resolve()}")
     return table
+
+
+def _check_predictable(data: DemoData, hidden: np.ndarray) -> None:
+    """Refuse a combination that no other can stand in for, before minutes go into training."""
+    keys = [data.cell_type_key, data.condition_key]
+    groups = observed_combinations(data.adata.obs[~hidden], keys)
+    if not any(find_references(groups, keys, data.target, key) for key in keys):
+        raise ValueError(
+            f"{data.labels} cannot be predicted: it takes another cell type under {data.target[1]!r}, and a condition "
+            f"under which that type and {data.target[0]!r} were both seen; hide another combination"
+        )
 
 
 def _select_genes(data: DemoData, hidden: np.ndarray) -> tuple[AnnData, AnnData]:
@@ -226,7 +242,7 @@ def _judge(
     forest = {"basis": fitted_on, "n_cells": _N_JUDGED, "n_trees": 200, "seed": seed, "n_jobs": -1}
     rows = {
         "sampled cells": {_FOREST: metrics.random_forest_error(judged, generated, **forest)},
-        "real cells (ceiling)": {_FOREST: metrics.random_forest_error(judged, others, **forest)},
+        "real cells (for comparison)": {_FOREST: metrics.random_forest_error(judged, others, **forest)},
     }
 
     def cells(cell_type: str, condition: str) -> np.ndarray:
@@ -243,10 +259,10 @@ def _judge(
     truth = model.get_normalized_expression(real)
     first, second = metrics.split_half(truth, seed=seed)
     predictions = {
-        "MichiGAN prediction": (predicted, truth),
+        _PREDICTION: (predicted, truth),
         "additive": (metrics.additive(control, pairs), truth) if pairs else None,
         "no change": (control, truth),
-        "real cells, split in half (ceiling)": (first, second),
+        _HALVES: (first, second),
     }
     for name, sides in predictions.items():
         if sides is None:
@@ -293,7 +309,16 @@ def _print(console: Console, table: pd.DataFrame) -> None:
     for name, row in table.iterrows():
         shown.add_row(name, *("" if np.isnan(v) else f"{v:.2f}" for v in row))
     console.print(shown)
-    console.print(f"{_FOREST}: 0.5 is best; E-distance: 0 is best; correlation: 1 is best")
+    console.print(
+        f"{_FOREST}: 0.5 is best; E-distance: 0 is best, and about what halves of the real cells have is noise; "
+        "correlation: 1 is best"
+    )
+    distance = table[_DISTANCE].drop([_PREDICTION, _HALVES]).dropna()
+    better = distance.index[distance < table.loc[_PREDICTION, _DISTANCE]]
+    if len(better):
+        console.print(
+            f"The prediction is further from the truth than: {', '.join(better)}. Rather use that.", style="bold"
+        )
 
 
 @contextmanager

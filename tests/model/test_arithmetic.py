@@ -8,6 +8,7 @@ from scmichigan.model._arithmetic import (
     find_references,
     latent_shift,
     observed_combinations,
+    rectify_keeping_means,
 )
 
 KEYS = ["type", "drug"]
@@ -130,3 +131,20 @@ def test_three_keys():
         "drug": 1,
         "dose": 1,
     }
+
+
+def test_rectification_removes_negative_values_and_keeps_means():
+    rng = np.random.default_rng(0)
+    x = rng.normal(loc=[-2.0, -0.1, 0.1, 1.0, 8.0], size=(500, 5))
+    rectified = rectify_keeping_means(x)
+    assert rectified.min() >= 0
+    np.testing.assert_allclose(rectified.mean(0), np.maximum(x.mean(0), 0), atol=1e-6)
+    np.testing.assert_allclose(rectified[:, 4], x[:, 4], atol=1e-6)
+    # One offset for all cells of a gene: differences between cells that stay positive are untouched.
+    kept = (rectified[:, 2] > 0) & (x[:, 2] > 0)
+    assert np.ptp((x - rectified)[kept, 2]) < 1e-12
+
+
+def test_rectification_of_expression_that_is_nowhere_negative_changes_nothing():
+    x = np.random.default_rng(1).random((20, 4), dtype=np.float32)
+    np.testing.assert_allclose(rectify_keeping_means(x), x, atol=1e-6)

@@ -68,6 +68,19 @@ def test_unknown_residual_is_refused(untouched_start):
         untouched_start.predict_combination(TARGET, residual="own")
 
 
+def test_several_labels_for_one_key_are_refused(untouched_start):
+    with pytest.raises(ValueError, match="where is .*give one label for each obs key"):
+        untouched_start.generate(5, where={"cell_type": ["A", "B"]})
+    with pytest.raises(ValueError, match="target is 'B'; give one label for each obs key"):
+        untouched_start.predict_combination("B")
+
+
+def test_arguments_for_fitting_a_latent_are_refused_where_one_is_stored(additive_cells, make_gan):
+    model = make_gan(additive_cells[0], train=False, latent_key="Z")
+    with pytest.raises(ValueError, match=r"latent_kwargs are for fitting a latent, but obsm\['Z'\] is registered"):
+        model.train(latent_kwargs={"max_epochs": 2})
+
+
 def test_interferon_response_of_hidden_b_cells_is_predicted():
     folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[3] / "shared" / "data"))
     path = folder / "kang_pbmc_ifnb.h5ad"

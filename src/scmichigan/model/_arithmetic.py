@@ -101,3 +101,28 @@ def latent_shift(
 
     shifts = [mean(target[position], c) - mean(reference.labels[position], c) for c in reference.contexts]
     return np.mean(shifts, axis=0)
+
+
+def rectify_keeping_means(x: np.ndarray) -> np.ndarray:
+    """Remove negative values without moving the mean of any column.
+
+    Setting negative values to zero alone would raise every mean; here each column is also lowered by the one offset
+    that makes up for it: ``max(x - offset, 0)``. Columns with a negative mean become zero.
+
+    Parameters
+    ----------
+    x
+        Cells x genes.
+
+    Returns
+    -------
+    Same shape and dtype, nowhere negative.
+    """
+    wanted = np.maximum(x.mean(axis=0, dtype=np.float64), 0)
+    low, high = np.zeros_like(wanted), np.maximum(x.max(axis=0).astype(np.float64), 0)
+    # Bisection: the mean of max(x - offset, 0) falls with the offset; 30 halvings are beyond float32.
+    for _ in range(30):
+        offset = (low + high) / 2
+        too_high = np.maximum(x - offset.astype(x.dtype), 0).mean(axis=0, dtype=np.float64) > wanted
+        low, high = np.where(too_high, offset, low), np.where(too_high, high, offset)
+    return np.maximum(x - high.astype(x.dtype), 0)

@@ -18,6 +18,7 @@ from scmichigan.train import CellDataModule
 
 from ._common import (
     check_epochs,
+    check_labels,
     check_n_samples,
     check_trained,
     covariate_columns,
@@ -249,6 +250,7 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
         cells in obs, provenance in ``uns["michigan"]``.
         """
         check_trained(self)
+        check_labels(where, "where")
         check_n_samples(n_samples)
         rng = np.random.default_rng(seed)
         rows = rng.choice(rows_where(self.adata, where), n_samples)

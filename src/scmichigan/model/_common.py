@@ -145,6 +145,12 @@ def check_trained(model: BaseModelClass) -> None:
         raise RuntimeError(f"this {type(model).__name__} is untrained; call train() first")
 
 
+def check_labels(labels: dict[str, object] | None, name: str) -> None:
+    """Refuse anything but one label for each key."""
+    if labels is not None and not (isinstance(labels, dict) and all(map(pd.api.types.is_scalar, labels.values()))):
+        raise ValueError(f"{name} is {labels!r}; give one label for each obs key, such as {{'cell_type': 'B cells'}}")
+
+
 def check_n_samples(n_samples: int | None) -> None:
     """Refuse anything but a positive number of cells."""
     if n_samples is not None and n_samples < 1:

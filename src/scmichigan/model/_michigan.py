@@ -21,10 +21,18 @@ from scmichigan.latent import fit_linear_gaussian
 from scmichigan.module import MichiGANModule
 from scmichigan.train import AdversarialTrainingPlan, CellDataModule
 
-from ._arithmetic import Reference, choose_key, find_references, latent_shift, observed_combinations
+from ._arithmetic import (
+    Reference,
+    choose_key,
+    find_references,
+    latent_shift,
+    observed_combinations,
+    rectify_keeping_means,
+)
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
 from ._common import (
     check_epochs,
+    check_labels,
     check_level,
     check_n_samples,
     check_trained,
@@ -228,6 +236,11 @@ class MichiGAN(BaseModelClass):
         FloatingPointError
             If a loss becomes NaN or infinite; the message has the epoch.
         """
+        if latent_kwargs and self._stored_latent_key is not None:
+            raise ValueError(
+                f"latent_kwargs are for fitting a latent, but obsm[{self._stored_latent_key!r}] is registered as one; "
+                "leave them out"
+            )
         data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size)
         max_epochs = check_epochs(max_epochs) or epochs_for(_DEFAULT_CRITIC_STEPS, data.n_train, batch_size)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
@@ -369,6 +382,7 @@ class MichiGAN(BaseModelClass):
             If ``where`` selects no cell, or ``latent`` has another width than the model's or is not finite.
         """
         check_trained(self)
+        check_labels(where, "where")
         rng = np.random.default_rng(seed)
         provenance = {"model": "MichiGAN", "latent": self._stored_latent_key or _keys.LATENT, "seed": seed}
         rows = rows_where(self.adata, where)
@@ -415,7 +429,7 @@ class MichiGAN(BaseModelClass):
         residual
             ``"source"`` adds what the generator's rendering of the source cell misses of the real source cell, both
             cells rendered with the same noise, so that cell-to-cell variation survives which the latent does not
-            hold; negative expression becomes zero. ``"fresh"`` is the rendering alone (the paper's form).
+            hold; negative expression is removed without moving the mean of any gene. ``"fresh"`` is the rendering alone (the paper's form).
         n_samples
             Cells to predict, in equal numbers from each reference; by default one from each reference cell.
         seed
@@ -447,6 +461,7 @@ class MichiGAN(BaseModelClass):
         """
         check_trained(self)
         check_n_samples(n_samples)
+        check_labels(target, "target")
         if residual not in ("source", "fresh"):
             raise ValueError(f"residual is {residual!r}; it must be 'source' or 'fresh'")
         keys, labels, groups = self._combinations(target)
@@ -484,7 +499,7 @@ class MichiGAN(BaseModelClass):
         x = self._render(z, rows, noise)
         if residual == "source":
             source_x = self.get_normalized_expression()[rows]
-            x = np.maximum(x + np.asarray(source_x - self._render(source_z, rows, noise)), 0)
+            x = rectify_keeping_means(x + np.asarray(source_x - self._render(source_z, rows, noise)))
         predicted = generated_anndata(self.adata, x, rows=rows, latent=z, provenance=provenance)
         for k, label in target.items():
             predicted.obs[k] = label
