@@ -1,5 +1,7 @@
 """Small cells and small networks, shared by the tests."""
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,6 +49,19 @@ def stored(counts):
 def seed():
     """Seed scvi-tools before each test."""
     scvi.settings.seed = 0
+
+
+@pytest.fixture(scope="session")
+def shared_file():
+    """Path of a data set that lies beside the repository; its test is skipped where it does not."""
+
+    def find(name: str) -> Path:
+        path = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data")) / name
+        if not path.exists():
+            pytest.skip(f"{path} is not there; set SCMICHIGAN_DATA to the folder that holds it")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,12 +78,8 @@ def test_arguments_for_fitting_a_latent_are_refused_where_one_is_stored(additive
         model.train(latent_kwargs={"max_epochs": 2})
 
 
-def test_interferon_response_of_hidden_b_cells_is_predicted():
-    folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    path = folder / "kang_pbmc_ifnb.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path} is not there; set SCMICHIGAN_DATA to the folder that holds it")
-    adata = read_h5ad(path)
+def test_interferon_response_of_hidden_b_cells_is_predicted(shared_file):
+    adata = read_h5ad(shared_file("kang_pbmc_ifnb.h5ad"))
     adata = adata[np.random.default_rng(0).permutation(adata.n_obs)[:3000]].copy()
     hidden = ((adata.obs["cell_type"] == "B cells") & (adata.obs["condition"] == "stim")).to_numpy()
     variance = np.var(np.log1p(adata[~hidden].X.toarray()), axis=0)

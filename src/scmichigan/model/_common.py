@@ -21,6 +21,8 @@ from scmichigan import _keys
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 
+from ._fields import check_obs_keys
+
 logger = logging.getLogger("scmichigan")
 
 _CHUNK_ROWS = 4096
@@ -190,8 +192,7 @@ def rows_where(adata: AnnData, where: dict[str, str] | None) -> np.ndarray:
 
 def check_level(adata: AnnData, key: str, level: object) -> None:
     """Refuse a label that no cell has."""
-    if key not in adata.obs:
-        raise KeyError(f"obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
+    check_obs_keys(adata, [key])
     if not (adata.obs[key] == level).any():
         levels = sorted(map(str, adata.obs[key].dropna().unique()))
         raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {levels}")
