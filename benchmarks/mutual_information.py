@@ -49,7 +49,7 @@ def obvious(mean: np.ndarray, var: np.ndarray, factors: pd.DataFrame) -> np.ndar
 
 
 def ours(mean: np.ndarray, var: np.ndarray, factors: pd.DataFrame) -> np.ndarray:
-    return mutual_information(mean, factors, var=var, normalize=False).to_numpy()
+    return mutual_information(mean, factors, var=var, normalize=False, n_cells=len(mean)).to_numpy()
 
 
 def measure(function: str, n: int) -> tuple[float, float, np.ndarray]:

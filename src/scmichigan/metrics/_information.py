@@ -5,11 +5,30 @@ Legend: n cells, k latents, f factors, v values of a factor, t points of a grid.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
+from sklearn.feature_selection import mutual_info_classif
 from sklearn.metrics import mutual_info_score
 
+from ._factors import (
+    check_factors,
+    checked_mean,
+    checked_var,
+    codes_of,
+    latents_by_factors,
+    mean_gap,
+    quantile_bins,
+    sample_cells,
+    standardised,
+    varies,
+)
+
+_ESTIMATORS = ("auto", "aggregate posterior", "knn", "binned")
+_N_NEIGHBOURS = 3
 _N_BINS = 20
 _MIN_INTERVALS, _MAX_INTERVALS = 512, 32_768
 _REACH = 6.0
@@ -23,58 +42,76 @@ def mutual_information(
     var: np.ndarray | None = None,
     n_quantiles: int = 4,
     normalize: bool = True,
+    estimator: Literal["auto", "aggregate posterior", "knn", "binned"] = "auto",
+    n_cells: int = 12_000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     r"""Mutual information of each latent with each factor.
 
     .. math:: I(z_k; v) = H(z_k) - \sum_v p(v) H(z_k | v)
 
-    with the differential entropies of the aggregate posteriors :math:`q(z_k) = \frac{1}{N} \sum_n q(z_k | x_n)` of all
-    cells, and of the cells with value v. The densities are exact in the cells given (mixtures of their posteriors); the
-    integrals are taken on a grid four times as fine as the narrowest posteriors.
+    with the differential entropies of the latent in all cells, and in the cells with value v.
 
     Parameters
     ----------
     mean
         Posterior means, shape ``(n_cells, n_latent)``.
     factors
-        One column a factor, one row a cell. Floating-point columns are cut at their quantiles, all others are taken as
-        categories. Cells with a missing value are left out for that factor.
+        One column a factor, one row a cell. Floating-point columns with more than ``n_quantiles`` values are cut at
+        their quantiles, all others are taken as categories. Cells with a missing value are left out for that factor.
     var
-        Posterior variances, shape ``(n_cells, n_latent)``. Without them, latents are cut into 20 bins of equal numbers
-        of cells, and the information is that of the bins.
+        Posterior variances, shape ``(n_cells, n_latent)``.
     n_quantiles
         Bins of floating-point factors (the paper takes quartiles of the library size).
     normalize
         Divide by the factor's entropy H(v): 0 is no information, 1 is all of it.
+    estimator
+        ``"aggregate posterior"`` needs ``var`` and takes the densities of the aggregate posteriors
+        :math:`q(z_k) = \frac{1}{N} \sum_n q(z_k | x_n)`, which are exact in the cells given (mixtures of their
+        posteriors), and integrates on a grid four times as fine as the narrowest posteriors. The others look at the
+        means alone: ``"knn"`` by the distances to the third nearest neighbours, ``"binned"`` in 20 bins of equal
+        numbers of cells, which loses what is finer than a bin and gains about (bins - 1)(values - 1) / (2 cells) nats
+        by chance. ``"auto"`` is the aggregate posterior where there are variances, and neighbours where there are
+        none.
+    n_cells
+        Cells to use; of more, so many are drawn at random (the paper's cap).
+    seed
+        Of that draw, and of the noise that breaks ties between neighbours, which is far below single precision.
 
     Returns
     -------
-    Latents x factors: in nats, or between 0 and 1 where normalised. ``attrs["estimator"]`` says which one was used,
-    ``"aggregate posterior"`` or ``"binned"``.
+    Latents x factors: in nats, from 0 to H(v), or from 0 to 1 where normalised. Estimates outside of these bounds are
+    set to them. A latent that is the same in all cells has 0 in the means. ``attrs["estimator"]`` says which one was
+    used.
 
     Raises
     ------
     ValueError
-        If shapes differ, values are not finite, a variance is not positive, or a factor has a single value.
+        If shapes differ, values are not finite, a variance is not positive, a factor has a single value or more than
+        one for every two cells, or the estimator is unknown or lacks variances.
 
     References
     ----------
-    Chen et al. 2018, section 4.1; Yu and Welch 2021, "Mutual information".
+    Chen et al. 2018, section 4.1; Yu and Welch 2021, "Mutual information"; Ross 2014, "Mutual information between
+    discrete and continuous data sets", equation 2, for the neighbours.
     """
-    mean_nk, var_nk = _checked(mean, factors, var)
-    codes_nf = np.column_stack([_codes(factors[name], n_quantiles) for name in factors.columns])
-    rows = []
-    for k in range(mean_nk.shape[1]):
-        if var_nk is None:
-            rows.append(
-                [_binned_information(mean_nk[codes_n >= 0, k], codes_n[codes_n >= 0]) for codes_n in codes_nf.T]
-            )
-        else:
-            rows.append(_posterior_information(mean_nk[:, k], np.sqrt(var_nk[:, k]), codes_nf))
-    table = pd.DataFrame(rows, index=[f"latent {k + 1}" for k in range(len(rows))], columns=list(factors.columns))
-    if normalize:
-        table /= [_entropy(codes_n[codes_n >= 0]) for codes_n in codes_nf.T]
-    table.attrs["estimator"] = "binned" if var_nk is None else "aggregate posterior"
+    mean_nk = checked_mean(mean)
+    check_factors(factors, mean_nk)
+    var_nk = None if var is None else checked_var(var, mean_nk)
+    estimator = _chosen(estimator, has_var=var is not None)
+    cells = sample_cells(len(mean_nk), n_cells, seed)
+    mean_nk, codes_nf = mean_nk[cells], codes_of(factors.iloc[cells], n_quantiles)
+    if estimator == "aggregate posterior":
+        latents = zip(mean_nk.T, np.sqrt(var_nk[cells]).T, strict=True)
+        information_kf = np.array([_posterior_information(*latent, codes_nf) for latent in latents])
+    else:
+        of_means = _binned_information if estimator == "binned" else partial(_neighbour_information, seed=seed)
+        held = [(mean_nk[codes_n >= 0], codes_n[codes_n >= 0]) for codes_n in codes_nf.T]
+        information_kf = np.column_stack([of_means(*cells_held) for cells_held in held])
+    entropy_f = np.array([_entropy(codes_n[codes_n >= 0]) for codes_n in codes_nf.T])
+    information_kf = np.clip(information_kf, 0, entropy_f)
+    table = latents_by_factors(information_kf / entropy_f if normalize else information_kf, factors)
+    table.attrs["estimator"] = estimator
     return table
 
 
@@ -100,42 +137,17 @@ def mutual_information_gap(information: pd.DataFrame) -> float:
     ----------
     Chen et al. 2018, equation 6; Yu and Welch 2021, "Mutual information".
     """
-    if information.shape[0] < 2 or information.shape[1] < 1:
-        raise ValueError(
-            f"information has {information.shape[0]} latents and {information.shape[1]} factors; a gap needs at least "
-            "2 latents and 1 factor"
-        )
-    ordered = np.sort(information.to_numpy(), axis=0)
-    return float((ordered[-1] - ordered[-2]).mean())
+    return mean_gap(information, "information")
 
 
-def _checked(mean: np.ndarray, factors: pd.DataFrame, var: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    mean_nk = np.asarray(mean, dtype=np.float64)
-    if mean_nk.ndim != 2 or len(mean_nk) != len(factors):
-        raise ValueError(f"mean has shape {mean_nk.shape}, factors have {len(factors)} rows; both need one row a cell")
-    if not np.isfinite(mean_nk).all():
-        raise ValueError("mean is not finite everywhere; compute the latent again")
-    if var is None:
-        return mean_nk, None
-    var_nk = np.asarray(var, dtype=np.float64)
-    if var_nk.shape != mean_nk.shape:
-        raise ValueError(f"var has shape {var_nk.shape}, mean {mean_nk.shape}; they must be the same")
-    if not (np.isfinite(var_nk).all() and (var_nk > 0).all()):
-        raise ValueError("var must be finite and positive everywhere; leave it out where a latent has no variance")
-    return mean_nk, var_nk
-
-
-def _codes(factor: pd.Series, n_quantiles: int) -> np.ndarray:
-    """Integer value of each cell; -1 where it is missing."""
-    if pd.api.types.is_float_dtype(factor):
-        factor = pd.qcut(factor, n_quantiles, duplicates="drop")
-    codes, values = pd.factorize(factor)
-    if len(values) < 2:
-        raise ValueError(
-            f"factor {factor.name!r} has {len(values)} different values; there is no information about a constant, "
-            "leave it out"
-        )
-    return codes
+def _chosen(estimator: str, *, has_var: bool) -> str:
+    if estimator not in _ESTIMATORS:
+        raise ValueError(f"estimator is {estimator!r}; give one of {', '.join(map(repr, _ESTIMATORS))}")
+    if estimator == "aggregate posterior" and not has_var:
+        raise ValueError("estimator 'aggregate posterior' needs posterior variances; give var, or take 'knn'")
+    if estimator == "auto":
+        return "aggregate posterior" if has_var else "knn"
+    return estimator
 
 
 def _entropy(codes_n: np.ndarray) -> float:
@@ -144,9 +156,22 @@ def _entropy(codes_n: np.ndarray) -> float:
     return float(-(p_v * np.log(p_v)).sum())
 
 
-def _binned_information(mean_n: np.ndarray, codes_n: np.ndarray) -> float:
-    bins = pd.factorize(pd.qcut(mean_n, _N_BINS, duplicates="drop"))[0] if np.ptp(mean_n) > 0 else codes_n * 0
-    return float(mutual_info_score(codes_n, bins))
+def _binned_information(mean_nk: np.ndarray, codes_n: np.ndarray) -> np.ndarray:
+    information_k = np.zeros(mean_nk.shape[1])
+    for k in np.flatnonzero(varies(mean_nk)):
+        information_k[k] = mutual_info_score(codes_n, quantile_bins(mean_nk[:, k], _N_BINS))
+    return information_k
+
+
+def _neighbour_information(mean_nk: np.ndarray, codes_n: np.ndarray, seed: int) -> np.ndarray:
+    information_k = np.zeros(mean_nk.shape[1])
+    # scikit-learn breaks ties by noise relative to the mean: centred first, noise stays small beside the latent.
+    # A constant would be noise alone, which knows nothing but for chance.
+    if (moving := varies(mean_nk)).any():
+        information_k[moving] = mutual_info_classif(
+            standardised(mean_nk), codes_n, discrete_features=False, n_neighbors=_N_NEIGHBOURS, random_state=seed
+        )
+    return information_k
 
 
 def _posterior_information(mean_n: np.ndarray, scale_n: np.ndarray, codes_nf: np.ndarray) -> list[float]:
@@ -167,7 +192,7 @@ def _information_of_table(mass_vt: np.ndarray) -> float:
     joint_vt = mass_vt / mass_vt.sum()
     product_vt = joint_vt.sum(axis=1, keepdims=True) * joint_vt.sum(axis=0)
     held = joint_vt > 0
-    return max(0.0, float((joint_vt[held] * np.log(joint_vt[held] / product_vt[held])).sum()))
+    return float((joint_vt[held] * np.log(joint_vt[held] / product_vt[held])).sum())
 
 
 def _grid(mean_n: np.ndarray, scale_n: np.ndarray) -> np.ndarray:
