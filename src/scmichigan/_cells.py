@@ -91,7 +91,7 @@ def check_at_least(minimum: int, **values: int) -> None:
 
 def check_cells_differ(matrix: Matrix) -> None:
     """Raise a ``ValueError`` where every cell is the same, so that there is no variance to model."""
-    if not (matrix.max(axis=0) - matrix.min(axis=0)).max() > 0:
+    if (matrix.max(axis=0) - matrix.min(axis=0)).max() == 0:
         raise ValueError(f"the expression of all {matrix.shape[0]} cells is the same: give cells that differ")
 
 

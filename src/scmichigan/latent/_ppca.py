@@ -17,7 +17,7 @@ from scmichigan._cells import check_cells_differ
 class ProbabilisticPCA(NamedTuple):
     r"""The model :math:`x = W z + \mu + \epsilon`, :math:`z \sim N(0, I)`, :math:`\epsilon \sim N(0, \sigma^2 I)`.
 
-    Attributes
+    Parameters
     ----------
     mean
         :math:`\mu`, shape ``(n_genes,)``.

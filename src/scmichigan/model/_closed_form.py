@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +67,7 @@ class ClosedFormModel(ExpressionMixin, BaseModelClass):
         check_trained(self)
         return self.module.arrays
 
-    def _rows_of_expression(self, adata: AnnData | None, rows: Any) -> np.ndarray | sp.csr_matrix:
+    def _rows_of_expression(self, adata: AnnData | None, rows: Sequence[int] | None) -> np.ndarray | sp.csr_matrix:
         """Log-normalised expression of the given cells, of all where ``rows`` is ``None``."""
         x = normalized_expression(manager_of(self, adata), self.module.inputs)
         return x if rows is None else x[np.asarray(rows)]

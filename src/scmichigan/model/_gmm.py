@@ -60,8 +60,9 @@ class GMM(ClosedFormModel):
     Number and type are those with the lowest Bayesian information criterion (BIC); all of them are in :attr:`bic`.
 
     Principal components leave out much of what single genes vary by, and cells of only their subspace would be too
-    smooth: generated cells get Gaussian noise with the variance of each gene that the components leave out,
-    independent between genes. Generated expression may be negative.
+    smooth. Generated cells get Gaussian noise on top, independent between genes, with the variance of each gene that
+    the components leave out; it is projected off the components, which already have theirs, and that takes a little
+    of it away. Generated expression may be negative.
 
     References
     ----------
@@ -91,9 +92,11 @@ class GMM(ClosedFormModel):
         self.n_components = _sizes(n_components)
         self.covariance_type = covariance_type
         self.n_pcs = n_pcs
+        # The underscore has scvi-tools save it.
         self.bic_: pd.DataFrame | None = None
-        number = "chosen by BIC" if n_components is None else n_components
-        space = "genes" if n_pcs is None else f"{n_pcs} principal components"
+        is_given = self.n_components is not None and len(self.n_components) == 1
+        number = self.n_components[0] if is_given else "chosen by BIC"
+        space = "genes" if n_pcs is None else f"up to {n_pcs} principal components"
         finish_init(
             self, locals(), f"Gaussian mixture with n_components: {number}, of {space}, on {describe_expression(self)}"
         )
@@ -124,15 +127,14 @@ class GMM(ClosedFormModel):
             If there are fewer cells than components, all cells are the same, or further arguments are given.
         """
         refuse_training_arguments(self, training_kwargs)
+        sizes, types = self._candidates()
         x = self.get_normalized_expression()
-        sizes = self._candidate_sizes(x.shape[0])
         check_cells_differ(x)
         projection = {} if self.n_pcs is None else _fit_projection(x, self.n_pcs, seed)
         z_nd = _project(x, projection)
-        types = [self.covariance_type or "diag"] if self.n_pcs is None or self.covariance_type else ["full", "diag"]
-        bic = pd.DataFrame(index=pd.Index(sizes, name="n_components"), columns=pd.Index(types, name="covariance_type"))
         floor = _VARIANCE_FLOOR * z_nd.var(axis=0).mean()
-        best = None
+        index, columns = pd.Index(sizes, name="n_components"), pd.Index(types, name="covariance_type")
+        bic = pd.DataFrame(index=index, columns=columns, dtype=float)
         candidates = list(product(sizes, types))
         for size, kind in track(candidates, "Gaussian mixtures", disable=not enable_progress_bar):
             mixture = GaussianMixture(
@@ -140,17 +142,21 @@ class GMM(ClosedFormModel):
             ).fit(z_nd)
             bic.loc[size, kind] = mixture.bic(z_nd)
             if bic.loc[size, kind] == bic.min(axis=None):
-                best = mixture
-        self.bic_ = bic.astype(float)
-        parameters = ("weights", "means", "precisions_cholesky")
-        self._keep(projection | {name: getattr(best, f"{name}_") for name in parameters})
+                best = {name: getattr(mixture, f"{name}_") for name in ("weights", "means", "precisions_cholesky")}
+        self.bic_ = bic
+        self._keep(projection | best)
 
-    def _candidate_sizes(self, n_cells: int) -> list[int]:
+    def _candidates(self) -> tuple[list[int], list[CovarianceType]]:
+        """Numbers of components and types of covariance to choose from."""
+        n_cells = self.adata.n_obs
+        types = ["full", "diag"] if self.n_pcs is not None else ["diag"]
+        if self.covariance_type is not None:
+            types = [self.covariance_type]
         if self.n_components is None:
-            return [size for size in _N_COMPONENTS if size == 1 or size * _MIN_CELLS_PER_COMPONENT <= n_cells]
+            return [size for size in _N_COMPONENTS if size == 1 or size * _MIN_CELLS_PER_COMPONENT <= n_cells], types
         if max(self.n_components) > n_cells:
             raise ValueError(f"n_components is {max(self.n_components)}, there are {n_cells} cells; ask for fewer")
-        return self.n_components
+        return self.n_components, types
 
     def get_latent_representation(
         self,
@@ -206,15 +212,16 @@ class GMM(ClosedFormModel):
         rows = draw_rows(self.adata, n_samples, where, rng)
         one_hot_nc = rng.multinomial(1, _responsibilities(self._rows_of_expression(None, rows), fitted))
         z_nd = _sample_components(fitted, one_hot_nc.argmax(axis=1), rng)
-        x = _to_genes(z_nd, fitted, rng)
-        provenance = {"model": "GMM", "n_components": one_hot_nc.shape[1], "n_pcs": self.n_pcs or "none", "seed": seed}
+        x = z_nd.astype(np.float32) if self.n_pcs is None else _to_genes(z_nd, fitted, rng)
+        space = "genes" if self.n_pcs is None else "principal components"
+        provenance = {"model": "GMM", "n_components": one_hot_nc.shape[1], "space": space, "seed": seed}
         return generated_anndata(self.adata, x, rows=rows, latent=one_hot_nc, provenance=provenance)
 
 
 def _sizes(n_components: int | Sequence[int] | None) -> list[int] | None:
     if n_components is None:
         return None
-    sizes = [n_components] if np.isscalar(n_components) else list(n_components)
+    sizes = sorted({n_components} if np.isscalar(n_components) else set(n_components))
     if not sizes:
         raise ValueError("n_components is empty; give at least one number, or None for the default ones")
     check_at_least(1, n_components=min(sizes))
@@ -258,7 +265,8 @@ def _sample_components(fitted: dict[str, np.ndarray], component_n: np.ndarray, r
 
 
 def _to_genes(z_nd: np.ndarray, fitted: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    if "directions" not in fitted:
-        return z_nd.astype(np.float32)
-    x_ng = (z_nd @ fitted["directions"] + fitted["center"]).astype(np.float32)
-    return x_ng + fitted["residual_scale"] * rng.standard_normal(x_ng.shape, dtype=np.float32)
+    """Cells at the given points of the mixture's space: with principal components, plus noise that they leave out."""
+    directions_dg, z_nd = fitted["directions"], z_nd.astype(np.float32)
+    noise_ng = fitted["residual_scale"] * rng.standard_normal((len(z_nd), directions_dg.shape[1]), dtype=np.float32)
+    # Within the components the mixture has all of the variance; noise there would come on top.
+    return fitted["center"] + (z_nd - noise_ng @ directions_dg.T) @ directions_dg + noise_ng

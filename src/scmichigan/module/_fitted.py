@@ -32,14 +32,14 @@ class FittedModule(BaseModuleClass):
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The kept arrays by name."""
-        return {name: array.cpu().numpy() for name, array in self.named_buffers()}
+        return {name: array.cpu().numpy() for name, array in self.named_buffers(recurse=False)}
 
     def keep(self, arrays: Mapping[str, np.ndarray | float]) -> None:
         """Replace the kept arrays, in single precision."""
         for name in self.arrays:
             delattr(self, name)
         for name, array in arrays.items():
-            self.register_buffer(name, torch.as_tensor(array, dtype=torch.float32))
+            self.register_buffer(name, torch.from_numpy(np.array(array, dtype=np.float32, order="C")))
 
     def on_load(self, model, **kwargs) -> None:
         """Make room for the arrays of a saved model, whose shapes only its fit could tell."""
