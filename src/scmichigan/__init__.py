@@ -6,12 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, latent, losses, metrics, module, nn, pl, train
-    from .model import BetaTCVAE, MichiGAN
+    from .model import GMM, PPCA, BetaTCVAE, MichiGAN
 
-_MODELS = ("BetaTCVAE", "MichiGAN")
+_MODELS = ("BetaTCVAE", "GMM", "MichiGAN", "PPCA")
 _ROOMS = ("datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train")
 
-__all__ = ["BetaTCVAE", "MichiGAN", "datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train"]
+__all__ = [
+    "GMM",
+    "PPCA",
+    "BetaTCVAE",
+    "MichiGAN",
+    "datasets",
+    "latent",
+    "losses",
+    "metrics",
+    "module",
+    "nn",
+    "pl",
+    "train",
+]
 __version__ = version("scmichigan")
 
 

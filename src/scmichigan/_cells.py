@@ -89,6 +89,12 @@ def check_at_least(minimum: int, **values: int) -> None:
             raise ValueError(f"{name} is {value}: give {minimum} or more")
 
 
+def check_cells_differ(matrix: Matrix) -> None:
+    """Raise a ``ValueError`` where every cell is the same, so that there is no variance to model."""
+    if (matrix.max(axis=0) - matrix.min(axis=0)).max() == 0:
+        raise ValueError(f"the expression of all {matrix.shape[0]} cells is the same: give cells that differ")
+
+
 def dense(matrix: Matrix) -> np.ndarray:
     """Give the same matrix as a numpy array."""
     return matrix.toarray() if sparse.issparse(matrix) else matrix

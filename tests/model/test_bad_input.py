@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from scmichigan import BetaTCVAE, MichiGAN
+from scmichigan import GMM, PPCA, BetaTCVAE, MichiGAN
 
 MODELS = [BetaTCVAE, MichiGAN]
+ALL_MODELS = [*MODELS, PPCA, GMM]
 COLUMNS = r"the columns are \['cell_type', 'condition'"
 
 
@@ -14,7 +15,7 @@ def _dense(x):
     return x.toarray() if sp.issparse(x) else x
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ALL_MODELS)
 @pytest.mark.parametrize("layer", [None, "raw"])
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix])
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_expression(counts, assert_unchanged, model, layer, form, value, message
     assert_unchanged(counts, before)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ALL_MODELS)
 @pytest.mark.parametrize(
     ("take", "message"),
     [
@@ -63,7 +64,7 @@ def test_adata(counts, model, take, message):
         model.setup_anndata(take(counts))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ALL_MODELS)
 def test_backed(counts, tmp_path, model):
     counts.write_h5ad(tmp_path / "cells.h5ad")
     backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
@@ -72,7 +73,7 @@ def test_backed(counts, tmp_path, model):
     backed.file.close()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ALL_MODELS)
 def test_other_expression_than_declared(counts, model):
     cure = "pass expression='{}' to setup_anndata, or the layer that holds {}"
     message = "adata.X holds raw counts, but log-normalised values were declared; "

@@ -1,6 +1,8 @@
 """scvi-tools models: AnnData in, AnnData out."""
 
 from ._beta_tcvae import BetaTCVAE
+from ._gmm import GMM
 from ._michigan import MichiGAN
+from ._ppca import PPCA
 
-__all__ = ["BetaTCVAE", "MichiGAN"]
+__all__ = ["GMM", "PPCA", "BetaTCVAE", "MichiGAN"]

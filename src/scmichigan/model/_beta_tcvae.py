@@ -5,39 +5,37 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from anndata import AnnData
-from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass, VAEMixin
 from scvi.train import TrainingPlan
 
-from scmichigan._compat import finish_init, manager_of, setup_method_args
+from scmichigan._compat import finish_init
 from scmichigan.module import BetaTCVAEModule
 from scmichigan.train import CellDataModule
 
 from ._common import (
+    ExpressionMixin,
     check_epochs,
-    check_labels,
-    check_n_samples,
+    check_n_latent,
     check_trained,
     covariate_columns,
     covariate_sizes,
     describe_expression,
+    draw_posterior,
+    draw_rows,
     epochs_for,
     generated_anndata,
     in_chunks,
-    normalized_expression,
     registered_arrays,
-    rows_where,
     run_training,
 )
-from ._fields import detect_expression, expression_fields
+from ._fields import register_cells
 
 _DEFAULT_STEPS = 6000
 
 
-class BetaTCVAE(VAEMixin, BaseModelClass):
+class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
     """Variational autoencoder with a penalty on the total correlation of its latent.
 
     Parameters
@@ -135,22 +133,7 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
             If the expression is NaN, infinite, negative, empty or not what was declared, a size factor is no total, or a
             label or covariate is missing.
         """
-        expression = detect_expression(adata, layer) if expression == "auto" else expression
-        setup_args = setup_method_args(locals())
-        fields = expression_fields(
-            adata,
-            expression,
-            target_sum=target_sum,
-            layer=layer,
-            batch_key=batch_key,
-            labels_key=labels_key,
-            size_factor_key=size_factor_key,
-            categorical_covariate_keys=categorical_covariate_keys,
-            continuous_covariate_keys=continuous_covariate_keys,
-        )
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
+        register_cells(locals())
 
     def train(
         self,
@@ -212,20 +195,6 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
             trainer_kwargs=trainer_kwargs,
         )
 
-    def get_normalized_expression(self, adata: AnnData | None = None) -> np.ndarray | sp.csr_matrix:
-        """Log-normalised expression as the model sees it.
-
-        Parameters
-        ----------
-        adata
-            Cells with the same genes; ``None`` for the registered ones.
-
-        Returns
-        -------
-        A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
-        """
-        return normalized_expression(manager_of(self, adata), self.module.inputs)
-
     @torch.inference_mode()
     def generate(
         self, n_samples: int = 1000, *, where: dict[str, str] | None = None, noise: bool = False, seed: int = 0
@@ -250,15 +219,13 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
         cells in obs, provenance in ``uns["michigan"]``.
         """
         check_trained(self)
-        check_labels(where, "where")
-        check_n_samples(n_samples)
         rng = np.random.default_rng(seed)
-        rows = rng.choice(rows_where(self.adata, where), n_samples)
+        rows = draw_rows(self.adata, n_samples, where, rng)
         covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             mean, var = self.get_latent_representation(indices=rows, return_dist=True)
-            z = (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
+            z = draw_posterior(mean, var, rng)
             x = [self.module.sample(torch.as_tensor(z[c]), covariates[c], noise=noise) for c in in_chunks(n_samples)]
         provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
         return generated_anndata(self.adata, torch.cat(x).cpu().numpy(), rows=rows, latent=z, provenance=provenance)
@@ -266,7 +233,6 @@ class BetaTCVAE(VAEMixin, BaseModelClass):
 
 def check_latent_arguments(n_latent: int, beta: float) -> None:
     """Refuse latents without dimensions, and weights that are negative or infinite."""
-    if n_latent < 1:
-        raise ValueError(f"n_latent is {n_latent}; a latent needs at least 1 dimension")
+    check_n_latent(n_latent)
     if not 0 <= beta < float("inf"):
         raise ValueError(f"beta is {beta}; the weight of the total correlation must be 0 (the VAE) or more, and finite")

@@ -1,4 +1,4 @@
-"""What both models do alike: arrays of the registered cells, training runs, and AnnData of generated cells."""
+"""What the models do alike: arrays of the registered cells, training runs, and AnnData of generated cells."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 
 from scmichigan import _keys
+from scmichigan._compat import manager_of
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 
@@ -59,6 +60,24 @@ def normalized_expression(manager: AnnDataManager, inputs: ExpressionInputs) -> 
     if sp.issparse(x):
         return sp.diags_array(scale.ravel()).dot(x.tocsr().astype(np.float32)).tocsr().log1p()
     return np.log1p(x * scale, dtype=np.float32)
+
+
+class ExpressionMixin:
+    """Expression as the model sees it; for models whose module has the inputs that say how."""
+
+    def get_normalized_expression(self, adata: AnnData | None = None) -> np.ndarray | sp.csr_matrix:
+        """Log-normalised expression as the model sees it.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes; ``None`` for the registered ones.
+
+        Returns
+        -------
+        A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
+        """
+        return normalized_expression(manager_of(self, adata), self.module.inputs)
 
 
 def covariate_columns(manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray) -> torch.Tensor:
@@ -153,6 +172,22 @@ def check_labels(labels: dict[str, object] | None, name: str) -> None:
         raise ValueError(f"{name} is {labels!r}; give one label for each obs key, such as {{'cell_type': 'B cells'}}")
 
 
+def check_n_latent(n_latent: int) -> None:
+    """Refuse latents without dimensions."""
+    if n_latent < 1:
+        raise ValueError(f"n_latent is {n_latent}; a latent needs at least 1 dimension")
+
+
+def check_latent(latent: np.ndarray, n_latent: int) -> np.ndarray:
+    """Given latents in single precision; refuse those of another width, and those that are not finite."""
+    z = np.asarray(latent, dtype=np.float32)
+    if z.ndim != 2 or z.shape[1] != n_latent:
+        raise ValueError(f"latent has shape {z.shape}; the model takes (n_samples, {n_latent})")
+    if not np.isfinite(z).all():
+        raise ValueError(f"latent is not finite in row {int(np.argmax(~np.isfinite(z).all(axis=1)))}")
+    return z
+
+
 def check_n_samples(n_samples: int | None) -> None:
     """Refuse anything but a positive number of cells."""
     if n_samples is not None and n_samples < 1:
@@ -179,8 +214,19 @@ def generated_anndata(
     )
 
 
-def rows_where(adata: AnnData, where: dict[str, str] | None) -> np.ndarray:
-    """Rows of the cells with all the given labels."""
+def draw_rows(adata: AnnData, n_samples: int, where: dict[str, str] | None, rng: np.random.Generator) -> np.ndarray:
+    """Rows of the source cells of ``n_samples`` generated ones: those with the given labels, with replacement."""
+    check_n_samples(n_samples)
+    return rng.choice(_rows_where(adata, where), n_samples)
+
+
+def draw_posterior(mean: np.ndarray, var: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One latent from each normal posterior, in single precision."""
+    return (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
+
+
+def _rows_where(adata: AnnData, where: dict[str, str] | None) -> np.ndarray:
+    check_labels(where, "where")
     keep = np.ones(adata.n_obs, dtype=bool)
     for key, level in (where or {}).items():
         check_level(adata, key, level)

@@ -6,13 +6,14 @@ The checks live in the fields, so they also meet data that come later: to be enc
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
 from scvi.data.fields import (
     BaseAnnDataField,
     CategoricalJointObsField,
@@ -23,11 +24,15 @@ from scvi.data.fields import (
     ObsmField,
 )
 
+from scmichigan import _keys
+from scmichigan._compat import setup_method_args
+
 ExpressionKind = Literal["counts", "log_normalized"]
 
 # log1p of a million: no cell that was scaled to a total and logged exceeds it.
 _MAX_LOG_NORMALIZED = 14.0
 _CHUNK_ROWS = 4096
+_COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
 
 
 def _place(layer: str | None) -> str:
@@ -257,9 +262,29 @@ def _check_scale(expression: str, target_sum: float) -> None:
         raise ValueError(f"target_sum is {target_sum}; it must be a positive number, for example 1e4")
 
 
-def latent_fields(
-    adata: AnnData, mean_key: str | None, var_key: str | None, *, names: tuple[str, str]
-) -> list[BaseAnnDataField]:
+def register_cells(setup_locals: dict[str, Any]) -> None:
+    """Check and register the cells: the body of every ``setup_anndata``; takes its ``locals()``."""
+    cls, adata, kwargs = (setup_locals[name] for name in ("cls", "adata", "kwargs"))
+    # Whatever a setup_anndata does not list ends up in kwargs.
+    covariates = [name for name in _COVARIATE_ARGUMENTS if kwargs.get(name) is not None]
+    if covariates:
+        raise ValueError(
+            f"{cls.__name__} does not model batches or covariates, but {covariates} were given; leave them out, or "
+            "take a model that has them, such as BetaTCVAE"
+        )
+    expression = setup_locals["expression"]
+    if expression == "auto":
+        expression = detect_expression(adata, setup_locals["layer"])
+    setup_args = setup_method_args(setup_locals | {"expression": expression})
+    args = dict(setup_args["setup_args"])
+    latent_keys = args.pop("latent_key", None), args.pop("latent_var_key", None)
+    fields = _expression_fields(adata, args.pop("expression"), **args) + _latent_fields(adata, *latent_keys)
+    manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+    manager.register_fields(adata, **kwargs)
+    cls.register_manager(manager)
+
+
+def _latent_fields(adata: AnnData, mean_key: str | None, var_key: str | None) -> list[BaseAnnDataField]:
     """Fields of a stored latent and, where there are any, of its variances."""
     if mean_key is None and var_key is None:
         return []
@@ -267,9 +292,9 @@ def latent_fields(
         raise ValueError(
             f"latent_var_key is {var_key!r} without latent_key; give latent_key=, the key of the means, too"
         )
-    fields = [LatentField(names[0], mean_key)]
+    fields = [LatentField(_keys.LATENT_MEAN_TENSOR, mean_key)]
     if var_key is not None:
-        fields.append(LatentField(names[1], var_key, is_variance=True))
+        fields.append(LatentField(_keys.LATENT_VAR_TENSOR, var_key, is_variance=True))
         shapes = [np.shape(adata.obsm[key]) for key in (mean_key, var_key) if key in adata.obsm]
         if len(set(shapes)) == 2:
             raise ValueError(
@@ -279,17 +304,17 @@ def latent_fields(
     return fields
 
 
-def expression_fields(
+def _expression_fields(
     adata: AnnData,
     kind: ExpressionKind,
     *,
     target_sum: float,
     layer: str | None,
-    batch_key: str | None,
     labels_key: str | None,
     size_factor_key: str | None,
-    categorical_covariate_keys: list[str] | None,
-    continuous_covariate_keys: list[str] | None,
+    batch_key: str | None = None,
+    categorical_covariate_keys: list[str] | None = None,
+    continuous_covariate_keys: list[str] | None = None,
 ) -> list[BaseAnnDataField]:
     """Fields that every model registers."""
     _check_scale(kind, target_sum)

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from anndata import AnnData
-from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
 from scmichigan import _keys
-from scmichigan._compat import finish_init, manager_of, setup_method_args
+from scmichigan._compat import finish_init, manager_of
 from scmichigan.latent import fit_linear_gaussian
 from scmichigan.module import MichiGANModule
 from scmichigan.train import AdversarialTrainingPlan, CellDataModule
@@ -31,29 +29,32 @@ from ._arithmetic import (
 )
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
 from ._common import (
+    ExpressionMixin,
     check_epochs,
     check_labels,
+    check_latent,
     check_level,
     check_n_samples,
     check_trained,
     covariate_columns,
     covariate_sizes,
     describe_expression,
+    draw_posterior,
+    draw_rows,
     epochs_for,
     generated_anndata,
     in_chunks,
     normalized_expression,
     registered_arrays,
-    rows_where,
     run_training,
 )
-from ._fields import detect_expression, expression_fields, latent_fields
+from ._fields import register_cells
 
 _DEFAULT_CRITIC_STEPS = 1500
 _LATENT_MODEL_DIR = "latent_model"
 
 
-class MichiGAN(BaseModelClass):
+class MichiGAN(ExpressionMixin, BaseModelClass):
     """Conditional Wasserstein GAN that turns a latent into realistic cells.
 
     The latent is a stored one (``setup_anndata(latent_key=...)``), or that of a beta-TCVAE which :meth:`train` fits
@@ -179,24 +180,7 @@ class MichiGAN(BaseModelClass):
             As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or constant, or its
             variances are negative, of another shape or without means.
         """
-        expression = detect_expression(adata, layer) if expression == "auto" else expression
-        setup_args = setup_method_args(locals())
-        fields = expression_fields(
-            adata,
-            expression,
-            target_sum=target_sum,
-            layer=layer,
-            batch_key=batch_key,
-            labels_key=labels_key,
-            size_factor_key=size_factor_key,
-            categorical_covariate_keys=categorical_covariate_keys,
-            continuous_covariate_keys=continuous_covariate_keys,
-        )
-        names = (_keys.LATENT_MEAN_TENSOR, _keys.LATENT_VAR_TENSOR)
-        fields += latent_fields(adata, latent_key, latent_var_key, names=names)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
+        register_cells(locals())
 
     def train(
         self,
@@ -333,20 +317,6 @@ class MichiGAN(BaseModelClass):
         var = arrays.get(_keys.LATENT_VAR_TENSOR)
         return mean, None if var is None else np.asarray(var[rows], dtype=np.float32)
 
-    def get_normalized_expression(self, adata: AnnData | None = None) -> np.ndarray | sp.csr_matrix:
-        """Log-normalised expression as the model sees it.
-
-        Parameters
-        ----------
-        adata
-            Cells with the same genes; ``None`` for the registered ones.
-
-        Returns
-        -------
-        A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
-        """
-        return normalized_expression(manager_of(self, adata), self.module.inputs)
-
     def generate(
         self,
         n_samples: int = 1000,
@@ -382,16 +352,14 @@ class MichiGAN(BaseModelClass):
             If ``where`` selects no cell, or ``latent`` has another width than the model's or is not finite.
         """
         check_trained(self)
-        check_labels(where, "where")
         rng = np.random.default_rng(seed)
         provenance = {"model": "MichiGAN", "latent": self._stored_latent_key or _keys.LATENT, "seed": seed}
-        rows = rows_where(self.adata, where)
         if latent is not None:
-            z = self._check_latent(latent)
-            x = self._render(z, rng.choice(rows, len(z)), self._draw_noise(len(z), rng))
+            z = check_latent(latent, self.n_latent)
+            rows = draw_rows(self.adata, len(z), where, rng)
+            x = self._render(z, rows, self._draw_noise(len(z), rng))
             return generated_anndata(self.adata, x, rows=None, latent=z, provenance=provenance)
-        check_n_samples(n_samples)
-        rows = rng.choice(rows, n_samples)
+        rows = draw_rows(self.adata, n_samples, where, rng)
         z = self._draw_latent(rows, rng)
         return generated_anndata(
             self.adata,
@@ -527,15 +495,7 @@ class MichiGAN(BaseModelClass):
     def _draw_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         mean, var = self._posterior()
         z = mean[rows]
-        return z if var is None else (z + np.sqrt(var[rows]) * rng.standard_normal(z.shape)).astype(np.float32)
-
-    def _check_latent(self, latent: np.ndarray) -> np.ndarray:
-        z = np.asarray(latent, dtype=np.float32)
-        if z.ndim != 2 or z.shape[1] != self.n_latent:
-            raise ValueError(f"latent has shape {z.shape}; the model takes (n_samples, {self.n_latent})")
-        if not np.isfinite(z).all():
-            raise ValueError(f"latent is not finite in row {int(np.argmax(~np.isfinite(z).all(axis=1)))}")
-        return z
+        return z if var is None else draw_posterior(z, var[rows], rng)
 
     def _draw_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))

@@ -1,0 +1,272 @@
+"""Gaussian mixture: the baseline that knows clusters.
+
+Legend: n cells, g genes, d dimensions of the mixture, c components of the mixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from rich.progress import track
+from scipy.linalg import solve_triangular
+from sklearn.mixture import GaussianMixture
+
+from scmichigan._cells import check_at_least, check_cells_differ, dense, fit_pca, variance_g
+from scmichigan._compat import finish_init
+
+from ._closed_form import ClosedFormModel, refuse_training_arguments
+from ._common import describe_expression, draw_rows, generated_anndata, in_chunks
+
+CovarianceType = Literal["full", "diag"]
+
+_N_COMPONENTS = (1, 2, 4, 8, 16, 32)
+_MIN_CELLS_PER_COMPONENT = 10
+_MAX_ITERATIONS = 1000
+# Share of the mean variance that every variance is raised by: without it, a component on a single cell, or on cells
+# that all lack a gene, would have a likelihood without bound.
+_VARIANCE_FLOOR = 1e-3
+
+
+class GMM(ClosedFormModel):
+    """Gaussian mixture of log-normalised expression: the baseline that knows clusters.
+
+    Parameters
+    ----------
+    adata
+        Registered with :meth:`setup_anndata`.
+    n_components
+        Components of the mixture, or several numbers to choose from; ``None`` for 1, 2, 4, 8, 16 and 32, as far as
+        there are ten cells for each component.
+    covariance_type
+        ``"full"`` or ``"diag"``, as in :class:`sklearn.mixture.GaussianMixture`. ``None`` chooses between them on
+        principal components, and is ``"diag"`` on genes, where a full covariance has too many entries.
+    n_pcs
+        Principal components that the mixture is fitted to, lowered to the number of cells or genes where there are
+        fewer; ``None`` fits it to the genes themselves, which makes a dense copy in double precision of all cells.
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1, or the covariance is of another type.
+
+    Notes
+    -----
+    Number and type are those with the lowest Bayesian information criterion (BIC); all of them are in :attr:`bic`.
+
+    Principal components leave out much of what single genes vary by, and cells of only their subspace would be too
+    smooth. Generated cells get Gaussian noise on top, independent between genes, with the variance of each gene that
+    the components leave out; it is projected off the components, which already have theirs, and that takes a little
+    of it away. Generated expression may be negative.
+
+    References
+    ----------
+    Schwarz 1978, "Estimating the dimension of a model".
+
+    Examples
+    --------
+    >>> mg.GMM.setup_anndata(adata, labels_key="cell_type", size_factor_key="total_counts")
+    >>> model = mg.GMM(adata)
+    >>> model.train()
+    >>> cells = model.generate(1000, where={"cell_type": "B cells"})
+    """
+
+    def __init__(
+        self,
+        adata: AnnData,
+        n_components: int | Sequence[int] | None = None,
+        *,
+        covariance_type: CovarianceType | None = None,
+        n_pcs: int | None = 50,
+    ) -> None:
+        if covariance_type not in ("full", "diag", None):
+            raise ValueError(f"covariance_type is {covariance_type!r}; choose 'full', 'diag' or None to have it chosen")
+        if n_pcs is not None:
+            check_at_least(1, n_pcs=n_pcs)
+        super().__init__(adata)
+        self.n_components = _sizes(n_components)
+        self.covariance_type = covariance_type
+        self.n_pcs = n_pcs
+        # The underscore has scvi-tools save it.
+        self.bic_: pd.DataFrame | None = None
+        is_given = self.n_components is not None and len(self.n_components) == 1
+        number = self.n_components[0] if is_given else "chosen by BIC"
+        space = "genes" if n_pcs is None else f"up to {n_pcs} principal components"
+        finish_init(
+            self, locals(), f"Gaussian mixture with n_components: {number}, of {space}, on {describe_expression(self)}"
+        )
+
+    @property
+    def bic(self) -> pd.DataFrame | None:
+        """BIC of every number of components (rows) and type of covariance (columns), lowest best; ``None`` untrained.
+
+        Comparable only within one table: it is that of the principal components where the mixture is fitted to them.
+        """
+        return self.bic_
+
+    def train(self, *, seed: int = 0, enable_progress_bar: bool = True, **training_kwargs) -> None:
+        """Fit every candidate by expectation maximisation, and keep the one with the lowest BIC.
+
+        Parameters
+        ----------
+        seed
+            Of the principal components, and of the clusters that each fit starts from.
+        enable_progress_bar
+            Show a bar over the candidates.
+        **training_kwargs
+            Refused: there are no epochs and minibatches here.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer cells than components, all cells are the same, or further arguments are given.
+        """
+        refuse_training_arguments(self, training_kwargs)
+        sizes, types = self._candidates()
+        x = self.get_normalized_expression()
+        check_cells_differ(x)
+        projection = {} if self.n_pcs is None else _fit_projection(x, self.n_pcs, seed)
+        z_nd = _project(x, projection)
+        floor = _VARIANCE_FLOOR * z_nd.var(axis=0).mean()
+        index, columns = pd.Index(sizes, name="n_components"), pd.Index(types, name="covariance_type")
+        bic = pd.DataFrame(index=index, columns=columns, dtype=float)
+        candidates = list(product(sizes, types))
+        for size, kind in track(candidates, "Gaussian mixtures", disable=not enable_progress_bar):
+            mixture = GaussianMixture(
+                size, covariance_type=kind, reg_covar=floor, max_iter=_MAX_ITERATIONS, random_state=seed
+            ).fit(z_nd)
+            bic.loc[size, kind] = mixture.bic(z_nd)
+            if bic.loc[size, kind] == bic.min(axis=None):
+                best = {name: getattr(mixture, f"{name}_") for name in ("weights", "means", "precisions_cholesky")}
+        self.bic_ = bic
+        self._keep(projection | best)
+
+    def _candidates(self) -> tuple[list[int], list[CovarianceType]]:
+        """Numbers of components and types of covariance to choose from."""
+        n_cells = self.adata.n_obs
+        types = ["full", "diag"] if self.n_pcs is not None else ["diag"]
+        if self.covariance_type is not None:
+            types = [self.covariance_type]
+        if self.n_components is None:
+            return [size for size in _N_COMPONENTS if size == 1 or size * _MIN_CELLS_PER_COMPONENT <= n_cells], types
+        if max(self.n_components) > n_cells:
+            raise ValueError(f"n_components is {max(self.n_components)}, there are {n_cells} cells; ask for fewer")
+        return self.n_components, types
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        *,
+        return_dist: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Probability of each component given the cell: the posterior mean of the mixture's latent, which is one-hot.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes; ``None`` for the registered ones.
+        indices
+            Cells to return, all by default.
+        return_dist
+            Also return the posterior variances p (1 - p).
+
+        Returns
+        -------
+        Probabilities p, shape ``(n_cells, n_components)``, and the variances where asked for.
+        """
+        p_nc = _responsibilities(self._rows_of_expression(adata, indices), self._fitted()).astype(np.float32)
+        return (p_nc, p_nc * (1 - p_nc)) if return_dist else p_nc
+
+    def generate(self, n_samples: int = 1000, *, where: dict[str, str] | None = None, seed: int = 0) -> AnnData:
+        """Sample cells: a component of a registered cell, by its probabilities, and a cell of that component.
+
+        Parameters
+        ----------
+        n_samples
+            Cells to generate.
+        where
+            Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        AnnData with log-normalised expression in X, components (one-hot) in ``obsm["X_michigan"]``, labels and names
+        of the source cells in obs, provenance in ``uns["michigan"]``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        KeyError, ValueError
+            If ``where`` selects no cell.
+        """
+        fitted = self._fitted()
+        rng = np.random.default_rng(seed)
+        rows = draw_rows(self.adata, n_samples, where, rng)
+        one_hot_nc = rng.multinomial(1, _responsibilities(self._rows_of_expression(None, rows), fitted))
+        z_nd = _sample_components(fitted, one_hot_nc.argmax(axis=1), rng)
+        x = z_nd.astype(np.float32) if self.n_pcs is None else _to_genes(z_nd, fitted, rng)
+        space = "genes" if self.n_pcs is None else "principal components"
+        provenance = {"model": "GMM", "n_components": one_hot_nc.shape[1], "space": space, "seed": seed}
+        return generated_anndata(self.adata, x, rows=rows, latent=one_hot_nc, provenance=provenance)
+
+
+def _sizes(n_components: int | Sequence[int] | None) -> list[int] | None:
+    if n_components is None:
+        return None
+    sizes = sorted({n_components} if np.isscalar(n_components) else set(n_components))
+    if not sizes:
+        raise ValueError("n_components is empty; give at least one number, or None for the default ones")
+    check_at_least(1, n_components=min(sizes))
+    return sizes
+
+
+def _fit_projection(x: np.ndarray | sp.csr_matrix, n_pcs: int, seed: int) -> dict[str, np.ndarray]:
+    """Principal components, and the standard deviation of each gene that they leave out."""
+    pca = fit_pca(x, n_components=n_pcs, seed=seed)
+    kept_g = pca.explained_variance_ @ pca.components_**2 * (1 - 1 / x.shape[0])
+    left_g = np.maximum(variance_g(x) - kept_g, 0)
+    return {"center": np.asarray(pca.mean_).ravel(), "directions": pca.components_, "residual_scale": np.sqrt(left_g)}
+
+
+def _project(x: np.ndarray | sp.csr_matrix, fitted: dict[str, np.ndarray]) -> np.ndarray:
+    """What the mixture is fitted to, in double precision: principal components where there are any, else genes."""
+    if "directions" not in fitted:
+        return dense(x).astype(np.float64)
+    directions_gd = fitted["directions"].T.astype(np.float64)
+    return np.asarray(x @ directions_gd) - fitted["center"] @ directions_gd
+
+
+def _responsibilities(x: np.ndarray | sp.csr_matrix, fitted: dict[str, np.ndarray]) -> np.ndarray:
+    """Probability of each component given the cell, shape ``(n_cells, n_components)``."""
+    precisions = fitted["precisions_cholesky"].astype(np.float64)
+    mixture = GaussianMixture(len(precisions), covariance_type="full" if precisions.ndim == 3 else "diag")
+    mixture.weights_, mixture.means_ = fitted["weights"], fitted["means"]
+    mixture.precisions_cholesky_ = precisions
+    return np.concatenate([mixture.predict_proba(_project(x[rows], fitted)) for rows in in_chunks(x.shape[0])])
+
+
+def _sample_components(fitted: dict[str, np.ndarray], component_n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One point from the given component each, shape ``(n_samples, n_dimensions)``."""
+    z_nd = rng.standard_normal((len(component_n), fitted["means"].shape[1]))
+    for c in np.unique(component_n):
+        precision, at = fitted["precisions_cholesky"][c], component_n == c
+        # The precision is P P^T, so that P^-T turns white noise into that of the component.
+        noise = z_nd[at] / precision if precision.ndim == 1 else solve_triangular(precision, z_nd[at].T, trans="T").T
+        z_nd[at] = fitted["means"][c] + noise
+    return z_nd
+
+
+def _to_genes(z_nd: np.ndarray, fitted: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Cells at the given points of the mixture's space: with principal components, plus noise that they leave out."""
+    directions_dg, z_nd = fitted["directions"], z_nd.astype(np.float32)
+    noise_ng = fitted["residual_scale"] * rng.standard_normal((len(z_nd), directions_dg.shape[1]), dtype=np.float32)
+    # Within the components the mixture has all of the variance; noise there would come on top.
+    return fitted["center"] + (z_nd - noise_ng @ directions_dg.T) @ directions_dg + noise_ng

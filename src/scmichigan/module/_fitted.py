@@ -1,0 +1,46 @@
+"""Module of the models that are computed rather than trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from scvi.module.base import BaseModuleClass
+
+from ._expression import ExpressionInputs
+
+
+class FittedModule(BaseModuleClass):
+    """Holds the arrays of a fitted model, so that scvi-tools saves and loads them as it does weights.
+
+    Parameters
+    ----------
+    counts, target_sum
+        Whether the registered expression is raw counts, and the total that they are scaled to.
+    """
+
+    def __init__(self, *, counts: bool, target_sum: float) -> None:
+        super().__init__()
+        self.inputs = ExpressionInputs(counts=counts, target_sum=target_sum)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays are; scvi-tools asks the parameters, of which there are none."""
+        return next((array.device for array in self.buffers()), torch.device("cpu"))
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The kept arrays by name."""
+        return {name: array.cpu().numpy() for name, array in self.named_buffers(recurse=False)}
+
+    def keep(self, arrays: Mapping[str, np.ndarray | float]) -> None:
+        """Replace the kept arrays, in single precision."""
+        for name in self.arrays:
+            delattr(self, name)
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(np.array(array, dtype=np.float32, order="C")))
+
+    def on_load(self, model, **kwargs) -> None:
+        """Make room for the arrays of a saved model, whose shapes only its fit could tell."""
+        self.keep({name: np.empty(shape) for name, shape in model.shapes_.items()})
