@@ -1,13 +1,27 @@
 """Numbers that say how good generated or predicted cells are, and the plain predictions to show beside them."""
 
+from ._discrimination import Discrimination, discriminate, random_forest_error
+from ._factors import infer_factors
+from ._inception import InceptionScore, inception_score
 from ._information import mutual_information, mutual_information_gap
+from ._moments import gene_agreement, gene_correlation_agreement, gene_statistics
 from ._prediction import additive, mean_change_correlation, no_change, split_half
-from ._realism import e_distance, random_forest_error
+from ._realism import e_distance, frechet_distance, mmd
 
 __all__ = [
+    "Discrimination",
+    "InceptionScore",
     "additive",
+    "discriminate",
     "e_distance",
+    "frechet_distance",
+    "gene_agreement",
+    "gene_correlation_agreement",
+    "gene_statistics",
+    "inception_score",
+    "infer_factors",
     "mean_change_correlation",
+    "mmd",
     "mutual_information",
     "mutual_information_gap",
     "no_change",
