@@ -2,6 +2,7 @@
 
 from ._change import change_slope, de_direction, de_overlap, mean_change_correlation
 from ._discrimination import Discrimination, discriminate, random_forest_error
+from ._entropy import delta_entropy, latent_entropy
 from ._factors import infer_factors
 from ._inception import InceptionScore, inception_score
 from ._information import mutual_information, mutual_information_gap
@@ -18,6 +19,7 @@ __all__ = [
     "change_slope",
     "de_direction",
     "de_overlap",
+    "delta_entropy",
     "discriminate",
     "discrimination_rank",
     "e_distance",
@@ -27,6 +29,7 @@ __all__ = [
     "gene_statistics",
     "inception_score",
     "infer_factors",
+    "latent_entropy",
     "mean_change_correlation",
     "mmd",
     "mutual_information",
