@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 from sklearn.decomposition import PCA
@@ -100,11 +101,22 @@ def dense(matrix: Matrix) -> np.ndarray:
     return matrix.toarray() if sparse.issparse(matrix) else matrix
 
 
+def draw_rows(n_cells: int, n_rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw at most ``n_rows`` of the row numbers without replacement; all of them come in their order."""
+    return np.arange(n_cells) if n_rows >= n_cells else rng.choice(n_cells, n_rows, replace=False)
+
+
 def sample_rows(matrix: Matrix, n_rows: int, rng: np.random.Generator) -> np.ndarray:
     """At most ``n_rows`` random rows without replacement, dense."""
     if n_rows >= matrix.shape[0]:
         return dense(matrix)
-    return dense(matrix[rng.choice(matrix.shape[0], n_rows, replace=False)])
+    return dense(matrix[draw_rows(matrix.shape[0], n_rows, rng)])
+
+
+def gene_names(*cells: Cells) -> pd.Index:
+    """Names of the genes from the first AnnData among the cells; their numbers where there is none."""
+    named = [each.var_names for each in cells if isinstance(each, AnnData)]
+    return named[0] if named else pd.RangeIndex(cells[0].shape[1])
 
 
 def mean_g(matrix: Matrix) -> np.ndarray:

@@ -10,7 +10,24 @@ from anndata import AnnData
 from scipy import sparse
 
 import scmichigan
-from scmichigan.metrics import e_distance, mean_change_correlation, random_forest_error, split_half
+from scmichigan.metrics import (
+    additive,
+    additive_weighted,
+    change_slope,
+    de_direction,
+    de_overlap,
+    discrimination_rank,
+    e_distance,
+    frechet_distance,
+    gene_agreement,
+    gene_correlation_agreement,
+    inception_score,
+    infer_factors,
+    mean_change_correlation,
+    mmd,
+    random_forest_error,
+    split_half,
+)
 
 
 def _adata(names):
@@ -50,27 +67,90 @@ def test_names_are_compared_between_annotated_cells_only():
         mean_change_correlation(array, first, second)
 
 
-@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csc_matrix, sparse.coo_array, AnnData])
-def test_containers_are_the_same(container):
+LABELS = list("abc") * 10
+FACTORS = pd.DataFrame({"label": LABELS})
+# Every metric as a function of three populations of cells.
+METRICS = {
+    "additive": lambda x, y, z: additive(x, [(y, z)]),
+    "additive_weighted": lambda x, y, z: additive_weighted(x, [(y, z)]),
+    "change_slope": change_slope,
+    "de_direction": lambda x, y, z: de_direction(x, y, z, n_top=3),
+    "de_overlap": lambda x, y, z: de_overlap(x, y, z, n_top=3),
+    "discrimination_rank": lambda x, y, z: discrimination_rank({"a": x}, {"a": y, "b": z}).iloc[0],
+    "e_distance": lambda x, y, z: e_distance(x, y),
+    "e_distance, basis": lambda x, y, z: e_distance(x, y, basis=z, n_components=3),
+    "frechet_distance": lambda x, y, z: frechet_distance(x, y, basis=z, n_components=3),
+    "gene_agreement": lambda x, y, z: gene_agreement(x, y),
+    "gene_correlation_agreement": lambda x, y, z: gene_correlation_agreement(x, y),
+    "inception_score": lambda x, y, z: inception_score(x, LABELS[: x.shape[0]], y, n_trees=5).generated,
+    "infer_factors": lambda x, y, z: infer_factors(x, y, FACTORS[: y.shape[0]])["label"].value_counts()["a"],
+    "mean_change_correlation": mean_change_correlation,
+    "mean_change_correlation, top": lambda x, y, z: mean_change_correlation(x, y, z, n_top=3),
+    "mmd": lambda x, y, z: mmd(x, y),
+    "random_forest_error": lambda x, y, z: random_forest_error(x, y, n_trees=5, n_folds=2),
+    "split_half": lambda x, y, z: np.stack(split_half(x)),
+}
+
+
+def _backed(matrix, folder):
+    path = folder / f"{len(list(folder.iterdir()))}.h5ad"
+    AnnData(matrix).write_h5ad(path)
+    return anndata.read_h5ad(path, backed="r")
+
+
+CONTAINERS = {
+    "csr_matrix": lambda matrix, folder: sparse.csr_matrix(matrix),
+    "csc_matrix": lambda matrix, folder: sparse.csc_matrix(matrix),
+    "coo_array": lambda matrix, folder: sparse.coo_array(matrix),
+    "integers": lambda matrix, folder: matrix.astype(np.int32),
+    "AnnData": lambda matrix, folder: AnnData(matrix),
+    "view": lambda matrix, folder: AnnData(np.vstack([matrix + 9, matrix]))[len(matrix) :],
+    "sparse view": lambda matrix, folder: AnnData(sparse.csr_matrix(np.vstack([matrix + 9, matrix])))[len(matrix) :],
+    "backed": _backed,
+}
+
+
+@pytest.fixture
+def populations():
     rng = np.random.default_rng(0)
-    x, y, z = rng.poisson(1, (3, 30, 6)).astype(np.float32)
-    wrap = lambda matrix: container(matrix)
-    for metric in (
-        lambda x, y, z: e_distance(x, y),
-        lambda x, y, z: e_distance(x, y, basis=z, n_components=3),
-        lambda x, y, z: random_forest_error(x, y, n_trees=5, n_folds=2),
-        mean_change_correlation,
-    ):
-        np.testing.assert_allclose(metric(wrap(x), wrap(y), wrap(z)), metric(x, y, z), rtol=1e-5)
-    np.testing.assert_array_equal(split_half(wrap(x)), split_half(x))
+    rates = np.array([10, 10, 20, 30, 10, 20])  # high, as neighbours of few counts have many ties
+    return [
+        rng.poisson(rates + shift, (30, 6)).astype(np.float32) for shift in ([9, 0, 0, 0, 0, 0], [15, 0, 0, 0, 5, 0], 0)
+    ]
 
 
-def test_backed_cells_are_read(tmp_path):
-    adata = AnnData(np.random.default_rng(0).normal(size=(20, 3)))
-    adata.write_h5ad(tmp_path / "cells.h5ad")
-    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    assert e_distance(backed, adata) == pytest.approx(0, abs=1e-9)
-    backed.file.close()
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_containers_are_the_same(populations, metric, container, tmp_path):
+    wrapped = [CONTAINERS[container](matrix.copy(), tmp_path) for matrix in populations]
+    np.testing.assert_allclose(METRICS[metric](*wrapped), METRICS[metric](*populations), rtol=1e-5, atol=1e-5)
+    for cells in wrapped:
+        if container == "backed":
+            cells.file.close()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("bad", "message"), [(np.ones((0, 6)), r"has shape \(0, 6\)"), (np.full((9, 6), np.nan), "has 54")]
+)
+def test_no_metric_takes_empty_or_missing_cells(populations, metric, bad, message):
+    with pytest.raises(ValueError, match=message):
+        METRICS[metric](bad, *populations[1:])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_six_cells_do_and_inputs_are_left_alone(populations, metric):
+    few = [matrix[:6] for matrix in populations]
+    before = [matrix.copy() for matrix in few]
+    assert np.isfinite(METRICS[metric](*few)).all()
+    for matrix, copy in zip(few, before, strict=True):
+        np.testing.assert_array_equal(matrix, copy)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_gene_without_expression_does_not_hurt(populations, metric):
+    silent = [np.hstack([matrix, np.zeros((30, 1))]) for matrix in populations]
+    assert np.isfinite(METRICS[metric](*silent)).all()
 
 
 @pytest.mark.parametrize("room", ["metrics", "datasets"])

@@ -1,7 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
-from scmichigan.metrics import additive, mean_change_correlation, no_change, split_half
+from scmichigan.metrics import additive, additive_weighted, no_change, split_half
 
 
 @pytest.fixture
@@ -12,28 +14,6 @@ def rng():
 @pytest.fixture
 def control(rng):
     return rng.normal(size=(40, 7))
-
-
-@pytest.mark.parametrize(("factor", "expected"), [(1, 1), (0.3, 1), (-2, -1)])
-def test_correlation_of_scaled_changes(control, rng, factor, expected):
-    change = rng.normal(size=7)
-    assert mean_change_correlation(control + factor * change, control + change, control) == pytest.approx(expected)
-
-
-def test_correlation_is_numpys_for_any_numbers_of_cells(control, rng):
-    predicted, real = rng.normal(size=(10, 7)), rng.normal(size=(25, 7))
-    expected = np.corrcoef(predicted.mean(0) - control.mean(0), real.mean(0) - control.mean(0))[0, 1]
-    assert mean_change_correlation(predicted, real, control) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("shift", [0, 2])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_correlation_needs_changes_that_differ(control, shift, dtype):
-    constant = (control + shift).astype(dtype)
-    with pytest.raises(ValueError, match="predicted differs from control by .* in every gene"):
-        mean_change_correlation(constant, control * 2, control)
-    with pytest.raises(ValueError, match="real differs from control by .* check that real and control are different"):
-        mean_change_correlation(control * 2, constant, control)
 
 
 def test_no_change_is_a_copy_of_the_control(control):
@@ -54,7 +34,8 @@ def test_draws(control):
     assert len(more) == 200
     assert set(more) <= known
     assert more == rows(no_change(control, n_samples=200, seed=3)) != rows(no_change(control, n_samples=200, seed=4))
-    for predict in (no_change, lambda control, **how: additive(control, [(control, control)], **how)):
+    additives = [partial(predict, changes=[(control, control)]) for predict in (additive, additive_weighted)]
+    for predict in (no_change, *additives):
         with pytest.raises(ValueError, match="n_samples is 0: give 1 or more"):
             predict(control, n_samples=0)
 
@@ -89,6 +70,38 @@ def test_additive_draws_the_cells_of_no_change(control):
 def test_additive_refuses(control, changes, weights, message):
     with pytest.raises(ValueError, match=message):
         additive(control, changes, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([], "changes is empty"),
+        ([(np.ones((2, 7)),)], r"changes\[0\] has 1 members: give a pair"),
+        ([(np.ones((2, 7)), np.ones((2, 6)))], r"changes\[0\]\[1\] has 6 genes, control has 7"),
+    ],
+)
+def test_additive_weighted_refuses(control, changes, message):
+    with pytest.raises(ValueError, match=message):
+        additive_weighted(control, changes)
+
+
+def test_weights_are_the_inverse_squared_distances_of_the_controls(control, rng):
+    near, far = control + 1, control[:9] - control[:9].mean(0) + control.mean(0) + [2, 0, 0, 0, 0, 0, 0]
+    changes = [(near, rng.normal(size=(5, 7))), (far, rng.normal(size=(9, 7)))]
+    # squared distances of 7 and 4
+    expected = additive(control, changes, weights=[1 / 7, 1 / 4])
+    np.testing.assert_allclose(additive_weighted(control, changes), expected, atol=1e-6)
+    drawn = additive(control, changes, weights=[4, 7], n_samples=5, seed=3)
+    np.testing.assert_allclose(additive_weighted(control, changes, n_samples=5, seed=3), drawn, atol=1e-6)
+
+
+def test_contexts_with_the_same_control_take_all_the_weight(control, rng):
+    same, shuffled, other = control.astype(np.float32), control[::-1], control + 1e-3
+    changes = [(cells, rng.normal(size=(5, 7))) for cells in (same, shuffled, other)]
+    expected = additive(control, changes, weights=[1, 1, 0])
+    np.testing.assert_allclose(additive_weighted(control, changes), expected, atol=1e-6)
+    zeros = np.zeros((3, 7))
+    np.testing.assert_allclose(additive_weighted(zeros, [(zeros, zeros + 2), (zeros + 1, zeros)]), 2)
 
 
 @pytest.mark.parametrize("n_cells", [40, 39, 2])

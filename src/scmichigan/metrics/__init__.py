@@ -1,21 +1,45 @@
 """Numbers that say how good generated or predicted cells and disentangled latents are, and what to show beside them."""
 
+from ._change import change_slope, de_direction, de_overlap, mean_change_correlation
 from ._correlation import spearman_correlation, spearman_gap
+from ._discrimination import Discrimination, discriminate, random_forest_error
+from ._entropy import delta_entropy, latent_entropy
+from ._inception import InceptionScore, inception_score
+from ._inference import infer_factors
 from ._information import mutual_information, mutual_information_gap
+from ._moments import gene_agreement, gene_correlation_agreement, gene_statistics
 from ._predictability import DCI, dci, sap
-from ._prediction import additive, mean_change_correlation, no_change, split_half
-from ._realism import e_distance, random_forest_error
+from ._prediction import additive, additive_weighted, no_change, split_half
+from ._rank import discrimination_rank
+from ._realism import e_distance, frechet_distance, mmd
 from ._total_correlation import total_correlation
 from ._votes import beta_vae_score, factor_vae_score
 
 __all__ = [
     "DCI",
+    "Discrimination",
+    "InceptionScore",
     "additive",
+    "additive_weighted",
     "beta_vae_score",
+    "change_slope",
     "dci",
+    "de_direction",
+    "de_overlap",
+    "delta_entropy",
+    "discriminate",
+    "discrimination_rank",
     "e_distance",
     "factor_vae_score",
+    "frechet_distance",
+    "gene_agreement",
+    "gene_correlation_agreement",
+    "gene_statistics",
+    "inception_score",
+    "infer_factors",
+    "latent_entropy",
     "mean_change_correlation",
+    "mmd",
     "mutual_information",
     "mutual_information_gap",
     "no_change",

@@ -1,4 +1,4 @@
-"""How good predicted perturbations are, and the plain predictions that every claim is shown beside.
+"""The plain predictions that every claim is shown beside.
 
 Legend: n cells, g genes.
 """
@@ -10,40 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from scmichigan._cells import Cells, Matrix, check_at_least, dense, matrices, mean_g
-
-
-def mean_change_correlation(predicted: Cells, real: Cells, control: Cells) -> float:
-    """Pearson correlation over genes of the predicted and the real change of mean expression.
-
-    Parameters
-    ----------
-    predicted, real
-        Predicted and real perturbed cells, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or
-        AnnData (its X). Numbers of cells may differ.
-    control
-        Unperturbed cells on the same scale; changes are taken from their mean.
-
-    Returns
-    -------
-    Correlation from -1 to 1; 1 is best. It sees directions only: a change predicted at half its size scores 1.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or one change is the same for all genes, as of control cells
-        predicted unchanged: the correlation is then not defined.
-    """
-    matrix_of = matrices({"predicted": predicted, "real": real, "control": control})
-    predicted_g, real_g, control_g = (mean_g(matrix) for matrix in matrix_of)
-    changes = {"predicted": predicted_g - control_g, "real": real_g - control_g}
-    rounding = np.finfo(np.float32).eps * max(np.abs(mean).max() for mean in (predicted_g, real_g, control_g))
-    for name, change_g in changes.items():
-        if np.ptp(change_g) <= rounding:
-            raise ValueError(
-                f"{name} differs from control by {change_g[0]:.3g} in every gene, so that no correlation is defined: "
-                f"check that {name} and control are different cells"
-            )
-    return float(np.corrcoef(changes["predicted"], changes["real"])[0, 1])
 
 
 def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) -> np.ndarray:
@@ -109,17 +75,49 @@ def additive(
         If the cells are unusable (see the message), there is no context, weights do not fit the contexts, or
         ``n_samples`` is below 1.
     """
-    if len(changes) == 0:
-        raise ValueError("changes is empty: give the (unperturbed, perturbed) cells of at least one other context")
-    named = {"control": control}
-    for i, pair in enumerate(changes):
-        if len(pair) != 2:
-            raise ValueError(f"changes[{i}] has {len(pair)} members: give a pair (unperturbed, perturbed)")
-        named |= {f"changes[{i}][0]": pair[0], f"changes[{i}][1]": pair[1]}
-    control_ng, *others = matrices(named)
-    change_cg = [mean_g(after) - mean_g(before) for before, after in zip(others[::2], others[1::2], strict=True)]
-    change_g = np.average(change_cg, axis=0, weights=_checked_weights(weights, len(changes)))
+    control_ng, before_cg, after_cg = _contexts(control, changes)
+    change_g = np.average(after_cg - before_cg, axis=0, weights=_checked_weights(weights, len(changes)))
     return _draw(control_ng, n_samples, seed) + change_g.astype(np.float32)
+
+
+def additive_weighted(
+    control: Cells, changes: Sequence[tuple[Cells, Cells]], *, n_samples: int | None = None, seed: int = 0
+) -> np.ndarray:
+    r"""Predict as :func:`additive`, with more weight on contexts whose unperturbed cells are alike.
+
+    .. math:: w_c \propto 1 / ||m_c - m||^2
+
+    with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict.
+
+    Parameters
+    ----------
+    control
+        Unperturbed cells of the context to predict, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData
+        (its X).
+    changes
+        For each other context, such as another cell type, its unperturbed and its perturbed cells.
+    n_samples
+        Cells to return, drawn at random, with replacement only where there are fewer control cells; None returns
+        them all in their order.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    Dense float32 array of shape ``(n_samples, n_genes)``, as of :func:`additive`. Contexts with the very mean of
+    ``control``, up to rounding in single precision, share all the weight.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), there is no context, or ``n_samples`` is below 1.
+    """
+    control_ng, before_cg, _ = _contexts(control, changes)
+    mean = mean_g(control_ng)
+    squared_c = np.sum((before_cg - mean) ** 2, axis=1)
+    same_c = squared_c <= np.sum((np.finfo(np.float32).eps * mean) ** 2)
+    weights = same_c if same_c.any() else squared_c.min() / squared_c
+    return additive(control, changes, weights=weights, n_samples=n_samples, seed=seed)
 
 
 def split_half(real: Cells, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -148,6 +146,20 @@ def split_half(real: Cells, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(seed).permutation(n_cells)
     first, second = (_float32(real_ng[half]) for half in (order[: n_cells // 2], order[n_cells // 2 :]))
     return first, second
+
+
+def _contexts(control: Cells, changes: Sequence[tuple[Cells, Cells]]) -> tuple[Matrix, np.ndarray, np.ndarray]:
+    """Control cells, and the means of each other context before and after."""
+    if len(changes) == 0:
+        raise ValueError("changes is empty: give the (unperturbed, perturbed) cells of at least one other context")
+    named = {"control": control}
+    for i, pair in enumerate(changes):
+        if len(pair) != 2:
+            raise ValueError(f"changes[{i}] has {len(pair)} members: give a pair (unperturbed, perturbed)")
+        named |= {f"changes[{i}][0]": pair[0], f"changes[{i}][1]": pair[1]}
+    control_ng, *others = matrices(named)
+    means = np.stack([mean_g(matrix) for matrix in others])
+    return control_ng, means[::2], means[1::2]
 
 
 def _checked_weights(weights: Sequence[float] | None, n_changes: int) -> np.ndarray | None:

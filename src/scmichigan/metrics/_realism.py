@@ -1,97 +1,24 @@
-"""How far generated cells are from real ones.
+"""How far two populations of cells are from each other.
 
 Legend: n cells, g genes, k principal components.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import pairwise_distances_chunked
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from collections.abc import Callable
 
-from scmichigan._cells import Cells, Matrix, check_at_least, fit_pca, matrices, sample_rows
+import numpy as np
+from scipy.linalg import svdvals
+from scipy.spatial.distance import pdist
+from sklearn.decomposition import PCA
+from sklearn.metrics import pairwise_distances_chunked
+
+from scmichigan._cells import Cells, Matrix, check_at_least, dense, sample_rows
+
+from ._basis import checked, fitted_pca
 
 _WORKING_MEMORY_MIB = 64
-
-
-def random_forest_error(
-    real: Cells,
-    generated: Cells,
-    *,
-    basis: Cells | PCA | None = None,
-    n_components: int | None = 50,
-    n_cells: int = 3000,
-    n_trees: int = 1000,
-    n_folds: int = 5,
-    seed: int = 0,
-    n_jobs: int | None = None,
-) -> float:
-    """Cross-validated error of a random forest that tells real from generated cells.
-
-    Equal random numbers of real and generated cells go to the forest. Give real cells that the generator has not
-    seen, or say that it has.
-
-    Parameters
-    ----------
-    real, generated
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
-        (its X).
-    basis
-        Cells that principal components are fitted on, with the same genes, or a fitted
-        :class:`sklearn.decomposition.PCA`. None fits them on all real cells given; see the notes.
-    n_components
-        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
-        with a fitted PCA, which brings its own. None classifies on the genes themselves.
-    n_cells
-        Cells of each side at most.
-    n_trees, n_folds
-        Trees of the forest, and folds of the stratified cross-validation.
-    seed
-        Seed of the random choice of cells, the folds, the components and the forest.
-    n_jobs
-        Processes that grow trees, as in scikit-learn.
-
-    Returns
-    -------
-    Mean error over the folds, from 0 to about 0.5. 0.5 is best: the forest can only guess. Values clearly above
-    mean that generated cells repeat single real ones, so that each cell's nearest neighbour is its copy.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), fewer than ``n_folds`` on one side, or the PCA is not fitted or
-        has other genes.
-
-    Notes
-    -----
-    Components fit the cells they were fitted on better than any others, and the forest finds that out: unless there
-    are many more real cells than genes, even cells from the same source score far below 0.5 on components of the
-    real cells. Show the value of two halves of the real cells (:func:`split_half`) beside yours, or fit the
-    components on cells of neither side with ``basis``, which takes the bias away.
-
-    References
-    ----------
-    Marouf et al. 2020, "Realistic in silico generation and augmentation of single-cell RNA-seq data using generative
-    adversarial networks"; Yu and Welch 2021, Methods, "Random forest error".
-    """
-    real_ng, generated_ng, basis = _checked({"real": real, "generated": generated}, basis)
-    check_at_least(1, n_trees=n_trees)
-    check_at_least(2, n_folds=n_folds)
-    n_each = min(n_cells, real_ng.shape[0], generated_ng.shape[0])
-    if n_each < n_folds:
-        raise ValueError(f"{n_each} cells of each side are too few for n_folds={n_folds}: give more cells")
-    rng = np.random.default_rng(seed)
-    sides = [sample_rows(matrix, n_each, rng) for matrix in (real_ng, generated_ng)]
-    if n_components is not None:
-        pca = _fitted_pca(real_ng if basis is None else basis, real_ng, n_components=n_components, seed=seed)
-        sides = [pca.transform(side) for side in sides]
-    forest = RandomForestClassifier(n_trees, random_state=seed, n_jobs=n_jobs)
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    is_real = np.repeat([1, 0], n_each)
-    accuracy = cross_val_score(forest, np.vstack(sides), is_real, cv=folds, error_score="raise")
-    return float(1 - accuracy.mean())
+_BANDWIDTH_CELLS = 1000
 
 
 def e_distance(
@@ -147,41 +74,175 @@ def e_distance(
     Székely and Rizzo 2013, "Energy statistics: a class of statistics based on distances"; Peidli et al. 2024,
     "scPerturb: harmonized single-cell perturbation data".
     """
+    x_nk, y_nk = _sampled(x, y, basis, n_components=n_components, n_cells=n_cells, seed=seed)
+    return _v_statistic(x_nk, y_nk, lambda distance: np.negative(distance, out=distance))
+
+
+def mmd(
+    x: Cells,
+    y: Cells,
+    *,
+    bandwidth: float | None = None,
+    basis: Cells | PCA | None = None,
+    n_components: int = 50,
+    n_cells: int = 2000,
+    seed: int = 0,
+) -> float:
+    r"""Squared maximum mean discrepancy between two populations of cells.
+
+    .. math:: E k(X, X') + E k(Y, Y') - 2 E k(X, Y), \quad k(x, y) = \exp(-||x - y||^2 / 2 \sigma^2)
+
+    Parameters
+    ----------
+    x, y
+        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
+        (its X). Let the real cells be y, so that values of several predictions share one kernel.
+    bandwidth
+        :math:`\sigma`; None takes the median Euclidean distance between two cells of y (of 1,000 of them at most).
+        Differences that are much larger or much smaller than it are hardly seen.
+    basis
+        Cells that principal components are fitted on, usually the training cells, with the same genes; or a fitted
+        :class:`sklearn.decomposition.PCA`, which saves time over several calls. None takes distances in gene space.
+        Values are comparable only on the same basis.
+    n_components
+        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
+        with a fitted PCA, which brings its own.
+    n_cells
+        Cells of each side at most; more are sampled without replacement.
+    seed
+        Seed of that sample, of the cells that the bandwidth is taken from, and of the components.
+
+    Returns
+    -------
+    From 0 to 2; 0 is best and means the same cells. It is the square, as most publish it.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), the PCA is not fitted or has other genes, the bandwidth is not
+        positive, or it is to be found and most cells of y are the same.
+
+    Notes
+    -----
+    The V-statistic: each cell's kernel of 1 with itself counts. It is therefore never negative, and of two samples of
+    one population it is not 0 but :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average: compare values at the same
+    numbers of cells, beside the value of :func:`split_half`.
+
+    References
+    ----------
+    Gretton et al. 2012, "A kernel two-sample test", equation 5 and section 8 (the bandwidth).
+    """
+    if bandwidth is not None and not (np.isfinite(bandwidth) and bandwidth > 0):
+        raise ValueError(f"bandwidth is {bandwidth}: give a positive number, or None for the median distance")
+    x_nk, y_nk = _sampled(x, y, basis, n_components=n_components, n_cells=n_cells, seed=seed)
+    if bandwidth is None:
+        bandwidth = _median_distance(y_nk, seed)
+    return _v_statistic(x_nk, y_nk, lambda distance: np.exp(-0.5 * (distance / bandwidth) ** 2))
+
+
+def frechet_distance(
+    x: Cells,
+    y: Cells,
+    *,
+    basis: Cells | PCA | None = None,
+    n_components: int = 50,
+    seed: int = 0,
+) -> float:
+    r"""Fréchet distance between the Gaussians fitted to two populations of cells.
+
+    .. math:: ||\mu_x - \mu_y||^2 + tr(\Sigma_x + \Sigma_y - 2 (\Sigma_x^{1/2} \Sigma_y \Sigma_x^{1/2})^{1/2})
+
+    the squared 2-Wasserstein distance of the Gaussians with the cells' means and (unbiased) covariances.
+
+    Parameters
+    ----------
+    x, y
+        Cells on the same scale, 2 or more of each, shape ``(n_cells, n_genes)`` with the same genes: array, sparse
+        matrix or AnnData (its X).
+    basis
+        Cells that principal components are fitted on, usually the training cells, with the same genes; or a fitted
+        :class:`sklearn.decomposition.PCA`, which saves time over several calls. None fits the Gaussians in gene space.
+        Values are comparable only on the same basis.
+    n_components
+        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
+        with a fitted PCA, which brings its own.
+    seed
+        Seed of the components.
+
+    Returns
+    -------
+    Distance in the squared unit of the cells, 0 or more; 0 is best: the same mean and covariance. It sees nothing
+    beyond these two.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), there is only one on a side, or the PCA is not fitted or has other
+        genes.
+
+    Notes
+    -----
+    Estimated covariances make it too large, the more so the fewer the cells for each dimension: give a basis, and
+    compare values at the same numbers of cells, beside the value of :func:`split_half`.
+
+    References
+    ----------
+    Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions"; Heusel et al. 2017, "GANs
+    trained by a two time-scale update rule converge to a local Nash equilibrium", for its use on images.
+    """
+    x_ng, y_ng, basis = checked({"x": x, "y": y}, basis)
+    for name, matrix in {"x": x_ng, "y": y_ng}.items():
+        if matrix.shape[0] < 2:
+            raise ValueError(f"{name} has 1 cell: give 2 or more for a covariance")
+    x_nk, y_nk = _projected((dense(x_ng), dense(y_ng)), basis, n_components=n_components, seed=seed)
+    # Roots R of the covariances R^T R, without forming these: the trace of the last term is then the sum of the
+    # singular values of R_x R_y^T.
+    roots = [np.linalg.qr((z_nk - z_nk.mean(axis=0)) / np.sqrt(len(z_nk) - 1), mode="r") for z_nk in (x_nk, y_nk)]
+    means = np.sum((x_nk.mean(axis=0) - y_nk.mean(axis=0)) ** 2)
+    traces = sum(np.sum(root**2) for root in roots)
+    return float(max(0.0, means + traces - 2 * svdvals(roots[0] @ roots[1].T).sum()))
+
+
+def _sampled(
+    x: Cells, y: Cells, basis: Cells | PCA | None, *, n_components: int, n_cells: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``n_cells`` of each side, checked and in the basis."""
     check_at_least(1, n_cells=n_cells)
-    x_ng, y_ng, basis = _checked({"x": x, "y": y}, basis)
+    x_ng, y_ng, basis = checked({"x": x, "y": y}, basis)
     rng = np.random.default_rng(seed)
-    sides = [sample_rows(matrix, n_cells, rng) for matrix in (x_ng, y_ng)]
+    sides = tuple(sample_rows(matrix, n_cells, rng) for matrix in (x_ng, y_ng))
+    return _projected(sides, basis, n_components=n_components, seed=seed)
+
+
+def _projected(
+    sides: tuple[np.ndarray, np.ndarray], basis: Matrix | PCA | None, *, n_components: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     if basis is not None:
-        pca = _fitted_pca(basis, x_ng, n_components=n_components, seed=seed)
-        sides = [pca.transform(side) for side in sides]
+        pca = fitted_pca(basis, n_components=n_components, seed=seed)
+        sides = tuple(pca.transform(side) for side in sides)
     x_nk, y_nk = (np.asarray(side, dtype=np.float64) for side in sides)
     centre_k = x_nk.mean(axis=0)  # cells far from the origin would lose digits
-    x_nk, y_nk = x_nk - centre_k, y_nk - centre_k
-    distance = 2 * _mean_distance(x_nk, y_nk) - _mean_distance(x_nk) - _mean_distance(y_nk)
-    return max(0.0, distance)
+    return x_nk - centre_k, y_nk - centre_k
 
 
-def _checked(sides: dict[str, Cells], basis: Cells | PCA | None) -> tuple:
-    if basis is None or isinstance(basis, PCA):
-        return *matrices(sides), basis
-    return tuple(matrices(sides | {"basis": basis}))
+def _v_statistic(x_nk: np.ndarray, y_nk: np.ndarray, kernel: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Mean kernel within both sides, less twice that between them; the kernel is a function of distances, and may overwrite them."""
 
-
-def _fitted_pca(basis: Matrix | PCA, cells_ng: Matrix, *, n_components: int, seed: int) -> PCA:
-    if not isinstance(basis, PCA):
-        return fit_pca(basis, n_components=n_components, seed=seed)
-    if not hasattr(basis, "components_"):
-        raise ValueError("basis is a PCA that is not fitted: call its fit, or give the cells to fit it on")
-    if basis.n_features_in_ != cells_ng.shape[1]:
-        raise ValueError(
-            f"basis was fitted on {basis.n_features_in_} genes, the cells have {cells_ng.shape[1]}: "
-            "fit it on the same genes"
+    def mean(a_nk: np.ndarray, b_nk: np.ndarray | None = None) -> float:
+        row_means = pairwise_distances_chunked(
+            a_nk,
+            b_nk,
+            reduce_func=lambda chunk, start: kernel(chunk).mean(axis=1),
+            working_memory=_WORKING_MEMORY_MIB,
         )
-    return basis
+        return float(np.concatenate(list(row_means)).mean())
+
+    return max(0.0, mean(x_nk) + mean(y_nk) - 2 * mean(x_nk, y_nk))
 
 
-def _mean_distance(x_nk: np.ndarray, y_nk: np.ndarray | None = None) -> float:
-    row_means = pairwise_distances_chunked(
-        x_nk, y_nk, reduce_func=lambda chunk, start: chunk.mean(axis=1), working_memory=_WORKING_MEMORY_MIB
-    )
-    return float(np.concatenate(list(row_means)).mean())
+def _median_distance(y_nk: np.ndarray, seed: int) -> float:
+    cells_nk = sample_rows(y_nk, _BANDWIDTH_CELLS, np.random.default_rng(seed))
+    median = float(np.median(pdist(cells_nk))) if len(cells_nk) > 1 else 0.0
+    if median == 0:
+        raise ValueError(f"the median distance between the {len(cells_nk)} cells of y is 0: give a bandwidth")
+    return median

@@ -1,0 +1,195 @@
+"""How good predicted perturbations are: the change of predicted cells from control beside the real one.
+
+Legend: n cells, g genes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import linregress, ttest_ind_from_stats
+
+from scmichigan._cells import Cells, Matrix, check_at_least, matrices, mean_g, variance_g
+
+
+def mean_change_correlation(predicted: Cells, real: Cells, control: Cells, *, n_top: int | None = None) -> float:
+    """Pearson correlation over genes of the predicted and the real change of mean expression.
+
+    Parameters
+    ----------
+    predicted, real
+        Predicted and real perturbed cells, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or
+        AnnData (its X). Numbers of cells may differ.
+    control
+        Unperturbed cells on the same scale; changes are taken from their mean.
+    n_top
+        Correlate over this many genes only: those most differentially expressed between the real and the control cells,
+        by the absolute t statistic of Welch's test, as scanpy ranks them. None correlates over all genes.
+
+    Returns
+    -------
+    Correlation from -1 to 1; 1 is best. It sees directions only: a change predicted at half its size scores 1, see
+    :func:`change_slope` for that.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), there are fewer genes than ``n_top`` or too few cells for a test, or
+        one change is the same for all genes, as of control cells predicted unchanged: the correlation is then not
+        defined.
+    """
+    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    genes = slice(None) if n_top is None else _top_genes(real_ng, control_ng, n_top)
+    changes = [
+        _varying_change_g(cells_ng, control_ng, name, genes)
+        for name, cells_ng in (("predicted", predicted_ng), ("real", real_ng))
+    ]
+    return float(np.corrcoef(*changes)[0, 1])
+
+
+def change_slope(predicted: Cells, real: Cells, control: Cells) -> float:
+    """Least-squares slope over genes of the predicted on the real change of mean expression.
+
+    Parameters
+    ----------
+    predicted, real
+        Predicted and real perturbed cells, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or
+        AnnData (its X). Numbers of cells may differ.
+    control
+        Unperturbed cells on the same scale; changes are taken from their mean.
+
+    Returns
+    -------
+    Any real number; 1 is best, below it the predicted change is too weak, above too strong, 0 for control cells
+    predicted unchanged. It does not see how far genes scatter about the line: show :func:`mean_change_correlation`
+    beside it.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), or the real change is the same for all genes.
+
+    Notes
+    -----
+    Sampling noise of the real change draws the slope towards 0 where control cells are many; where they are few, their
+    own noise is in both changes and draws it towards 1. :func:`split_half` shows what a perfect prediction reaches.
+    """
+    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    return float(linregress(_varying_change_g(real_ng, control_ng, "real"), _change_g(predicted_ng, control_ng)).slope)
+
+
+def de_overlap(predicted: Cells, real: Cells, control: Cells, *, n_top: int = 100) -> float:
+    """Fraction of the most differentially expressed genes that predicted and real cells share.
+
+    Parameters
+    ----------
+    predicted, real
+        Predicted and real perturbed cells, 2 or more of each, shape ``(n_cells, n_genes)`` with the same genes: array,
+        sparse matrix or AnnData (its X).
+    control
+        Unperturbed cells on the same scale, 2 or more; both sides are tested against them.
+    n_top
+        Genes of each side, fewer than there are: those of the largest absolute t statistic of Welch's test, as scanpy
+        ranks them. A gene that does not change at all is never among them.
+
+    Returns
+    -------
+    From 0 to 1, which is best. By chance ``n_top / n_genes``. Genes that change in opposite directions are shared ones:
+    show :func:`de_direction` beside it.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), there are not more genes than ``n_top``, too few cells for a test,
+        or fewer than ``n_top`` genes change in the real cells.
+    """
+    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    if n_top >= real_ng.shape[1]:
+        raise ValueError(f"n_top is {n_top}: give less than the {real_ng.shape[1]} genes, all would be shared")
+    of_real = _top_genes(real_ng, control_ng, n_top)
+    score_g = np.abs(_welch_g(predicted_ng, control_ng, "predicted"))
+    of_predicted = np.argsort(-score_g, kind="stable")[:n_top]
+    return len(np.intersect1d(of_real, of_predicted[score_g[of_predicted] > 0])) / n_top
+
+
+def de_direction(predicted: Cells, real: Cells, control: Cells, *, n_top: int = 100) -> float:
+    """Fraction of the real cells' most differentially expressed genes that are predicted to change in their direction.
+
+    Parameters
+    ----------
+    predicted, real
+        Predicted and real perturbed cells, shape ``(n_cells, n_genes)`` with the same genes, 2 or more real ones: array,
+        sparse matrix or AnnData (its X).
+    control
+        Unperturbed cells on the same scale, 2 or more; changes are taken from their mean.
+    n_top
+        Genes: those of the largest absolute t statistic of Welch's test between the real and the control cells, as
+        scanpy ranks them.
+
+    Returns
+    -------
+    From 0 to 1, which is best; 0.5 by guessing. 0 for control cells predicted unchanged: a gene that does not change
+    does not agree.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), there are fewer genes than ``n_top``, too few cells for a test, or
+        fewer than ``n_top`` genes change in the real cells.
+    """
+    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    genes = _top_genes(real_ng, control_ng, n_top)
+    signs = [np.sign(_change_g(cells_ng, control_ng)[genes]) for cells_ng in (predicted_ng, real_ng)]
+    return float(np.mean(np.equal(*signs)))
+
+
+def _sides(predicted: Cells, real: Cells, control: Cells) -> list[Matrix]:
+    return matrices({"predicted": predicted, "real": real, "control": control})
+
+
+def _change_g(cells_ng: Matrix, control_ng: Matrix) -> np.ndarray:
+    """Change of each gene's mean; 0 within rounding, so that a copy in single precision has not changed."""
+    change_g = mean_g(cells_ng) - mean_g(control_ng)
+    return np.where(np.abs(change_g) > _rounding(cells_ng, control_ng), change_g, 0.0)
+
+
+def _rounding(*sides: Matrix) -> float:
+    return np.finfo(np.float32).eps * max(np.abs(mean_g(matrix)).max() for matrix in sides)
+
+
+def _varying_change_g(
+    cells_ng: Matrix, control_ng: Matrix, name: str, genes: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    change_g = _change_g(cells_ng, control_ng)[genes]
+    if np.ptp(change_g) <= _rounding(cells_ng, control_ng):
+        raise ValueError(
+            f"{name} differs from control by {change_g[0]:.3g} in every gene, so that neither correlation nor slope is "
+            f"defined: check that {name} and control are different cells"
+        )
+    return change_g
+
+
+def _welch_g(cells_ng: Matrix, control_ng: Matrix, name: str) -> np.ndarray:
+    """Welch's t of each gene: 0 where nothing changes, infinite where only the mean does."""
+    for side, matrix in {name: cells_ng, "control": control_ng}.items():
+        if matrix.shape[0] < 2:
+            raise ValueError(f"{side} has 1 cell: give 2 or more to test genes for differential expression")
+    moments = []
+    for mean, matrix in ((_change_g(cells_ng, control_ng), cells_ng), (0.0, control_ng)):
+        n_cells = matrix.shape[0]
+        moments += [mean, np.sqrt(variance_g(matrix) * n_cells / (n_cells - 1)), n_cells]
+    return np.nan_to_num(ttest_ind_from_stats(*moments, equal_var=False).statistic, posinf=np.inf, neginf=-np.inf)
+
+
+def _top_genes(real_ng: Matrix, control_ng: Matrix, n_top: int) -> np.ndarray:
+    """Numbers of the real cells' most differentially expressed genes, by absolute t."""
+    check_at_least(1, n_top=n_top)
+    if n_top > real_ng.shape[1]:
+        raise ValueError(f"n_top is {n_top}: give at most the number of genes, {real_ng.shape[1]}")
+    score_g = np.abs(_welch_g(real_ng, control_ng, "real"))
+    n_changed = np.count_nonzero(score_g)
+    if n_changed < n_top:
+        raise ValueError(
+            f"n_top is {n_top}, but {n_changed} genes of real differ from control: give at most that many, or check "
+            "that real and control are different cells"
+        )
+    return np.argsort(-score_g, kind="stable")[:n_top]

@@ -1,0 +1,91 @@
+"""Factors of generated cells, which have no encoder: from the real cells nearest to them.
+
+Legend: m generated cells, n real cells, k principal components, j neighbours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.stats import mode
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from scmichigan._cells import Cells, check_at_least, dense
+
+from ._basis import checked, fitted_pca
+
+
+def infer_factors(
+    generated: Cells,
+    real: Cells,
+    factors: pd.DataFrame,
+    *,
+    n_neighbors: int = 3,
+    basis: Cells | PCA | None = None,
+    n_components: int = 50,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Infer factors of generated cells from the nearest real cells.
+
+    The correlations of the inferred factors with the latents that the cells were generated from say how disentangled a
+    generator is.
+
+    Parameters
+    ----------
+    generated, real
+        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
+        (its X).
+    factors
+        One column a factor, one row a real cell in the order of ``real``. Numbers are averaged over neighbours;
+        categories, strings and booleans are voted on, and of equally frequent values the first in their order wins.
+    n_neighbors
+        Nearest real cells by Euclidean distance; the paper takes 3.
+    basis
+        Cells that principal components are fitted on, with the same genes, or a fitted
+        :class:`sklearn.decomposition.PCA`. None fits them on the real cells.
+    n_components
+        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
+        with a fitted PCA, which brings its own.
+    seed
+        Seed of the components.
+
+    Returns
+    -------
+    One row a generated cell, under its name where they are an AnnData, and the columns of ``factors``: floating-point
+    means, or values of the column's own type.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), ``factors`` does not have one complete row for each real cell, there
+        are fewer real cells than neighbours, or the PCA is not fitted or has other genes.
+
+    References
+    ----------
+    Yu and Welch 2021, "MichiGAN samples from disentangled representations": k-nearest-neighbour regression, k = 3.
+    """
+    generated_ng, real_ng, basis = checked({"generated": generated, "real": real}, basis)
+    n_real = real_ng.shape[0]
+    check_at_least(1, n_neighbors=n_neighbors)
+    if n_neighbors > n_real:
+        raise ValueError(f"n_neighbors is {n_neighbors}: give at most the number of real cells, {n_real}")
+    if len(factors) != n_real:
+        raise ValueError(f"factors has {len(factors)} rows, real {n_real} cells: give one row for each real cell")
+    for name, n_missing in factors.isna().sum().items():
+        if n_missing:
+            raise ValueError(f"factor {name!r} is missing in {n_missing} cells: leave these cells or the factor out")
+    pca = fitted_pca(real_ng if basis is None else basis, n_components=n_components, seed=seed)
+    neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(pca.transform(dense(real_ng)))
+    nearest_mj = neighbors.kneighbors(pca.transform(dense(generated_ng)), return_distance=False)
+    index = generated.obs_names if isinstance(generated, AnnData) else pd.RangeIndex(len(nearest_mj))
+    return pd.DataFrame({name: _inferred(factor, nearest_mj) for name, factor in factors.items()}).set_axis(index)
+
+
+def _inferred(factor: pd.Series, nearest_mj: np.ndarray) -> np.ndarray | pd.api.extensions.ExtensionArray:
+    if pd.api.types.is_numeric_dtype(factor) and not pd.api.types.is_bool_dtype(factor):
+        return factor.to_numpy(dtype=np.float64)[nearest_mj].mean(axis=1)
+    category = factor.astype("category")
+    voted = mode(category.cat.codes.to_numpy()[nearest_mj], axis=1).mode
+    return pd.Series(pd.Categorical.from_codes(voted, dtype=category.dtype)).astype(factor.dtype).array

@@ -1,0 +1,150 @@
+"""Whether genes have the means, variances, zeros and correlations in generated cells that they have in real ones.
+
+Legend: n cells, g genes, p pairs of genes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
+
+from scmichigan._cells import Cells, Matrix, check_at_least, dense, gene_names, matrices, mean_g, variance_g
+
+_STATISTICS = ("mean", "variance", "zero_fraction")
+
+
+def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
+    """Mean, variance and fraction of zeros of each gene, in real and in generated cells.
+
+    Parameters
+    ----------
+    real, generated
+        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
+        (its X).
+
+    Returns
+    -------
+    One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (of the cells
+    as they are: divided by their number), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message).
+
+    Notes
+    -----
+    Only exact zeros count. A generator that ends in a softplus or makes no zeros for another reason has a zero fraction
+    of 0, which is a finding, not a fault of the measure.
+    """
+    sides = dict(zip(("real", "generated"), matrices({"real": real, "generated": generated}), strict=True))
+    columns = {}
+    for side, matrix in sides.items():
+        columns |= {
+            f"mean_{side}": mean_g(matrix),
+            f"variance_{side}": variance_g(matrix),
+            f"zero_fraction_{side}": 1 - np.asarray((matrix != 0).sum(axis=0)).ravel() / matrix.shape[0],
+        }
+    return pd.DataFrame(columns, index=gene_names(real, generated))
+
+
+def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
+    r"""Agreement over genes of means, variances and fractions of zeros.
+
+    .. math:: R^2 = 1 - \sum_g (r_g - s_g)^2 / \sum_g (r_g - \bar{r})^2
+
+    for each statistic r of the real and s of the generated cells: the coefficient of determination, without a fit.
+
+    Parameters
+    ----------
+    real, generated
+        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same 2 or more genes: array, sparse matrix or
+        AnnData (its X). Predicted cells are generated ones too.
+
+    Returns
+    -------
+    ``r2_mean``, ``r2_variance`` and ``r2_zero_fraction``: 1 is best; 0 is as good as the same value for all genes;
+    negative is worse. Beside them ``zero_fraction_real`` and ``zero_fraction_generated``, over all genes and cells.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), or there is only one gene.
+
+    Notes
+    -----
+    Some publications give the squared correlation under this name, which forgives any scale and shift.
+
+    A few highly expressed genes decide about ``r2_mean``, and most are alike in all cells: control cells in place of
+    perturbed ones often reach 0.9 or more. Show the value of :func:`no_change` beside that of a prediction. Where the
+    statistic is the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated
+    cells agree and 0 if not.
+    """
+    table = gene_statistics(real, generated)
+    if len(table) < 2:
+        raise ValueError("real has 1 gene: give 2 or more, agreement is over genes")
+    r2 = {f"r2_{name}": r2_score(table[f"{name}_real"], table[f"{name}_generated"]) for name in _STATISTICS}
+    overall = {name: table[name].mean() for name in ("zero_fraction_real", "zero_fraction_generated")}
+    return pd.Series(r2 | overall)
+
+
+def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 500) -> float:
+    """Pearson correlation over pairs of genes between the gene-gene correlations of real and of generated cells.
+
+    Parameters
+    ----------
+    real, generated
+        Cells on the same scale, 2 or more of each, shape ``(n_cells, n_genes)`` with the same genes: array, sparse
+        matrix or AnnData (its X).
+    n_genes
+        Genes of highest variance in the real cells that are compared, at most. Genes that are constant in the real cells
+        are left out; those constant in the generated cells only are correlated with none there, and so count against
+        them.
+
+    Returns
+    -------
+    From -1 to 1; 1 is best. It sees neither means nor variances, nor whether all correlations are too weak by the same
+    factor.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), fewer than 3 genes vary in the real cells, or the correlations of
+        one side are all the same, as of one cell repeated: no correlation is then defined.
+
+    Notes
+    -----
+    Correlations of few cells are noisy, which lowers the value even of a perfect generator: show that of
+    :func:`split_half` beside it.
+    """
+    check_at_least(3, n_genes=n_genes)
+    real_ng, generated_ng = matrices({"real": real, "generated": generated})
+    chosen = np.argsort(-variance_g(real_ng), kind="stable")[:n_genes]
+    real_ng, generated_ng = _columns(real_ng, chosen), _columns(generated_ng, chosen)
+    varies_g = np.ptp(real_ng, axis=0) > 0
+    if varies_g.sum() < 3:
+        raise ValueError(f"{varies_g.sum()} genes vary in real: give cells in which 3 or more do")
+    pairs = {
+        name: _correlations(cells[:, varies_g]) for name, cells in (("real", real_ng), ("generated", generated_ng))
+    }
+    for name, correlation_p in pairs.items():
+        if np.ptp(correlation_p) == 0:
+            raise ValueError(
+                f"all pairs of genes have the correlation {correlation_p[0]:.3g} in {name}, so that none is defined "
+                f"over pairs: check that the cells of {name} differ from each other"
+            )
+    return float(np.corrcoef(pairs["real"], pairs["generated"])[0, 1])
+
+
+def _columns(matrix: Matrix, genes: np.ndarray) -> np.ndarray:
+    return dense(matrix[:, genes]).astype(np.float64)
+
+
+def _correlations(cells_ng: np.ndarray) -> np.ndarray:
+    """Correlation of each pair of genes; 0 where one is constant."""
+    # The scaler leaves constant genes at 0.
+    scaled_ng = StandardScaler().fit_transform(cells_ng)
+    correlation_gg = scaled_ng.T @ scaled_ng / len(scaled_ng)
+    return correlation_gg[np.triu_indices(len(correlation_gg), k=1)]

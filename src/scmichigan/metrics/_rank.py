@@ -1,0 +1,69 @@
+"""Whether the prediction of a perturbation is closer to its own cells than to those of others.
+
+Legend: n cells, g genes, p predicted targets, t real targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+from scmichigan._cells import Cells, matrices, mean_g
+
+
+def discrimination_rank(predicted: Mapping[Hashable, Cells], real: Mapping[Hashable, Cells]) -> pd.Series:
+    r"""Rank of each target's own real cells among those of all targets, by closeness to its predicted cells.
+
+    .. math:: 1 - (\#\{s: d_s < d_t\} + \#\{s \ne t: d_s = d_t\} / 2) / (T - 1)
+
+    with the Euclidean distances :math:`d_s` of the mean predicted cell of target t from the mean real cells of all T
+    targets s.
+
+    Parameters
+    ----------
+    predicted
+        Predicted cells of each target, such as a perturbation, under its name, shape ``(n_cells, n_genes)``: array,
+        sparse matrix or AnnData (its X).
+    real
+        Real cells of 2 or more targets, those predicted among them, with the same genes.
+
+    Returns
+    -------
+    One value for each predicted target, from 0 to 1, which is best: its own real cells are closest. 0.5 by chance, and
+    on average over all targets where one prediction is given for all of them.
+
+    Raises
+    ------
+    KeyError
+        If a predicted target has no real cells.
+    ValueError
+        If the cells are unusable (see the message), nothing is predicted, or there are fewer than 2 real targets.
+
+    Notes
+    -----
+    cell-eval's discrimination score divides by T rather than T - 1, so that it ends at 1 / T and not at 0, and leaves
+    the gene of the target's name out. PerturBench's rank is counted the other way: 0 is best.
+
+    References
+    ----------
+    Wu et al. 2024, "PerturBench: benchmarking machine learning models for cellular perturbation analysis".
+    """
+    if len(predicted) == 0:
+        raise ValueError("predicted is empty: give the predicted cells of at least one target")
+    if len(real) < 2:
+        raise ValueError(f"real has {len(real)} targets: give 2 or more to rank")
+    for target in predicted:
+        if target not in real:
+            raise KeyError(f"predicted has the target {target!r}, real has not: give its real cells, or leave it out")
+    named = {f"predicted[{target!r}]": cells for target, cells in predicted.items()}
+    named |= {f"real[{target!r}]": cells for target, cells in real.items()}
+    means = np.stack([mean_g(matrix) for matrix in matrices(named)])
+    distance_pt = cdist(means[: len(predicted)], means[len(predicted) :])
+    order = list(real)
+    own_p1 = distance_pt[np.arange(len(predicted)), [order.index(target) for target in predicted]][:, None]
+    closer_p = (distance_pt < own_p1).sum(axis=1) + ((distance_pt == own_p1).sum(axis=1) - 1) / 2
+    index = pd.Index(list(predicted), tupleize_cols=False)
+    return pd.Series(1 - closer_p / (len(real) - 1), index=index, name="discrimination_rank")
