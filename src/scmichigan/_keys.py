@@ -18,6 +18,12 @@ REFERENCE = "michigan_reference"
 PROVENANCE = "michigan"
 """uns of generated AnnData: how they were made."""
 
+COUNTS = "counts"
+"""layers of generated cells: their counts."""
+
+TOTAL_COUNTS = "total_counts"
+"""obs of generated cells: what their counts are normalised by, where the model has no key of its own."""
+
 LATENT_MEAN_TENSOR = "latent_mean"
 LATENT_VAR_TENSOR = "latent_var"
 """Names of the latents in a minibatch."""

@@ -334,7 +334,7 @@ def test_constructor(counts, model, init, message):
     ("init", "message"),
     [
         ({"latent_sampling": "median"}, "latent_sampling is 'median'; choose 'sample' or 'mean'"),
-        ({"output_activation": "tanh"}, "output_activation is 'tanh'; choose 'relu', 'softplus' or None"),
+        ({"output_activation": "tanh"}, "output_activation is 'tanh'; choose 'relu' or 'softplus' or None"),
     ],
 )
 def test_constructor_of_the_gan(counts, init, message):

@@ -126,3 +126,26 @@ def rectify_keeping_means(x: np.ndarray) -> np.ndarray:
         too_high = np.maximum(x - offset.astype(x.dtype), 0).mean(axis=0, dtype=np.float64) > wanted
         low, high = np.where(too_high, offset, low), np.where(too_high, high, offset)
     return np.maximum(x - high.astype(x.dtype), 0)
+
+
+def change_counts(counts: np.ndarray, before: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change counts as little as it takes to change what is expected of them.
+
+    Where the expectation falls, each count is kept with the probability ``after / before``; where it rises, new counts
+    are drawn from a Poisson of the difference. Counts that are Poisson of ``before`` become Poisson of ``after``.
+
+    Parameters
+    ----------
+    counts
+        Cells x genes.
+    before, after
+        Expected counts, of the same shape.
+    rng
+        Of the draws.
+
+    Returns
+    -------
+    Integers of the same shape.
+    """
+    kept = np.minimum(np.divide(after, before, out=np.ones_like(after), where=before > 0), 1)
+    return rng.binomial(counts.astype(np.int64), kept) + rng.poisson(np.maximum(after - before, 0))

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from anndata import AnnData
+from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
+from sklearn.preprocessing import StandardScaler
 
 from scmichigan import _keys
 from scmichigan._compat import finish_init, manager_of
-from scmichigan.latent import fit_linear_gaussian
+from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.module import MichiGANModule
 from scmichigan.train import AdversarialTrainingPlan, CellDataModule
 
 from ._arithmetic import (
     Reference,
+    change_counts,
     choose_key,
     find_references,
     latent_shift,
@@ -41,7 +45,6 @@ from ._common import (
     describe_expression,
     draw_posterior,
     draw_rows,
-    epochs_for,
     generated_anndata,
     in_chunks,
     normalized_expression,
@@ -49,8 +52,8 @@ from ._common import (
     run_training,
 )
 from ._fields import register_cells
+from ._presets import SCHEDULES, check_choice, module_settings
 
-_DEFAULT_CRITIC_STEPS = 1500
 _LATENT_MODEL_DIR = "latent_model"
 
 
@@ -69,26 +72,24 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
     latent_sampling
         ``"sample"`` draws each cell's latent anew from its posterior whenever it is visited, ``"mean"`` takes the
         posterior mean. A stored latent without variance has only means.
-    closed_form_start
-        Start from the best linear-Gaussian generator given the latents.
-    average_weights
-        Sample from a moving average of the generator's weights.
-    output_activation
-        ``"relu"`` or ``"softplus"`` keep expression from being negative; ``None`` is the identity.
+    preset
+        ``"default"``, or ``"paper"`` for networks, losses and training exactly as published.
     **module_kwargs
-        Further arguments of :class:`~scmichigan.module.MichiGANModule`.
+        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the preset. ``observation`` is
+        ``"poisson"`` by default where raw counts are registered: the generator makes counts.
 
     Raises
     ------
     ValueError
-        If ``n_latent`` is below 1, ``beta`` negative or not finite, or ``latent_sampling`` or ``output_activation``
-        is none of the above.
+        If ``n_latent`` is below 1, ``beta`` negative or not finite, or another argument unknown or not one of its
+        choices.
 
     Notes
     -----
-    The paper's generator is ``closed_form_start=False, average_weights=False, output_activation=None,
-    generator_norm="batch", critic_norm="batch", dropout=0.2``. ``history`` holds, per epoch, ``critic_loss``,
-    ``generator_loss``, ``gradient_penalty`` and ``wasserstein_estimate``.
+    Before the first step the generator is set to the best one that can be had in closed form:
+    :func:`~scmichigan.latent.fit_poisson_log_normal` for counts, :func:`~scmichigan.latent.fit_linear_gaussian` for
+    log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
+    and ``score_gap``, the critic's mean score of real minus that of generated cells.
 
     References
     ----------
@@ -109,27 +110,24 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         n_latent: int = 10,
         beta: float = 10.0,
         latent_sampling: Literal["sample", "mean"] = "sample",
-        closed_form_start: bool = True,
-        average_weights: bool = True,
-        output_activation: Literal["relu", "softplus"] | None = "relu",
+        preset: Literal["default", "paper"] = "default",
         **module_kwargs,
     ) -> None:
         check_latent_arguments(n_latent, beta)
-        _check_choices(latent_sampling, output_activation)
         super().__init__(adata)
         args = self.registry["setup_args"]
+        counts = args["expression"] == "counts"
+        module_kwargs = module_settings(preset, module_kwargs, counts=counts, n_cells=self.summary_stats.n_cells)
+        check_choice("latent_sampling", latent_sampling, ("sample", "mean"))
         self.n_latent = n_latent if args["latent_key"] is None else adata.obsm[args["latent_key"]].shape[1]
         self.beta = beta
         self.latent_sampling = latent_sampling
+        self.preset = preset
         self.latent_model: BetaTCVAE | None = None
-        if not average_weights:
-            module_kwargs["average_decay"] = None
         self.module = MichiGANModule(
             self.summary_stats.n_vars,
             self.n_latent,
-            closed_form_start=closed_form_start,
-            output_activation=output_activation,
-            counts=args["expression"] == "counts",
+            counts=counts,
             target_sum=args["target_sum"],
             **covariate_sizes(self),
             **module_kwargs,
@@ -186,7 +184,7 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         self,
         max_epochs: int | None = None,
         *,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         latent_kwargs: dict[str, Any] | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
@@ -201,9 +199,10 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         Parameters
         ----------
         max_epochs
-            Passes of the generator's training through the cells; by default as many as take about 1,500 critic steps.
+            Passes of the generator's training through the cells; by default as many as take about 3,000 critic steps
+            (1,000 epochs with the paper's preset). 0 leaves the generator as the closed form has it.
         batch_size
-            Cells in a minibatch, in both stages.
+            Cells in a minibatch, in both stages; by default 128 (32 with the paper's preset).
         latent_kwargs
             Arguments of :meth:`BetaTCVAE.train` for the first stage.
         accelerator, devices
@@ -225,8 +224,11 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
                 f"latent_kwargs are for fitting a latent, but obsm[{self._stored_latent_key!r}] is registered as one; "
                 "leave them out"
             )
+        schedule = SCHEDULES[self.preset]
+        batch_size = schedule.batch_size if batch_size is None else batch_size
         data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size)
-        max_epochs = check_epochs(max_epochs) or epochs_for(_DEFAULT_CRITIC_STEPS, data.n_train, batch_size)
+        if max_epochs != 0 or self.module.generator.decoder is None:
+            max_epochs = check_epochs(max_epochs) or schedule.epochs(data.n_train, batch_size)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
         heading = "conditional WGAN-GP"
         if self._stored_latent_key is None:
@@ -238,11 +240,14 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         data.add(_keys.LATENT_MEAN_TENSOR, mean)
         if var is not None:
             data.add(_keys.LATENT_VAR_TENSOR, var)
-        if not self.is_trained and self.module.generator.decoder is not None:
+        if not self.is_trained:
             self._start(mean, var)
+            self.is_trained = max_epochs == 0
+        if max_epochs == 0:
+            return
         run_training(
             self,
-            AdversarialTrainingPlan(self.module, **(plan_kwargs or {})),
+            AdversarialTrainingPlan(self.module, **(schedule.plan_kwargs | (plan_kwargs or {}))),
             data,
             max_epochs=max_epochs,
             stage=heading,
@@ -267,14 +272,40 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         self.adata.uns[_keys.LATENT] = {"model": "BetaTCVAE", "beta": self.beta, "variance": _keys.LATENT_VAR}
 
     def _start(self, mean: np.ndarray, var: np.ndarray | None) -> None:
-        columns = covariate_columns(self.adata_manager, self.module.inputs, np.arange(len(mean))).numpy()
-        start = fit_linear_gaussian(
-            normalized_expression(self.adata_manager, self.module.inputs),
-            np.concatenate([mean, columns], axis=1),
-            condition_var=None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1),
-            n_noise=self.module.n_noise,
-        )
-        self.module.start(*map(torch.from_numpy, start))
+        """Scale what the networks see, and set what a closed form can give."""
+        module = self.module
+        columns = covariate_columns(self.adata_manager, module.inputs, np.arange(len(mean))).numpy()
+        condition = np.concatenate([mean, columns], axis=1)
+        condition_var = None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1)
+        if module.scale_inputs:
+            variances = condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0))
+            module.set_scales(self._expression_deviation(), torch.from_numpy(np.sqrt(variances)))
+        if module.generator.decoder is None:
+            return
+        arguments = {"condition_var": condition_var, "n_noise": module.n_noise}
+        if not module.makes_counts:
+            x = normalized_expression(self.adata_manager, module.inputs)
+            module.start(*map(torch.from_numpy, fit_linear_gaussian(x, condition, **arguments)))
+            return
+        size = self._totals() / module.inputs.target_sum
+        n_centres = len(module.generator.basis.centres)
+        kernel, *parts = fit_poisson_log_normal(self._counts(), size, condition, n_centres=n_centres, **arguments)
+        module.start(*map(torch.from_numpy, parts), kernel=tuple(map(torch.as_tensor, kernel)))
+
+    def _expression_deviation(self) -> torch.Tensor:
+        """Standard deviation of each gene's log-normalised expression."""
+        x = normalized_expression(self.adata_manager, self.module.inputs)
+        return torch.from_numpy(np.sqrt(StandardScaler(with_mean=False).fit(x).var_)).float()
+
+    def _counts(self) -> np.ndarray | sp.csr_matrix:
+        x = registered_arrays(self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
+        return x.tocsr() if sp.issparse(x) else x
+
+    def _totals(self) -> np.ndarray:
+        """Total counts of each registered cell: registered, or the sum over the genes."""
+        registered = registered_arrays(self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
+        totals = registered.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        return np.asarray(self._counts().sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
 
     def _posterior(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Means and, where cells are to be sampled, variances of the registered cells' latents."""
@@ -323,6 +354,7 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         *,
         where: dict[str, str] | None = None,
         latent: np.ndarray | None = None,
+        size_factor: float | np.ndarray | None = None,
         seed: int = 0,
     ) -> AnnData:
         """Sample cells.
@@ -336,12 +368,16 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         latent
             Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then
             drawn from the registered cells.
+        size_factor
+            Expected total counts of each cell, one for all or one each; by default the totals of the source cells. Only
+            of models that make counts.
         seed
             Of all draws.
 
         Returns
         -------
-        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
+        AnnData with log-normalised expression in X, counts in ``layers["counts"]`` and their size factors in obs (of
+        models that make counts, under the registered key or ``"total_counts"``), latents in ``obsm["X_michigan"]``, labels and names of the source
         cells in obs (not with ``latent``), provenance in ``uns["michigan"]``.
 
         Raises
@@ -349,25 +385,65 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         RuntimeError
             If the model is untrained.
         ValueError
-            If ``where`` selects no cell, or ``latent`` has another width than the model's or is not finite.
+            If ``where`` selects no cell, ``latent`` has another width than the model's or is not finite, or
+            ``size_factor`` is no total of so many cells.
         """
         check_trained(self)
         rng = np.random.default_rng(seed)
         provenance = {"model": "MichiGAN", "latent": self._stored_latent_key or _keys.LATENT, "seed": seed}
-        if latent is not None:
-            z = check_latent(latent, self.n_latent)
-            rows = draw_rows(self.adata, len(z), where, rng)
-            x = self._render(z, rows, self._draw_noise(len(z), rng))
-            return generated_anndata(self.adata, x, rows=None, latent=z, provenance=provenance)
-        rows = draw_rows(self.adata, n_samples, where, rng)
-        z = self._draw_latent(rows, rng)
-        return generated_anndata(
-            self.adata,
-            self._render(z, rows, self._draw_noise(n_samples, rng)),
-            rows=rows,
+        z = None if latent is None else check_latent(latent, self.n_latent)
+        rows = draw_rows(self.adata, n_samples if z is None else len(z), where, rng)
+        totals = self._given_totals(size_factor, rows)
+        z = self._draw_latent(rows, rng) if z is None else z
+        output = self._render(z, rows, self._draw_noise(len(z), rng))
+        counts = rng.poisson(self._expected(output, totals)) if self.module.makes_counts else None
+        return self._cells(
+            output if counts is None else counts,
+            totals,
+            rows=rows if latent is None else None,
             latent=z,
             provenance=provenance,
         )
+
+    def _given_totals(self, size_factor: float | np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+        """Totals of the cells to make, by default those of their source cells."""
+        if not self.module.makes_counts:
+            if size_factor is not None:
+                raise ValueError("size_factor is for models that make counts; this one makes log-normalised expression")
+            return None
+        if size_factor is None:
+            return self._totals()[rows]
+        totals = np.asarray(size_factor, dtype=np.float64)
+        if totals.shape not in ((), (len(rows),)) or not (np.isfinite(totals).all() and (totals > 0).all()):
+            raise ValueError(
+                f"size_factor has shape {totals.shape} and minimum {totals.min(initial=np.inf):g}; give one positive "
+                f"total, or one for each of the {len(rows)} cells"
+            )
+        return np.broadcast_to(totals, len(rows))
+
+    def _expected(self, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        return rates * (totals / self.module.inputs.target_sum)[:, None]
+
+    def _cells(
+        self,
+        values: np.ndarray,
+        totals: np.ndarray | None,
+        *,
+        rows: np.ndarray | None,
+        latent: np.ndarray,
+        provenance: dict[str, Any],
+    ) -> AnnData:
+        """AnnData of generated expression (where there are no totals) or counts."""
+        if totals is None:
+            return generated_anndata(self.adata, values, rows=rows, latent=latent, provenance=provenance)
+        key = self.registry["setup_args"]["size_factor_key"]
+        if key is None:  # normalised as the registered cells are: by the sum over the genes
+            totals = np.maximum(values.sum(axis=1), 1)
+        x = np.log1p(self.module.inputs.target_sum / totals[:, None] * values).astype(np.float32)
+        cells = generated_anndata(self.adata, x, rows=rows, latent=latent, provenance=provenance)
+        cells.layers[_keys.COUNTS] = sp.csr_matrix(values, dtype=np.float32)
+        cells.obs[key or _keys.TOTAL_COUNTS] = totals
+        return cells
 
     def predict_combination(
         self,
@@ -395,9 +471,11 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         references
             Labels of ``along`` to start from; all usable ones by default.
         residual
-            ``"source"`` adds what the generator's rendering of the source cell misses of the real source cell, both
-            cells rendered with the same noise, so that cell-to-cell variation survives which the latent does not
-            hold; negative expression is removed without moving the mean of any gene. ``"fresh"`` is the rendering alone (the paper's form).
+            ``"source"`` changes the real source cell as the generator's rendering of it changes when its latent is
+            moved, both rendered with the same noise, so that cell-to-cell variation survives which the latent does not
+            hold. Counts are thinned where the expected count falls, and new ones are drawn for what it rises by;
+            log-normalised expression has the difference added, and negative values removed without moving the mean of
+            any gene. ``"fresh"`` is the rendering alone (the paper's form).
         n_samples
             Cells to predict, in equal numbers from each reference; by default one from each reference cell.
         seed
@@ -405,7 +483,8 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
 
         Returns
         -------
-        AnnData with log-normalised expression in X, the target's labels, the reference and the name of the source cell
+        AnnData with log-normalised expression in X, counts in ``layers["counts"]`` where the model makes counts (their
+        size factors are those of the source cells), the target's labels, the reference and the name of the source cell
         in obs, predicted latents in ``obsm["X_michigan"]``. The predicted latent (posterior mean plus shift) of each
         source cell is also written to ``obsm["X_michigan_predicted"]`` of the model's adata (NaN for all others), with
         its provenance in ``uns["X_michigan_predicted"]``.
@@ -464,15 +543,36 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         self.adata.obsm[_keys.PREDICTED_LATENT] = stored
         self.adata.uns[_keys.PREDICTED_LATENT] = provenance
         noise = self._draw_noise(len(z), rng)
-        x = self._render(z, rows, noise)
+        values, source = self._render(z, rows, noise), None
         if residual == "source":
-            source_x = self.get_normalized_expression()[rows]
-            x = rectify_keeping_means(x + np.asarray(source_x - self._render(source_z, rows, noise)))
-        predicted = generated_anndata(self.adata, x, rows=rows, latent=z, provenance=provenance)
+            source = self._render(source_z, rows, noise)
+        totals = None
+        if self.module.makes_counts:
+            totals = self._totals()[rows]
+            values = self._predicted_counts(values, source, rows, totals, rng)
+        elif source is not None:
+            values = rectify_keeping_means(values + np.asarray(self.get_normalized_expression()[rows] - source))
+        predicted = self._cells(values, totals, rows=rows, latent=z, provenance=provenance)
         for k, label in target.items():
             predicted.obs[k] = label
         predicted.obs[_keys.REFERENCE] = sources
         return predicted
+
+    def _predicted_counts(
+        self,
+        rates: np.ndarray,
+        source_rates: np.ndarray | None,
+        rows: np.ndarray,
+        totals: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Counts at new rates: fresh ones, or those of the source cells changed as little as the rates ask for."""
+        expected = self._expected(rates, totals)
+        if source_rates is None:
+            return rng.poisson(expected)
+        before = self._expected(source_rates, totals)
+        counts = self._counts()[rows]
+        return change_counts(counts.toarray() if sp.issparse(counts) else counts, before, expected, rng)
 
     def _combinations(self, target: dict[str, str]) -> tuple[list[str], tuple, dict]:
         """Keys and labels of the target, and the rows of every other observed combination."""
@@ -527,13 +627,6 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         if latent_dir.exists():
             model.latent_model = BetaTCVAE.load(str(latent_dir), model.adata, *args, **kwargs)
         return model
-
-
-def _check_choices(latent_sampling: str, output_activation: str | None) -> None:
-    if latent_sampling not in ("sample", "mean"):
-        raise ValueError(f"latent_sampling is {latent_sampling!r}; choose 'sample' or 'mean'")
-    if output_activation not in ("relu", "softplus", None):
-        raise ValueError(f"output_activation is {output_activation!r}; choose 'relu', 'softplus' or None")
 
 
 def _choose_references(

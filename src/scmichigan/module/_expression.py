@@ -47,6 +47,11 @@ class ExpressionInputs(nn.Module):
             return x
         return log_normalize(x, tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY), target_sum=self.target_sum)
 
+    def totals(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Total counts of each cell, shape ``(n_cells, 1)``: registered, or the sum over the genes."""
+        registered = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        return tensors[REGISTRY_KEYS.X_KEY].sum(1, keepdim=True) if registered is None else registered
+
     def covariates(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Columns of batch and covariates, shape ``(n_cells, n_columns)``."""
         return encode_covariates(

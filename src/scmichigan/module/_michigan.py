@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from scmichigan import losses
 from scmichigan._keys import LATENT_MEAN_TENSOR, LATENT_VAR_TENSOR
-from scmichigan.losses import critic_loss, generator_loss, gradient_penalty
-from scmichigan.nn import ClosedFormGenerator, ProjectionCritic
+from scmichigan.nn import ClosedFormGenerator, ProjectionCritic, poisson_log_normalized
 
 from ._expression import ExpressionInputs
 
+_CRITIC_LOSSES = {"relativistic": losses.relativistic_critic_loss, "wgan-gp": losses.wasserstein_critic_loss}
+_GENERATOR_LOSSES = {"relativistic": losses.relativistic_generator_loss, "wgan-gp": losses.wasserstein_generator_loss}
+_LEAST_DEVIATION = 0.05
+_PENALTY_WEIGHTS = {"relativistic": 0.5, "wgan-gp": 10.0}
+
 
 class MichiGANModule(BaseModuleClass):
-    """Conditional Wasserstein GAN on stored latents.
+    """Conditional GAN on stored latents.
 
     The condition of a cell is its latent beside the columns of its batch and covariates.
 
@@ -27,6 +34,15 @@ class MichiGANModule(BaseModuleClass):
         Genes.
     n_latent
         Latent dimensions.
+    observation
+        ``"poisson"``: the generator's output is the logarithm of each gene's rate, from which counts are drawn and
+        log-normalised before the critic sees them. ``"log_normalized"``: its output is the expression.
+    loss
+        ``"relativistic"``: pairs of a real and a generated cell of the same condition are compared, and the critic's
+        slopes at both are kept small. ``"wgan-gp"``: the paper's.
+    penalty_weight
+        Weight of the penalty on the critic's slopes; by default 0.5 for the sum of those at real and at generated cells,
+        10 for WGAN-GP.
     n_noise
         Dimensions of the generator's standard normal noise.
     generator_hidden, critic_hidden
@@ -37,18 +53,20 @@ class MichiGANModule(BaseModuleClass):
         Of the generator's hidden layers (0.2 in the paper).
     closed_form_start
         Whether the generator has the linear parts that a closed form can start.
+    scale_inputs
+        Whether expression and condition are brought to comparable scales before the networks see them.
+    n_centres
+        Centres of the basis on which its decoder is linear.
     average_decay
         Decay of the moving average of the generator's weights, from which cells are then sampled; ``None`` for none.
     output_activation
-        Output of the generator: ``"relu"``, ``"softplus"`` or ``None`` for the identity (the paper's).
-    penalty_weight
-        Weight of the gradient penalty.
+        Of log-normalised expression: ``"relu"``, ``"softplus"`` or ``None`` for the identity (the paper's).
     n_batch, n_cats_per_cov, n_continuous_cov, counts, target_sum
         As in :class:`BetaTCVAEModule`.
 
     References
     ----------
-    Yu and Welch 2021, Algorithm 1 and Methods; Gulrajani et al. 2017; Miyato and Koyama 2018.
+    Yu and Welch 2021, Algorithm 1 and Methods; Gulrajani et al. 2017; Miyato and Koyama 2018; Huang et al. 2024.
     """
 
     def __init__(
@@ -56,16 +74,20 @@ class MichiGANModule(BaseModuleClass):
         n_input: int,
         n_latent: int,
         *,
+        observation: Literal["poisson", "log_normalized"] = "log_normalized",
+        loss: Literal["relativistic", "wgan-gp"] = "relativistic",
+        penalty_weight: float | None = None,
         n_noise: int = 118,
-        generator_hidden: Sequence[int] = (256, 512, 1024),
-        critic_hidden: Sequence[int] = (1024, 512, 10),
+        generator_hidden: Sequence[int] = (256, 512),
+        critic_hidden: Sequence[int] = (512, 256, 64),
         generator_norm: Literal["batch", "layer"] | None = "layer",
         critic_norm: Literal["batch", "layer"] | None = None,
         dropout: float = 0.0,
         closed_form_start: bool = True,
-        average_decay: float | None = 0.99,
+        scale_inputs: bool = True,
+        n_centres: int = 0,
+        average_decay: float | None = 0.995,
         output_activation: Literal["relu", "softplus"] | None = "relu",
-        penalty_weight: float = 10.0,
         n_batch: int = 1,
         n_cats_per_cov: Sequence[int] = (),
         n_continuous_cov: int = 0,
@@ -75,7 +97,10 @@ class MichiGANModule(BaseModuleClass):
         super().__init__()
         self.n_latent = n_latent
         self.n_noise = n_noise
-        self.penalty_weight = penalty_weight
+        self.makes_counts = observation == "poisson"
+        self.scale_inputs = scale_inputs
+        self.loss_name = loss
+        self.penalty_weight = _PENALTY_WEIGHTS[loss] if penalty_weight is None else penalty_weight
         self.inputs = ExpressionInputs(
             n_batch=n_batch,
             n_cats_per_cov=n_cats_per_cov,
@@ -90,12 +115,12 @@ class MichiGANModule(BaseModuleClass):
             n_noise=n_noise,
             hidden=generator_hidden,
             linear_parts=closed_form_start,
-            output=output_activation,
+            n_centres=n_centres,
+            output=None if self.makes_counts else output_activation,
             norm=generator_norm,
             dropout=dropout,
         )
         self.critic = ProjectionCritic(n_input, n_condition, hidden=critic_hidden, norm=critic_norm)
-        self.average_decay = average_decay
         self.averaged_generator = None
         if average_decay is not None:
             self.averaged_generator = AveragedModel(
@@ -111,8 +136,12 @@ class MichiGANModule(BaseModuleClass):
 
     def _get_generative_input(
         self, tensors: dict[str, torch.Tensor], inference_outputs: dict, **kwargs
-    ) -> dict[str, torch.Tensor]:
-        return {"condition": inference_outputs["condition"]}
+    ) -> dict[str, torch.Tensor | None]:
+        return {
+            "condition": inference_outputs["condition"],
+            "total": self.inputs.totals(tensors) if self.makes_counts else None,
+            "size_factor": tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY),
+        }
 
     @auto_move_data
     def inference(
@@ -123,11 +152,30 @@ class MichiGANModule(BaseModuleClass):
         return {"z": z, "condition": torch.cat([z, covariates], dim=1)}
 
     @auto_move_data
-    def generative(self, condition: torch.Tensor, noise: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """Generated expression ``x`` of shape ``(n_cells, n_genes)``, from fresh noise unless it is given."""
+    def generative(
+        self,
+        condition: torch.Tensor,
+        total: torch.Tensor | None = None,
+        size_factor: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Generated expression ``x`` of shape ``(n_cells, n_genes)``, from fresh noise unless it is given.
+
+        With counts, ``total`` is what the rates are scaled to, and ``size_factor`` what the counts are normalised by;
+        ``None`` is their own sum.
+        """
         if noise is None:
             noise = condition.new_empty(len(condition), self.n_noise).normal_()
-        return {"x": self.generator(condition, noise)}
+        output = self._output(self.generator, condition, noise)
+        if not self.makes_counts:
+            return {"x": output}
+        target_sum = self.inputs.target_sum
+        return {"x": poisson_log_normalized(output * (total / target_sum), size_factor, target_sum=target_sum)}
+
+    def _output(self, generator: torch.nn.Module, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Expression, or rates of counts of a cell of the target sum; no gene can have more than all of it."""
+        output = generator(condition, noise)
+        return output.clamp_max(math.log(self.inputs.target_sum)).exp() if self.makes_counts else output
 
     def loss(
         self,
@@ -138,32 +186,86 @@ class MichiGANModule(BaseModuleClass):
     ) -> LossOutput:
         """Loss of one player, with its parts in ``extra_metrics``."""
         condition, fake = inference_outputs["condition"], generative_outputs["x"]
-        if player == "generator":
-            loss = generator_loss(self.critic(fake, condition))
-            return LossOutput(loss=loss, n_obs_minibatch=len(fake), extra_metrics={"generator_loss": loss})
         real = self.inputs.expression(tensors)
-        if self.critic.couples_cells:
-            score_real, score_fake = self.critic(real, condition), self.critic(fake, condition)
-        else:
-            both = self.critic(torch.cat([real, fake]), condition.repeat(2, 1))
-            score_real, score_fake = both.chunk(2)
-        negative_distance = critic_loss(score_real, score_fake)
-        penalty = gradient_penalty(lambda x: self.critic(x, condition), real, fake)
-        loss = negative_distance + self.penalty_weight * penalty
+        if player == "generator":
+            with torch.no_grad():
+                score_real = self.critic(real, condition)
+            loss = _GENERATOR_LOSSES[self.loss_name](score_real, self.critic(fake, condition))
+            return LossOutput(loss=loss, n_obs_minibatch=len(fake), extra_metrics={"generator_loss": loss})
+        fake = fake.detach()
+        score_real, score_fake, penalty = self._scores_and_penalty(real, fake, condition)
+        loss = _CRITIC_LOSSES[self.loss_name](score_real, score_fake) + self.penalty_weight * penalty
         return LossOutput(
             loss=loss,
             n_obs_minibatch=len(real),
             extra_metrics={
                 "critic_loss": loss,
                 "gradient_penalty": penalty,
-                "wasserstein_estimate": -negative_distance,
+                "score_gap": (score_real - score_fake).mean(),
             },
         )
 
+    def _scores_and_penalty(
+        self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        points = [real, fake]
+        if self.loss_name == "wgan-gp":
+            points.append(losses.mix(real, fake))
+        if self.critic.couples_cells:  # its norm must not see real and generated cells at once
+            scored = [self.critic.score_and_slope(x, condition) for x in points]
+        else:
+            score, slope = self.critic.score_and_slope(torch.cat(points), condition.repeat(len(points), 1))
+            scored = list(zip(score.chunk(len(points)), slope.chunk(len(points)), strict=True))
+        slopes = [slope for _, slope in scored]
+        if self.loss_name == "wgan-gp":
+            penalty = losses.unit_slope_penalty(slopes[2])
+        else:
+            penalty = losses.zero_slope_penalty(slopes[0]) + losses.zero_slope_penalty(slopes[1])
+        return scored[0][0], scored[1][0], penalty
+
     @torch.no_grad()
-    def start(self, weight: torch.Tensor, bias: torch.Tensor, loadings: torch.Tensor) -> None:
-        """Set the linear parts of the generator and of its average; see :meth:`ClosedFormGenerator.start`."""
+    def set_scales(self, expression: torch.Tensor, condition: torch.Tensor) -> None:
+        """Bring what the networks see to comparable scales.
+
+        The critic's view of a gene is divided by the root of its standard deviation: half way between expression as it
+        is, where few genes count, and unit variances, where noise does.
+
+        Parameters
+        ----------
+        expression, condition
+            Standard deviations, shapes ``(n_genes,)`` and ``(n_condition,)``; columns that do not vary stay as they are.
+        """
+        floored = expression.clamp_min(_LEAST_DEVIATION)
+        self.critic.input_scale.copy_(floored.rsqrt() / (expression.square() / floored).mean().sqrt())
+        scale = torch.where(condition > 0, 1 / condition, 1.0)
+        self.critic.condition_scale.copy_(scale)
+        self.generator.condition_scale.copy_(scale)
+        self._restart_average()
+
+    @torch.no_grad()
+    def start(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        loadings: torch.Tensor,
+        *,
+        kernel: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+    ) -> None:
+        """Set the parts of the generator and of its average that a closed form gives.
+
+        Parameters
+        ----------
+        weight, bias, loadings
+            See :meth:`ClosedFormGenerator.start`.
+        kernel
+            Scale, centres and bandwidth of the :class:`KernelBasis`.
+        """
+        if kernel is not None:
+            self.generator.basis.set(*kernel)
         self.generator.start(weight, bias, loadings)
+        self._restart_average()
+
+    def _restart_average(self) -> None:
         if self.averaged_generator is not None:
             self.averaged_generator.module.load_state_dict(self.generator.state_dict())
 
@@ -175,6 +277,9 @@ class MichiGANModule(BaseModuleClass):
     @auto_move_data
     @torch.inference_mode()
     def sample(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Cells of the averaged generator (of the generator itself where there is no average)."""
+        """Output of the averaged generator (of the generator itself where there is no average).
+
+        Log-normalised expression, or expected counts of cells whose total is the target sum.
+        """
         generator = self.generator if self.averaged_generator is None else self.averaged_generator.module
-        return generator(condition, noise)
+        return self._output(generator, condition, noise)

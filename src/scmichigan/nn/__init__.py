@@ -1,5 +1,7 @@
 """Building blocks of the modules: networks and input transforms, without any training or data."""
 
+from ._basis import KernelBasis
+from ._counts import poisson_log_normalized
 from ._critic import ProjectionCritic
 from ._generator import ClosedFormGenerator
 from ._inputs import encode_covariates, log_normalize, n_covariate_columns
@@ -8,8 +10,10 @@ from ._mlp import MLP
 __all__ = [
     "MLP",
     "ClosedFormGenerator",
+    "KernelBasis",
     "ProjectionCritic",
     "encode_covariates",
     "log_normalize",
     "n_covariate_columns",
+    "poisson_log_normalized",
 ]

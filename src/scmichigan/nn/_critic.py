@@ -27,6 +27,11 @@ class ProjectionCritic(nn.Module):
         Widths of the body; the last one is the width of h.
     norm, activation
         See :class:`MLP`.
+
+    Attributes
+    ----------
+    input_scale, condition_scale
+        What cells and conditions are multiplied by on the way in: 1, unless set.
     """
 
     def __init__(
@@ -42,9 +47,46 @@ class ProjectionCritic(nn.Module):
         self.body = MLP(n_input, hidden, norm=norm, activation=activation)
         self.score = nn.Linear(hidden[-1], 1)
         self.projection = nn.Linear(n_condition, hidden[-1], bias=False)
+        with torch.no_grad():  # so that neither term of the score drowns the other in wide bodies
+            self.projection.weight.mul_(hidden[-1] ** -0.5)
         self.couples_cells = norm == "batch"
+        self.piecewise_linear = norm is None
+        self.register_buffer("input_scale", torch.ones(n_input))
+        self.register_buffer("condition_scale", torch.ones(n_condition))
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Scores, shape ``(n_cells,)``."""
-        h = self.body(x)
-        return self.score(h).squeeze(1) + (self.projection(condition) * h).sum(1)
+        return (self.body(x * self.input_scale) * self._direction(condition)).sum(1) + self.score.bias
+
+    def score_and_slope(self, x: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores, and their gradient with respect to each cell, as functions of the weights.
+
+        Without a norm the body is linear between the kinks of its activations. The gradient is then a chain of
+        products with the transposed weights, one for each layer, that takes a single backward pass to differentiate
+        where automatic differentiation takes two.
+
+        Returns
+        -------
+        Shapes ``(n_cells,)`` and ``(n_cells, n_genes)``.
+        """
+        if not self.piecewise_linear:
+            x = x.detach().requires_grad_(True)
+            score = self(x, condition)
+            (slope,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+            return score, slope
+        h, passed = x * self.input_scale, []
+        direction = self._direction(condition)
+        for layer in self.body:
+            if isinstance(layer, nn.Linear):
+                weight, y = layer.weight, layer(h)
+            else:
+                h = layer(y)
+                # An activation of slope 1 or less: what it passes on of y is its derivative, constant between kinks.
+                passed.append((weight, torch.where(y > 0, 1.0, getattr(layer, "negative_slope", 0.0))))
+        slope = direction
+        for weight, derivative in reversed(passed):
+            slope = (slope * derivative) @ weight
+        return (h * direction).sum(1) + self.score.bias, slope * self.input_scale
+
+    def _direction(self, condition: torch.Tensor) -> torch.Tensor:
+        return self.score.weight + self.projection(condition * self.condition_scale)

@@ -8,17 +8,18 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ._basis import KernelBasis
 from ._mlp import MLP
 
 _OUTPUTS = {"relu": torch.relu, "softplus": nn.functional.softplus, None: lambda x: x}
 
 
 class ClosedFormGenerator(nn.Module):
-    r"""Generator :math:`f(A c + b + L \epsilon + \mathrm{network}(c, \epsilon))`.
+    r"""Generator :math:`f(A \phi(c) + b + L \epsilon + \mathrm{network}(c, \epsilon))`.
 
-    A and b are the decoder part, L the noise part; both can be set to the best linear-Gaussian generator before the
-    first step (:meth:`start`), while the network's last layer starts near zero. Without ``linear_parts`` it is the
-    paper's generator, the network alone.
+    A and b are the decoder part on a :class:`KernelBasis`, L the noise part; they can be set to the best generator in
+    closed form before the first step (:meth:`start`), while the network's last layer starts near zero. Without
+    ``linear_parts`` it is the paper's generator, the network alone.
 
     Parameters
     ----------
@@ -32,10 +33,17 @@ class ClosedFormGenerator(nn.Module):
         Widths of the network's hidden layers.
     linear_parts
         Whether the decoder and the noise part exist.
+    n_centres
+        Centres of the decoder's basis; 0 is a decoder that is linear in the condition.
     output
         f: ``"relu"`` and ``"softplus"`` keep expression from being negative, ``None`` is the identity.
     norm, dropout
         Of the network, see :class:`MLP`.
+
+    Attributes
+    ----------
+    condition_scale
+        What the network's condition is multiplied by: 1, unless set.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class ClosedFormGenerator(nn.Module):
         n_noise: int = 118,
         hidden: Sequence[int] = (256, 512, 1024),
         linear_parts: bool = True,
+        n_centres: int = 0,
         output: Literal["relu", "softplus"] | None = "relu",
         norm: Literal["batch", "layer"] | None = "layer",
         dropout: float = 0.0,
@@ -56,7 +65,9 @@ class ClosedFormGenerator(nn.Module):
         self.network = nn.Sequential(
             MLP(n_condition + n_noise, hidden, norm=norm, dropout=dropout), nn.Linear(hidden[-1], n_output)
         )
-        self.decoder = nn.Linear(n_condition, n_output) if linear_parts else None
+        self.register_buffer("condition_scale", torch.ones(n_condition))
+        self.basis = KernelBasis(n_condition, n_centres)
+        self.decoder = nn.Linear(self.basis.n_output, n_output) if linear_parts else None
         self.noise = nn.Linear(n_noise, n_output, bias=False) if linear_parts else None
 
     @torch.no_grad()
@@ -66,7 +77,7 @@ class ClosedFormGenerator(nn.Module):
         Parameters
         ----------
         weight
-            A, shape ``(n_output, n_condition)``.
+            A, shape ``(n_output, n_condition + n_centres)``.
         bias
             b, shape ``(n_output,)``.
         loadings
@@ -81,7 +92,7 @@ class ClosedFormGenerator(nn.Module):
 
     def forward(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Expression, shape ``(n_cells, n_output)``."""
-        x = self.network(torch.cat([condition, noise], dim=1))
+        x = self.network(torch.cat([condition * self.condition_scale, noise], dim=1))
         if self.decoder is not None:
-            x = x + self.decoder(condition) + self.noise(noise)
+            x = x + self.decoder(self.basis(condition)) + self.noise(noise)
         return _OUTPUTS[self.output](x)

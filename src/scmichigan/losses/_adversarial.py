@@ -1,0 +1,83 @@
+"""What critic and generator minimise, and what keeps critics smooth.
+
+Scores have shape ``(n_minibatch,)``, slopes (gradients of the scores with respect to the cells)
+``(n_minibatch, n_genes)``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import softplus
+
+
+def wasserstein_critic_loss(score_real: torch.Tensor, score_fake: torch.Tensor) -> torch.Tensor:
+    """``E D(fake) - E D(real)``: minus the critic's estimate of the Wasserstein distance.
+
+    References
+    ----------
+    Gulrajani et al. 2017, "Improved training of Wasserstein GANs", equation 3.
+    """
+    return score_fake.mean() - score_real.mean()
+
+
+def wasserstein_generator_loss(score_real: torch.Tensor, score_fake: torch.Tensor) -> torch.Tensor:
+    """``-E D(fake)``; the scores of real cells have no part in it."""
+    return -score_fake.mean()
+
+
+def relativistic_critic_loss(score_real: torch.Tensor, score_fake: torch.Tensor) -> torch.Tensor:
+    """``E log(1 + exp(D(fake) - D(real)))`` over pairs of a real and a generated cell.
+
+    Here the cells of a pair have the same condition, so that the critic never gains by telling conditions apart.
+
+    References
+    ----------
+    Jolicoeur-Martineau 2019, "The relativistic discriminator", equation 7; Huang et al. 2024, "The GAN is dead; long
+    live the GAN", equation 2.
+    """
+    return softplus(score_fake - score_real).mean()
+
+
+def relativistic_generator_loss(score_real: torch.Tensor, score_fake: torch.Tensor) -> torch.Tensor:
+    """``E log(1 + exp(D(real) - D(fake)))``, the critic's loss with the players exchanged."""
+    return softplus(score_real - score_fake).mean()
+
+
+def unit_slope_penalty(slope: torch.Tensor) -> torch.Tensor:
+    r"""Mean squared distance of the slopes' norms from 1, :math:`E (||\nabla D||_2 - 1)^2`.
+
+    For slopes at random mixes of a real and a generated cell (:func:`mix`).
+
+    References
+    ----------
+    Gulrajani et al. 2017, "Improved training of Wasserstein GANs", equation 3.
+    """
+    return (slope.norm(dim=1) - 1).square().mean()
+
+
+def zero_slope_penalty(slope: torch.Tensor) -> torch.Tensor:
+    r"""Mean squared norm of the slopes, :math:`E ||\nabla D||_2^2`.
+
+    R1 for slopes at real cells, R2 for slopes at generated ones.
+
+    References
+    ----------
+    Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equations 9 and 10.
+    """
+    return slope.square().sum(1).mean()
+
+
+def mix(real: torch.Tensor, fake: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:
+    r"""One random point between each real cell and the generated cell of the same condition.
+
+    :math:`\tilde x = \epsilon x + (1 - \epsilon) x'` with one :math:`\epsilon \sim U(0, 1)` for each cell.
+
+    Parameters
+    ----------
+    real, fake
+        Real and generated cells in the same order of conditions, shape ``(n_minibatch, n_genes)``.
+    generator
+        Random numbers for the mixing weights.
+    """
+    weight = torch.rand(real.shape[0], 1, device=real.device, dtype=real.dtype, generator=generator)
+    return weight * real.detach() + (1 - weight) * fake.detach()

@@ -1,0 +1,113 @@
+"""Settings of the GAN by name: ours, and the published ones."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scmichigan.module import MichiGANModule
+
+from ._common import epochs_for
+
+_CELLS_PER_CENTRE = 15
+_N_CENTRES = 100
+_FROM_CELLS = ("n_input", "n_latent", "n_batch", "n_cats_per_cov", "n_continuous_cov", "counts", "target_sum")
+_CHOICES = {
+    "observation": ("poisson", "log_normalized"),
+    "loss": ("relativistic", "wgan-gp"),
+    "generator_norm": ("batch", "layer", None),
+    "critic_norm": ("batch", "layer", None),
+    "output_activation": ("relu", "softplus", None),
+}
+_PAPER = {
+    "observation": "log_normalized",
+    "loss": "wgan-gp",
+    "generator_hidden": (256, 512, 1024),
+    "critic_hidden": (1024, 512, 10),
+    "generator_norm": "batch",
+    "critic_norm": "batch",
+    "dropout": 0.2,
+    "closed_form_start": False,
+    "scale_inputs": False,
+    "average_decay": None,
+    "output_activation": None,
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how a preset is trained.
+
+    Parameters
+    ----------
+    batch_size
+        Cells in a minibatch.
+    n_epochs, n_steps
+        Passes through the cells, or as many as take about so many critic steps.
+    plan_kwargs
+        Arguments of the training plan that differ from its defaults.
+    """
+
+    batch_size: int
+    n_epochs: int | None = None
+    n_steps: int | None = None
+    plan_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def epochs(self, n_cells: int, batch_size: int) -> int:
+        """Passes through ``n_cells`` in minibatches of ``batch_size``."""
+        return epochs_for(self.n_steps, n_cells, batch_size) if self.n_epochs is None else self.n_epochs
+
+
+SCHEDULES = {
+    "default": Schedule(128, n_steps=3000),
+    "paper": Schedule(
+        32,
+        n_epochs=1000,
+        plan_kwargs={
+            "n_critic": 5,
+            "lr_generator": 1e-4,
+            "lr_critic": 1e-4,
+            "betas": (0.0, 0.9),
+            "prediction_step": True,
+        },
+    ),
+}
+
+
+def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells: int) -> dict[str, Any]:
+    """Arguments of the module: those of the preset, and over them those given.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, not one of its choices, or asks for counts where there are none.
+    """
+    check_choice("preset", preset, tuple(SCHEDULES))
+    known = [name for name in inspect.signature(MichiGANModule).parameters if name not in _FROM_CELLS]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValueError(f"MichiGAN does not know {', '.join(unknown)}; further arguments are {', '.join(known)}")
+    settings = (
+        {"observation": "poisson" if counts else "log_normalized"} | (_PAPER if preset == "paper" else {}) | given
+    )
+    for name, choices in _CHOICES.items():
+        if name in settings:
+            check_choice(name, settings[name], choices)
+    makes_counts = settings["observation"] == "poisson"
+    if makes_counts and not counts:
+        raise ValueError(
+            "observation is 'poisson', but log-normalised expression is registered; register raw counts with "
+            "setup_anndata(layer=...), or leave observation out"
+        )
+    if makes_counts:
+        n_centres = min(_N_CENTRES, n_cells // _CELLS_PER_CENTRE)
+        settings = {"n_centres": n_centres if n_centres > 1 else 0} | settings
+    return settings
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse what is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose {' or '.join(map(repr, choices))}")
