@@ -91,16 +91,16 @@ def _check_gene_names(annotated: Mapping[str, AnnData]) -> None:
 
 def _check_scales(checked: Mapping[str, Matrix]) -> None:
     """Refuse counts beside logarithms, which nothing that is computed from them would show."""
-    small = {name for name, matrix in checked.items() if matrix.max() <= _MAX_LOGARITHM}
-    if len(small) in (0, len(checked)):
+    large = [name for name, matrix in checked.items() if matrix.max() > _MAX_LOGARITHM]
+    if len(large) in (0, len(checked)):
         return
-    counts = next((name for name in checked if name not in small and not _has_fractions(checked[name])), None)
-    logged = next((name for name in checked if name in small and _has_fractions(checked[name])), None)
+    counts = next((name for name in large if checked[name].min() >= 0 and not _has_fractions(checked[name])), None)
+    logged = next((name for name in checked if name not in large and _has_fractions(checked[name])), None)
     if counts is not None and logged is not None:
         raise ValueError(
             f"{counts} holds counts (integers up to {checked[counts].max():g}), {logged} log-normalised values "
-            f"(fractions, up to {checked[logged].max():.3g}): bring both to one scale; model.get_normalized_expression() "
-            f"is {counts} on that of {logged}, for a layer or in the place of the cells"
+            f"(fractions, up to {checked[logged].max():.3g}): bring both to one scale, with "
+            f"model.get_normalized_expression() in place of {counts}, or with counts in place of {logged}"
         )
 
 

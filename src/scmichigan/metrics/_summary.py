@@ -144,6 +144,8 @@ def _prediction_sides(
         raise ValueError(f"control is {dict(control)}: give one of the columns {list(labels)} with its untreated label")
     check_obs_keys(real, labels)
     ((key, untreated),) = control.items()
+    if labels[key] == untreated:
+        raise ValueError(f"control is the target's own label {untreated!r}: give that of untreated cells")
     kept = real.obs[list(labels)].notna().all(axis=1).to_numpy()
     obs = real.obs.loc[:, list(labels)].astype(str)
     cells = in_layer(real, layer, "real")
