@@ -67,6 +67,8 @@ def test_all_tables_in_one(hand):
 def test_each_question_alone(hand):
     real, generated, predicted = hand
     assert list(summary(real, factors="time").columns) == ["model", "best"]
+    real.obsm["Z"] = real.obsm["X_michigan"]
+    pd.testing.assert_frame_equal(summary(real, factors="time", latent_key="Z"), summary(real, factors="time"))
     assert set(summary(real, generated, **FAST).index.get_level_values(0)) == {"realism"}
     table = summary(real, None, predicted, target=real.X[:30], control={"condition": "ctrl"}, **FAST)
     assert set(table.index.get_level_values(0)) == {"prediction"}

@@ -29,6 +29,7 @@ def summary(
     predicted: AnnData | None = None,
     *,
     factors: str | Sequence[str] | None = None,
+    latent_key: str = _keys.LATENT,
     target: Cells | None = None,
     control: Mapping[str, str] | None = None,
     labels_key: str | None = None,
@@ -50,8 +51,10 @@ def summary(
     predicted
         Cells from ``model.predict_combination``, for :func:`prediction`; ``target`` and ``control`` are needed, too.
     factors
-        Columns of ``real.obs``, for :func:`disentanglement` of the latents in ``obsm["X_michigan"]``, and for
-        :func:`generator_disentanglement` where there are generated cells.
+        Columns of ``real.obs``, for :func:`disentanglement`, and for :func:`generator_disentanglement` where there are
+        generated cells.
+    latent_key
+        Key of ``real.obsm`` with the latents that are judged.
     target
         Real cells of the predicted combination, hidden from every fit.
     control
@@ -109,14 +112,14 @@ def summary(
     cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
     tables = {}
     if factors is not None:
-        tables[DISENTANGLEMENT] = disentanglement(real, factors, n_cells=n_cells, seed=seed)
+        tables[DISENTANGLEMENT] = disentanglement(real, factors, latent_key, n_cells=n_cells, seed=seed)
         if generated is not None:
             tables[GENERATOR] = generator_disentanglement(generated, real, factors, layer=layer, seed=seed)
     if generated is not None:
         tables[REALISM] = realism(real, generated, held_out=held_out, labels_key=labels_key, layer=layer, **cost)
     if predicted is not None:
         tables[PREDICTION] = prediction(predicted, **of_prediction, **cost)
-    names = {_keys.LATENT: _JUDGED, "generated": _JUDGED, "predicted": _JUDGED}
+    names = dict.fromkeys((latent_key, _keys.LATENT, "generated", "predicted"), _JUDGED)
     attributes = {question: dict(table.attrs) for question, table in tables.items()}
     parts = {question: with_best(question, table.rename(columns=names)) for question, table in tables.items()}
     for part in parts.values():
