@@ -6,18 +6,6 @@ LATENT = "X_michigan"
 LATENT_VAR = "X_michigan_var"
 """obsm: posterior variances of the same latent. Those of any other latent are looked for under its key and "_var", too."""
 
-PREDICTED_LATENT = "X_michigan_predicted"
-"""obsm: latents of a predicted combination, NaN for cells that are no source of it."""
-
-SOURCE = "michigan_source"
-"""obs of generated cells: name of the cell whose latent each one was made from."""
-
-REFERENCE = "michigan_reference"
-"""obs of predicted cells: labels of the reference combination each one came from."""
-
-PROVENANCE = "michigan"
-"""uns of generated AnnData: how they were made."""
-
 DISENTANGLEMENT = "michigan_disentanglement"
 """uns: how disentangled the latents of these cells are."""
 
@@ -35,6 +23,18 @@ REALNESS = "michigan_realness"
 
 PREDICTION = "michigan_prediction"
 """uns of predicted AnnData: how good the prediction is."""
+
+PREDICTED_LATENT = "X_michigan_predicted"
+"""obsm: latents of a predicted combination, NaN for cells that are no source of it."""
+
+SOURCE = "michigan_source"
+"""obs of generated cells: name of the cell whose latent each one was made from."""
+
+REFERENCE = "michigan_reference"
+"""obs of predicted cells: labels of the reference combination each one came from."""
+
+PROVENANCE = "michigan"
+"""uns of generated AnnData: how they were made."""
 
 LATENT_MEAN_TENSOR = "latent_mean"
 LATENT_VAR_TENSOR = "latent_var"

@@ -114,6 +114,15 @@ def test_nothing_is_written_to_views(real, generated):
     assert not generated.uns
 
 
+def test_cells_in_a_file(real, generated, tmp_path):
+    real.write_h5ad(tmp_path / "real.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "real.h5ad", backed="r")
+    table = realism(backed, generated, **FAST)
+    backed.file.close()
+    pd.testing.assert_frame_equal(table, realism(real, generated, **FAST))
+    assert "michigan_realness" not in anndata.read_h5ad(tmp_path / "real.h5ad").obsm
+
+
 def test_layers_of_real_cells(real, generated):
     expected = realism(real.copy(), generated, **FAST)
     real.layers["logged"] = sparse.csr_matrix(real.X)
