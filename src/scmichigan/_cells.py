@@ -100,7 +100,7 @@ def _check_scales(checked: Mapping[str, Matrix]) -> None:
         raise ValueError(
             f"{counts} holds counts (integers up to {checked[counts].max():g}), {logged} log-normalised values "
             f"(fractions, up to {checked[logged].max():.3g}): bring both to one scale, with "
-            f"model.get_normalized_expression() in place of {counts}, or with counts in place of {logged}"
+            f"model.get_normalized_expression() as {counts} or in a layer of it, or with counts as {logged}"
         )
 
 
@@ -120,7 +120,7 @@ def check_anndata(**cells: AnnData) -> None:
     """Raise a ``ValueError`` that names the first that is no AnnData."""
     for name, value in cells.items():
         if not isinstance(value, AnnData):
-            raise ValueError(f"{name} is a {type(value).__name__}: give an AnnData")
+            raise ValueError(f"{name} is a {type(value).__name__}: give an AnnData, with expression in X or a layer")
 
 
 def check_obs_keys(adata: AnnData, keys: Iterable[str | None]) -> None:

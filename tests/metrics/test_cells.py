@@ -73,7 +73,7 @@ def test_counts_beside_logarithms_are_refused(container):
     logged = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
     message = (
         r"x holds counts \(integers up to 25\), y log-normalised values \(fractions, up to 9.11\): bring both to one "
-        r"scale, with model.get_normalized_expression\(\) in place of x, or with counts in place of y"
+        r"scale, with model.get_normalized_expression\(\) as x or in a layer of it, or with counts as y"
     )
     with pytest.raises(ValueError, match=message):
         e_distance(container(counts), container(logged))

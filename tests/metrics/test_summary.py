@@ -101,6 +101,11 @@ def test_cells_without_labels_and_layers(hand):
         ({"control": {"batch": "1"}}, ValueError, "give one of the columns"),
         ({"control": {"condition": "none"}}, ValueError, "no cell of real is {'cell_type': 'b', 'condition': 'none'}"),
         ({"control": {"condition": "drug"}}, ValueError, "control is the target's own label"),
+        ({"generated": np.ones((9, 12))}, ValueError, "generated is a ndarray: give an AnnData"),
+        ({"generated": AnnData(np.ones((9, 7)))}, ValueError, "generated has 7 genes, real has 12"),
+        ({"layer": "logged"}, KeyError, r"real.layers\['logged'\] does not exist"),
+        ({"labels_key": "type"}, KeyError, r"obs\['type'\] does not exist; the columns are"),
+        ({"target": np.full((30, 12), 99)}, ValueError, "target holds counts .*, real log-normalised values"),
         ({"factors": "sex"}, KeyError, r"obs\['sex'\] does not exist"),
     ],
 )
@@ -109,6 +114,7 @@ def test_bad_requests(hand, arguments, error, message):
     given = {"real": real, "predicted": predicted, "target": real.X[:30], "control": {"condition": "ctrl"}}
     with pytest.raises(error, match=message):
         summary(**given | arguments, **FAST)
+    assert not real.uns
 
 
 def test_labels_that_were_predicted_have_to_be_columns(hand):

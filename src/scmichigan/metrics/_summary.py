@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scmichigan import _keys
-from scmichigan._cells import Cells, check_anndata, check_obs_keys, in_layer
+from scmichigan._cells import Cells, check_anndata, check_obs_keys, in_layer, matrices
 
 from ._disentanglement_table import disentanglement, generator_disentanglement
 from ._prediction_table import prediction
@@ -108,6 +108,7 @@ def summary(
         raise ValueError(
             "there is nothing to judge: give factors, generated cells, or predicted ones with their target"
         )
+    _check(real, generated, predicted, target, held_out=held_out, labels_key=labels_key, layer=layer)
     of_prediction = None if predicted is None else _prediction_sides(real, predicted, target, control, layer)
     cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
     tables = {}
@@ -130,13 +131,33 @@ def summary(
     return whole[[*order, *(name for name in ("real cells", "best") if name in whole)]]
 
 
+def _check(
+    real: AnnData,
+    generated: AnnData | None,
+    predicted: AnnData | None,
+    target: Cells | None,
+    *,
+    held_out: AnnData | None,
+    labels_key: str | None,
+    layer: str | None,
+) -> None:
+    """Refuse what a later table would, before the first one is made."""
+    real_cells = {"real": real, "target": target, "held_out": held_out}
+    sides = {name: in_layer(cells, layer, name) for name, cells in real_cells.items() if cells is not None}
+    made = {"generated": generated, "predicted": predicted}
+    made = {name: cells for name, cells in made.items() if cells is not None}
+    check_anndata(**made)
+    if made:
+        matrices(sides | made)
+        check_obs_keys(real if held_out is None else held_out, [labels_key])
+
+
 def _prediction_sides(
     real: AnnData, predicted: AnnData, target: Cells | None, control: Mapping[str, str] | None, layer: str | None
 ) -> dict[str, Any]:
     """Arguments of :func:`prediction`, from the labels that were predicted."""
     if target is None or control is None:
         raise ValueError("predicted is given without target or control: give both, or call prediction with cells")
-    check_anndata(predicted=predicted)
     labels = predicted.uns.get(_keys.PROVENANCE, {}).get("target")
     if labels is None:
         raise ValueError(
