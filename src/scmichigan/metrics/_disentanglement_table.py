@@ -85,6 +85,9 @@ def disentanglement(
     Factors that go together in the cells keep all values below 1, whatever the latent. The measures see what a latent
     tells of the factors given, not of others.
 
+    Narrow posteriors in few cells raise the total correlation under the aggregate posterior by several nats, also of
+    independent latents (see :func:`total_correlation`): compare it between latents, not with 0.
+
     Examples
     --------
     >>> mg.metrics.disentanglement(adata, ["cell_type", "condition"], ["X_michigan", "X_pca"])

@@ -98,7 +98,9 @@ def prediction(
     -----
     A prediction that is no better than "no change" on E-distance moves cells in the wrong direction or too far, whatever
     its correlation, which forgives any size. One that is worse than "additive" is not worth its training. R2 of means is
-    high for all predictions, as most genes do not change.
+    high for all predictions, as most genes do not change. The DE overlap takes a gene that is silent in all control cells
+    and moved without noise, as the additive predictions do it, for the strongest change: theirs can be next to 0 for that
+    reason alone.
 
     Examples
     --------
