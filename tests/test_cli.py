@@ -128,10 +128,12 @@ def test_demo_writes_its_results(tmp_path):
     assert cells.n_obs == 180 - (adata.obs[["cell_type", "condition"]] == list(data.target)).all(axis=1).sum()
     assert (predicted.obs[["cell_type", "condition"]] == list(data.target)).all(axis=None)
     assert cells.n_vars == generated.n_vars == predicted.n_vars == 30
-    read = pd.read_csv(tmp_path / "out" / "table.csv", index_col=0)
+    read = pd.read_csv(tmp_path / "out" / "table.csv", index_col=[0, 1])
     pd.testing.assert_frame_equal(read, table, check_exact=False)
-    for name in ("MichiGAN prediction", "additive", "no change"):
-        assert np.isfinite(read.loc[name, "E-distance"])
+    assert np.isfinite(read.loc[("prediction", "E-distance"), ["model", "additive", "no change", "real cells"]]).all()
+    assert np.isfinite(read.loc[("realism", "inception score"), ["model", "real cells"]]).all()
+    assert {"michigan_realism", "michigan_realness"} <= {*generated.uns, *generated.obsm}
+    assert "michigan_prediction" in predicted.uns
     loaded = MichiGAN.load(str(tmp_path / "out" / "model"), cells, accelerator="cpu")
     assert (loaded.generate(5).X >= 0).all()
     assert adata.X.shape == before.X.shape

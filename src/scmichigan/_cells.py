@@ -5,7 +5,8 @@ Legend: n cells, g genes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,10 @@ Cells = np.ndarray | sparse.sparray | sparse.spmatrix | AnnData
 """Cells x genes; of an AnnData its X."""
 
 Matrix = np.ndarray | sparse.csr_array
+
+# log2 of a million: logarithms of expression do not exceed it, counts do.
+_MAX_LOGARITHM = 20.0
+_BLOCK_VALUES = 1_000_000
 
 
 def matrices(cells: Mapping[str, Cells]) -> list[Matrix]:
@@ -35,7 +40,7 @@ def matrices(cells: Mapping[str, Cells]) -> list[Matrix]:
     Raises
     ------
     ValueError
-        If one is not a finite, non-empty matrix of numbers, or the genes differ.
+        If one is not a finite, non-empty matrix of numbers, the genes differ, or some are counts and some logarithms.
     """
     checked = {name: _matrix(value, name) for name, value in cells.items()}
     first, *others = checked
@@ -44,6 +49,7 @@ def matrices(cells: Mapping[str, Cells]) -> list[Matrix]:
         if n_genes != expected:
             raise ValueError(f"{name} has {n_genes} genes, {first} has {expected}: give both with the same genes")
     _check_gene_names({name: value for name, value in cells.items() if isinstance(value, AnnData)})
+    _check_scales(checked)
     return list(checked.values())
 
 
@@ -83,11 +89,69 @@ def _check_gene_names(annotated: Mapping[str, AnnData]) -> None:
             )
 
 
+def _check_scales(checked: Mapping[str, Matrix]) -> None:
+    """Refuse counts beside logarithms, which nothing that is computed from them would show."""
+    large = [name for name, matrix in checked.items() if matrix.max() > _MAX_LOGARITHM]
+    if len(large) in (0, len(checked)):
+        return
+    counts = next((name for name in large if checked[name].min() >= 0 and not _has_fractions(checked[name])), None)
+    logged = next((name for name in checked if name not in large and _has_fractions(checked[name])), None)
+    if counts is not None and logged is not None:
+        raise ValueError(
+            f"{counts} holds counts (integers up to {checked[counts].max():g}), {logged} log-normalised values "
+            f"(fractions, up to {checked[logged].max():.3g}): bring both to one scale, with "
+            f"model.get_normalized_expression() as {counts} or in a layer of it, or with counts as {logged}"
+        )
+
+
+def _has_fractions(matrix: Matrix) -> bool:
+    value = np.ravel(_stored(matrix))
+    return any(np.mod(value[start : start + _BLOCK_VALUES], 1).any() for start in range(0, value.size, _BLOCK_VALUES))
+
+
 def check_at_least(minimum: int, **values: int) -> None:
     """Raise a ``ValueError`` that names the first value below the minimum."""
     for name, value in values.items():
         if value < minimum:
             raise ValueError(f"{name} is {value}: give {minimum} or more")
+
+
+def check_anndata(**cells: AnnData) -> None:
+    """Raise a ``ValueError`` that names the first that is no AnnData."""
+    for name, value in cells.items():
+        if not isinstance(value, AnnData):
+            raise ValueError(f"{name} is a {type(value).__name__}: give an AnnData, with expression in X or a layer")
+
+
+def check_obs_keys(adata: AnnData, keys: Iterable[str | None]) -> None:
+    """Raise a ``KeyError`` that lists the columns where one is missing."""
+    for key in keys:
+        if key is not None and key not in adata.obs:
+            raise KeyError(f"obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
+
+
+def obsm_matrix(adata: AnnData, key: str, cure: str) -> np.ndarray:
+    """Give an entry of obsm as numbers; a ``KeyError`` with the cure where it is missing."""
+    if key not in adata.obsm:
+        raise KeyError(f"obsm[{key!r}] is not in adata, which has {sorted(adata.obsm)}: {cure}")
+    return np.asarray(dense(adata.obsm[key]), dtype=np.float64)
+
+
+def in_layer(cells: Cells, layer: str | None, name: str) -> Cells:
+    """Give cells with a layer as their X; those that are no AnnData have no layers, and come as they are."""
+    if layer is None or not isinstance(cells, AnnData):
+        return cells
+    if layer not in cells.layers:
+        # anndata 0.13 lists X among the layers, under None.
+        layers = sorted(key for key in cells.layers if key is not None)
+        raise KeyError(f"{name}.layers[{layer!r}] does not exist; the layers are {layers}")
+    return AnnData(cells.layers[layer], var=cells.var[[]])
+
+
+def keep(adata: Cells, part: Literal["obsm", "uns"], key: str, value: Any) -> None:
+    """Write to an AnnData, but not to a view: that would turn it into a copy of its cells."""
+    if isinstance(adata, AnnData) and not adata.is_view:
+        getattr(adata, part)[key] = value
 
 
 def check_cells_differ(matrix: Matrix) -> None:

@@ -4,7 +4,25 @@ LATENT = "X_michigan"
 """obsm: posterior means of the latent that the generator was trained on."""
 
 LATENT_VAR = "X_michigan_var"
-"""obsm: posterior variances of the same latent."""
+"""obsm: posterior variances of the same latent. Those of any other latent are looked for under its key and "_var", too."""
+
+DISENTANGLEMENT = "michigan_disentanglement"
+"""uns: how disentangled the latents of these cells are."""
+
+GENERATOR_DISENTANGLEMENT = "michigan_generator_disentanglement"
+"""uns of generated AnnData: how disentangled the latents are that they were made from, as the cells show it."""
+
+INFERRED_FACTORS = "michigan_inferred_factors"
+"""obsm of generated cells: their factors, from the real cells nearest to them."""
+
+REALISM = "michigan_realism"
+"""uns of generated AnnData: how real they are."""
+
+REALNESS = "michigan_realness"
+"""obsm: a random forest's probability that each cell is real, on principal components and on genes."""
+
+PREDICTION = "michigan_prediction"
+"""uns of predicted AnnData: how good the prediction is."""
 
 PREDICTED_LATENT = "X_michigan_predicted"
 """obsm: latents of a predicted combination, NaN for cells that are no source of it."""

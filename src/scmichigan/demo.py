@@ -16,7 +16,6 @@ import scvi
 from anndata import AnnData, read_h5ad
 from rich.console import Console
 from rich.table import Table
-from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from scmichigan import _keys, datasets, metrics, pl
@@ -24,9 +23,9 @@ from scmichigan.model import MichiGAN
 from scmichigan.model._arithmetic import find_references, observed_combinations
 from scmichigan.model._common import check_level, epochs_for
 
-_FOREST, _DISTANCE, _CORRELATION = "random forest error", "E-distance", "correlation of mean change"
-_PREDICTION, _HALVES = "MichiGAN prediction", "real cells, one half for the other"
-_N_JUDGED = 2000
+_N_JUDGED = 1000
+_N_TREES = 50
+_N_GENERATED = 2000
 _N_PLOTTED = 3000
 
 
@@ -186,7 +185,7 @@ def run_demo(
     model.train(generator_epochs, batch_size=batch_size, latent_kwargs={"max_epochs": latent_epochs})
 
     with _timed(console, "sampling, predicting and judging"):
-        generated = model.generate(_N_JUDGED, seed=seed)
+        generated = model.generate(_N_GENERATED, seed=seed)
         predicted = model.predict_combination(data.labels, seed=seed)
         how = predicted.uns[_keys.PROVENANCE]
         console.print(f"predicted along {how['along']!r}, from {', '.join(how['references'])}")
@@ -234,43 +233,18 @@ def _judge(
     seed: int,
 ) -> pd.DataFrame:
     """Realism of sampled cells and quality of the prediction, with ceilings and simple predictions beside them."""
-    x = model.get_normalized_expression()
-    basis = PCA(min(50, *(n - 1 for n in x.shape)), svd_solver="randomized", random_state=seed).fit(_dense(x))
-    # Components fitted on the cells that are judged would give those away: a third of the cells is only for the fit.
-    thirds = np.array_split(np.random.default_rng(seed).permutation(x.shape[0]), 3)
-    fitted_on, judged, others = (x[np.sort(rows)] for rows in thirds)
-    forest = {"basis": fitted_on, "n_cells": _N_JUDGED, "n_trees": 200, "seed": seed, "n_jobs": -1}
-    rows = {
-        "sampled cells": {_FOREST: metrics.random_forest_error(judged, generated, **forest)},
-        "real cells (for comparison)": {_FOREST: metrics.random_forest_error(judged, others, **forest)},
-    }
-
-    def cells(cell_type: str, condition: str) -> np.ndarray:
-        return x[data.mask(model.adata, cell_type, condition)]
-
-    cell_type, condition = data.target
-    control = cells(cell_type, data.control)
-    pairs = [
-        (cells(other, data.control), cells(other, condition))
-        for other in model.adata.obs[data.cell_type_key].dropna().unique()
-        if other != cell_type
-    ]
-    pairs = [pair for pair in pairs if min(part.shape[0] for part in pair) > 0]
-    truth = model.get_normalized_expression(real)
-    first, second = metrics.split_half(truth, seed=seed)
-    predictions = {
-        _PREDICTION: (predicted, truth),
-        "additive": (metrics.additive(control, pairs), truth) if pairs else None,
-        "no change": (control, truth),
-        _HALVES: (first, second),
-    }
-    for name, sides in predictions.items():
-        if sides is None:
-            continue
-        rows[name] = {_DISTANCE: metrics.e_distance(*sides, basis=basis, seed=seed)}
-        if name != "no change":
-            rows[name][_CORRELATION] = metrics.mean_change_correlation(*sides, control)
-    return pd.DataFrame(rows).T.reindex(columns=[_FOREST, _DISTANCE, _CORRELATION])
+    return metrics.summary(
+        AnnData(model.get_normalized_expression(), obs=model.adata.obs, var=model.adata.var[[]]),
+        generated,
+        predicted,
+        target=model.get_normalized_expression(real),
+        control={data.condition_key: data.control},
+        labels_key=data.cell_type_key,
+        n_cells=_N_JUDGED,
+        n_trees=_N_TREES,
+        seed=seed,
+        n_jobs=-1,
+    )
 
 
 def _plot(
@@ -305,19 +279,19 @@ def _dense(x: np.ndarray | sp.spmatrix) -> np.ndarray:
 
 
 def _print(console: Console, table: pd.DataFrame) -> None:
-    shown = Table("", *table.columns)
-    for name, row in table.iterrows():
-        shown.add_row(name, *("" if np.isnan(v) else f"{v:.2f}" for v in row))
-    console.print(shown)
-    console.print(
-        f"{_FOREST}: 0.5 is best; E-distance: 0 is best, and about what halves of the real cells have is noise; "
-        "correlation: 1 is best"
-    )
-    distance = table[_DISTANCE].drop([_PREDICTION, _HALVES]).dropna()
-    better = distance.index[distance < table.loc[_PREDICTION, _DISTANCE]]
+    titles = {"realism": "sampled cells, beside cells seen in training", "prediction": "prediction of the hidden cells"}
+    for question, title in titles.items():
+        values = table.loc[question].dropna(axis="columns", how="all")
+        shown = Table("", *values.columns, title=title)
+        for name, row in values.iterrows():
+            shown.add_row(name, *("" if np.isnan(v) else f"{v:.3f}" for v in row))
+        console.print(shown)
+    console.print("real cells: what a perfect model would reach with so many cells")
+    distance = table.loc[("prediction", "E-distance")].drop(["real cells", "best"]).dropna()
+    better = distance.index[distance < distance["model"]]
     if len(better):
         console.print(
-            f"The prediction is further from the truth than: {', '.join(better)}. Rather use that.", style="bold"
+            f"The prediction is further from the truth than: {'; '.join(better)}. Rather use that.", style="bold"
         )
 
 

@@ -67,6 +67,34 @@ def test_names_are_compared_between_annotated_cells_only():
         mean_change_correlation(array, first, second)
 
 
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix, AnnData])
+def test_counts_beside_logarithms_are_refused(container):
+    counts = np.array([[0.0, 3, 25], [1, 0, 9]])
+    logged = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    message = (
+        r"x holds counts \(integers up to 25\), y log-normalised values \(fractions, up to 9.11\): bring both to one "
+        r"scale, with model.get_normalized_expression\(\) as x or in a layer of it, or with counts as y"
+    )
+    with pytest.raises(ValueError, match=message):
+        e_distance(container(counts), container(logged))
+    with pytest.raises(ValueError, match="control holds counts .*, predicted log-normalised values"):
+        mean_change_correlation(container(logged), container(logged), container(counts))
+    with pytest.raises(ValueError, match="basis holds counts .*, x log-normalised values"):
+        e_distance(container(logged), container(logged), basis=container(counts))
+    # a generator's values may be negative
+    with pytest.raises(ValueError, match="y holds counts .*, x log-normalised values"):
+        e_distance(container(logged - 1), container(counts))
+
+
+def test_counts_are_compared_with_counts_and_what_is_predicted_from_them():
+    counts = np.array([[0.0, 3, 25], [1, 0, 9], [2, 2, 30]])
+    predicted = additive(counts, [(counts, counts[::-1] + 0.5)])
+    assert e_distance(predicted, counts) > 0
+    assert e_distance(counts, 0.9 * counts) > 0
+    few = np.minimum(counts, 20)
+    assert e_distance(few, np.log1p(few)) > 0  # cannot be told
+
+
 LABELS = list("abc") * 10
 FACTORS = pd.DataFrame({"label": LABELS})
 # Every metric as a function of three populations of cells.

@@ -78,18 +78,27 @@ def spearman_gap(correlation: pd.DataFrame) -> float:
     return mean_gap(correlation, "correlation")
 
 
+def has_order(factor: pd.Series) -> bool:
+    """Whether the factor's values have ranks: numbers, an ordered categorical, or anything with two values."""
+    factor = factor.infer_objects()
+    return pd.api.types.is_numeric_dtype(factor) or _is_ordered(factor) or factor.nunique() <= 2
+
+
+def _is_ordered(factor: pd.Series) -> bool:
+    return isinstance(factor.dtype, pd.CategoricalDtype) and factor.cat.ordered
+
+
 def _ranked(factor: pd.Series) -> np.ndarray:
     """Numbers whose order is that of the factor's values; NaN where missing."""
     factor = factor.infer_objects()
-    ordered = isinstance(factor.dtype, pd.CategoricalDtype) and factor.cat.ordered
     if pd.api.types.is_numeric_dtype(factor):
         value_n = numbers(factor).to_numpy()
     else:
-        codes_n = factor.cat.codes.to_numpy() if ordered else pd.factorize(factor)[0]
+        codes_n = factor.cat.codes.to_numpy() if _is_ordered(factor) else pd.factorize(factor)[0]
         value_n = np.where(codes_n < 0, np.nan, codes_n)
     n_values = len(np.unique(value_n[~np.isnan(value_n)]))
     check_not_constant(factor.name, n_values)
-    if n_values > 2 and not (ordered or pd.api.types.is_numeric_dtype(factor)):
+    if not has_order(factor):
         raise ValueError(
             f"factor {factor.name!r} has {n_values} values without an order, and so no ranks; give numbers or an "
             "ordered categorical, or leave it out"

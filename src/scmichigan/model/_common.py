@@ -18,11 +18,10 @@ from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 
 from scmichigan import _keys
+from scmichigan._cells import check_obs_keys
 from scmichigan._compat import manager_of
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
-
-from ._fields import check_obs_keys
 
 logger = logging.getLogger("scmichigan")
 

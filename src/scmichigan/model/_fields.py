@@ -5,7 +5,7 @@ The checks live in the fields, so they also meet data that come later: to be enc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -25,6 +25,7 @@ from scvi.data.fields import (
 )
 
 from scmichigan import _keys
+from scmichigan._cells import check_obs_keys
 from scmichigan._compat import setup_method_args
 
 ExpressionKind = Literal["counts", "log_normalized"]
@@ -228,13 +229,6 @@ class LatentField(ObsmField):
         if not self.is_variance and adata.n_obs > 1 and not np.ptp(z, axis=0).any():
             raise ValueError(f"{place} is the same for all cells; a constant latent can condition nothing")
         super().validate_field(adata)
-
-
-def check_obs_keys(adata: AnnData, keys: Sequence[str | None]) -> None:
-    """Raise a KeyError that lists the columns where one is missing."""
-    for key in keys:
-        if key is not None and key not in adata.obs:
-            raise KeyError(f"obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
 
 
 def _numbers(adata: AnnData, key: str, cure: str) -> np.ndarray:

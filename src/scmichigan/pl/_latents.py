@@ -15,6 +15,7 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scmichigan._cells import obsm_matrix
 from scmichigan._keys import LATENT
 
 from ._figure import GREY, as_embedding, category_colours, finish, group_legend, legend_inches, point_size
@@ -87,9 +88,7 @@ def latents(
 
 
 def _array(adata: AnnData, key: str, cure: str) -> np.ndarray:
-    if key not in adata.obsm:
-        raise KeyError(f"obsm[{key!r}] is not in adata, which has {sorted(adata.obsm)}: {cure}")
-    values = np.asarray(adata.obsm[key], dtype=float)
+    values = obsm_matrix(adata, key, cure)
     if not np.isfinite(values).any():
         raise ValueError(f"obsm[{key!r}] has no finite value: {cure}")
     return values

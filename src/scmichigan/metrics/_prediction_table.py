@@ -1,0 +1,168 @@
+"""How good a predicted perturbation is, by all measures at once, beside what it has to beat.
+
+Legend: n cells, g genes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.decomposition import PCA
+
+from scmichigan import _keys
+from scmichigan._cells import Cells, Matrix, check_at_least, dense, keep
+
+from ._basis import checked, fitted_pca
+from ._change import change_slope, de_direction, de_overlap, mean_change_correlation
+from ._discrimination import discriminate
+from ._prediction import additive, additive_weighted, split_half
+from ._realism import e_distance, mmd
+from ._registry import PREDICTION
+from ._tables import agreement_rows, equal_number, metric_table, or_nan, with_best
+
+_N_COMPONENTS = 50
+_TAKEN = ("predicted", "no change", "additive", "additive, weighted", "real cells", "best")
+_OF_CHANGES = {
+    "correlation of mean change": mean_change_correlation,
+    "correlation of mean change, top 20": partial(mean_change_correlation, n_top=20),
+    "correlation of mean change, top 100": partial(mean_change_correlation, n_top=100),
+    "slope of change": change_slope,
+    "DE overlap, top 100": partial(de_overlap, n_top=100),
+    "DE direction, top 100": partial(de_direction, n_top=100),
+}
+
+
+def prediction(
+    predicted: Cells,
+    real: Cells,
+    control: Cells,
+    *,
+    contexts: Sequence[tuple[Cells, Cells]] = (),
+    others: Mapping[str, Cells] | None = None,
+    basis: Cells | PCA | None = None,
+    n_cells: int = 2000,
+    n_trees: int = 200,
+    seed: int = 0,
+    n_jobs: int | None = None,
+) -> pd.DataFrame:
+    """Judge a predicted perturbation by all measures at once, beside simple predictions and the best there can be.
+
+    Parameters
+    ----------
+    predicted
+        Predicted cells, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData (its X).
+    real
+        Real cells of what was predicted, 10 or more, hidden from every fit; the same genes and scale.
+    control
+        Unperturbed cells of the same context.
+    contexts
+        Unperturbed and perturbed cells of each other context, such as another cell type: what the additive predictions
+        are made of.
+    others
+        Further predictions under their names, for columns of their own.
+    basis
+        Cells that principal components are fitted on, usually the training cells, or a fitted
+        :class:`sklearn.decomposition.PCA`; for E-distance and MMD. By default ``control`` and ``contexts``: never the
+        real cells of the prediction.
+    n_cells
+        Cells of each side at most.
+    n_trees
+        Trees of each random forest.
+    seed
+        Of all draws.
+    n_jobs
+        Processes that grow trees, as in scikit-learn.
+
+    Returns
+    -------
+    One row a metric (:func:`registry` has ranges and sources). Columns: "predicted", the names of ``others``, "no
+    change" (the control cells), with contexts "additive" and "additive, weighted" (:func:`additive` and
+    :func:`additive_weighted`), "real cells" and "best". Everything is compared with one random half of the real cells,
+    and "real cells" is the other half, what the best prediction reaches. E-distance, MMD and the random forest's AUROC,
+    which depend on the number of cells, take the same number everywhere, ``attrs["n_cells"]``; the others take all. A
+    value that is not defined is NaN, as is the correlation of no change, or that over more genes than there are.
+
+    Table and number are also written to ``predicted.uns["michigan_prediction"]`` where it is an AnnData and no view.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), too few, or counts on one side and log-normalised on the other; if a
+        name of ``others`` is a column already, or the PCA is not fitted or has other genes.
+
+    Notes
+    -----
+    A prediction that is no better than "no change" on E-distance moves cells in the wrong direction or too far, whatever
+    its correlation, which forgives any size. One that is worse than "additive" is not worth its training. R2 of means is
+    high for all predictions, as most genes do not change. The DE overlap takes a gene that is silent in all control cells
+    and moved without noise, as the additive predictions do it, for the strongest change: theirs can be next to 0 for that
+    reason alone.
+
+    Examples
+    --------
+    >>> mg.metrics.prediction(predicted, truth, control, contexts=[(other_control, other_perturbed)])
+    """
+    check_at_least(1, n_trees=n_trees)
+    columns_ng, real_ng, control_ng, basis = _columns(predicted, real, control, contexts, dict(others or {}), basis)
+    columns_ng["real cells"], reference_ng = split_half(real_ng, seed=seed)
+    n_each = equal_number(n_cells, {name: matrix.shape[0] for name, matrix in columns_ng.items()})
+    pca = fitted_pca(basis, n_components=_N_COMPONENTS, seed=seed)
+    of_distance = {"basis": pca, "n_cells": n_each, "seed": seed}
+    of_forest = {"n_components": None, "n_cells": n_each, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
+
+    def rows(cells_ng: Matrix) -> dict[str, float]:
+        sides = (cells_ng, reference_ng, control_ng)
+        return {
+            "random forest AUROC, genes": discriminate(reference_ng, cells_ng, **of_forest).auroc,
+            "E-distance": e_distance(cells_ng, reference_ng, **of_distance),
+            "MMD": or_nan(mmd, cells_ng, reference_ng, **of_distance),
+            **agreement_rows(reference_ng, cells_ng, ("R2 of means", "R2 of variances")),
+            **{name: or_nan(metric, *sides) for name, metric in _OF_CHANGES.items()},
+        }
+
+    columns = {name: rows(cells_ng) for name, cells_ng in columns_ng.items()}
+    table = with_best(PREDICTION, metric_table(PREDICTION, columns))
+    keep(predicted, "uns", _keys.PREDICTION, {"table": table.copy(), "n_cells": n_each})
+    table.attrs["n_cells"] = n_each
+    return table
+
+
+def _columns(
+    predicted: Cells,
+    real: Cells,
+    control: Cells,
+    contexts: Sequence[tuple[Cells, Cells]],
+    others: Mapping[str, Cells],
+    basis: Cells | PCA | None,
+) -> tuple[dict[str, Matrix], Matrix, Matrix, Matrix | PCA]:
+    """Cells of each column but the real ones; real and control cells; and what components are fitted on."""
+    for name in others:
+        if name in _TAKEN or "/" in name:
+            raise ValueError(f"others has the name {name!r}: give one without a slash that no column has, {_TAKEN}")
+    sides = {"predicted": predicted, "real": real, "control": control}
+    sides |= {f"others[{name!r}]": cells for name, cells in others.items()}
+    for i, pair in enumerate(contexts):
+        if len(pair) != 2:
+            raise ValueError(f"contexts[{i}] has {len(pair)} members: give a pair (unperturbed, perturbed)")
+        sides |= {f"contexts[{i}][{j}]": cells for j, cells in enumerate(pair)}
+    *checked_ng, basis = checked(sides, basis)
+    predicted_ng, real_ng, control_ng = checked_ng[:3]
+    others_ng, contexts_ng = checked_ng[3 : 3 + len(others)], checked_ng[3 + len(others) :]
+    columns_ng = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
+    if contexts_ng:
+        changes = list(zip(contexts_ng[::2], contexts_ng[1::2], strict=True))
+        columns_ng["additive"] = additive(control_ng, changes)
+        columns_ng["additive, weighted"] = additive_weighted(control_ng, changes)
+    if basis is None:
+        basis = _stacked([control_ng, *contexts_ng])
+    return columns_ng, real_ng, control_ng, basis
+
+
+def _stacked(parts: list[Matrix]) -> Matrix:
+    if all(map(sparse.issparse, parts)):
+        return sparse.vstack(parts, format="csr")
+    return np.vstack([dense(part) for part in parts])

@@ -1,0 +1,190 @@
+"""One table of all that can be judged.
+
+Legend: n cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from anndata import AnnData
+
+from scmichigan import _keys
+from scmichigan._cells import Cells, check_anndata, check_obs_keys, in_layer, matrices
+
+from ._disentanglement_table import disentanglement, generator_disentanglement
+from ._prediction_table import prediction
+from ._realism_table import realism
+from ._registry import DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM
+from ._tables import with_best
+
+_JUDGED = "model"
+
+
+def summary(
+    real: AnnData,
+    generated: AnnData | None = None,
+    predicted: AnnData | None = None,
+    *,
+    factors: str | Sequence[str] | None = None,
+    latent_key: str = _keys.LATENT,
+    target: Cells | None = None,
+    control: Mapping[str, str] | None = None,
+    labels_key: str | None = None,
+    held_out: AnnData | None = None,
+    layer: str | None = None,
+    n_cells: int = 2000,
+    n_trees: int = 200,
+    seed: int = 0,
+    n_jobs: int | None = None,
+) -> pd.DataFrame:
+    """Judge a model by all that is at hand, in one table.
+
+    Parameters
+    ----------
+    real
+        Cells that the model was trained on.
+    generated
+        Cells from ``model.generate``, for :func:`realism`.
+    predicted
+        Cells from ``model.predict_combination``, for :func:`prediction`; ``target`` and ``control`` are needed, too.
+    factors
+        Columns of ``real.obs``, for :func:`disentanglement`, and for :func:`generator_disentanglement` where there are
+        generated cells.
+    latent_key
+        Key of ``real.obsm`` with the latents that are judged.
+    target
+        Real cells of the predicted combination, hidden from every fit.
+    control
+        The untreated label and its column, such as ``{"condition": "control"}``. Control cells and other contexts are
+        then found in ``real`` by the labels of the prediction.
+    labels_key
+        Column of ``obs`` with cell types, for the inception score.
+    held_out
+        Real cells like those of ``real`` that no fit has seen, for :func:`realism`.
+    layer
+        Layer of the real cells with expression on the scale of the generated ones; ``X`` without it.
+    n_cells, n_trees
+        Cells of each side at most, and trees of each random forest.
+    seed
+        Of all draws.
+    n_jobs
+        Processes that grow trees, as in scikit-learn.
+
+    Returns
+    -------
+    One row for each question and metric (:func:`registry` has ranges and sources). Columns: "model", the latent, the
+    generated or the predicted cells; "no change", "additive" and "additive, weighted", what a prediction has to beat;
+    "real cells", the best there can be with so many cells; and "best". NaN where a column does not apply.
+    ``attrs`` holds the attributes of each table under its question.
+
+    What the single functions write, this writes too.
+
+    Raises
+    ------
+    KeyError
+        If a column, key or layer does not exist.
+    ValueError
+        If there is nothing to judge, a prediction lacks its target or control, or cells are unusable: see the single
+        functions.
+
+    Examples
+    --------
+    >>> adata.layers["lognorm"] = model.get_normalized_expression()
+    >>> mg.metrics.summary(
+    ...     adata,
+    ...     model.generate(2000),
+    ...     model.predict_combination({"cell_type": "B cells", "condition": "stim"}),
+    ...     factors=["cell_type", "condition"],
+    ...     target=model.get_normalized_expression(hidden),
+    ...     control={"condition": "ctrl"},
+    ...     layer="lognorm",
+    ... )
+    """
+    check_anndata(real=real)
+    if generated is None and predicted is None and factors is None:
+        raise ValueError(
+            "there is nothing to judge: give factors, generated cells, or predicted ones with their target"
+        )
+    _check(real, generated, predicted, target, held_out=held_out, labels_key=labels_key, layer=layer)
+    of_prediction = None if predicted is None else _prediction_sides(real, predicted, target, control, layer)
+    cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
+    tables = {}
+    if factors is not None:
+        tables[DISENTANGLEMENT] = disentanglement(real, factors, latent_key, n_cells=n_cells, seed=seed)
+        if generated is not None:
+            tables[GENERATOR] = generator_disentanglement(generated, real, factors, layer=layer, seed=seed)
+    if generated is not None:
+        tables[REALISM] = realism(real, generated, held_out=held_out, labels_key=labels_key, layer=layer, **cost)
+    if predicted is not None:
+        tables[PREDICTION] = prediction(predicted, **of_prediction, **cost)
+    names = dict.fromkeys((latent_key, _keys.LATENT, "generated", "predicted"), _JUDGED)
+    attributes = {question: dict(table.attrs) for question, table in tables.items()}
+    parts = {question: with_best(question, table.rename(columns=names)) for question, table in tables.items()}
+    for part in parts.values():
+        part.attrs = {}  # pandas compares those of all parts
+    whole = pd.concat(parts, names=["question", "metric"])
+    whole.attrs = attributes
+    order = [name for name in whole.columns if name not in ("real cells", "best")]
+    return whole[[*order, *(name for name in ("real cells", "best") if name in whole)]]
+
+
+def _check(
+    real: AnnData,
+    generated: AnnData | None,
+    predicted: AnnData | None,
+    target: Cells | None,
+    *,
+    held_out: AnnData | None,
+    labels_key: str | None,
+    layer: str | None,
+) -> None:
+    """Refuse what a later table would, before the first one is made."""
+    real_cells = {"real": real, "target": target, "held_out": held_out}
+    sides = {name: in_layer(cells, layer, name) for name, cells in real_cells.items() if cells is not None}
+    made = {"generated": generated, "predicted": predicted}
+    made = {name: cells for name, cells in made.items() if cells is not None}
+    check_anndata(**made)
+    if made:
+        matrices(sides | made)
+        check_obs_keys(real if held_out is None else held_out, [labels_key])
+
+
+def _prediction_sides(
+    real: AnnData, predicted: AnnData, target: Cells | None, control: Mapping[str, str] | None, layer: str | None
+) -> dict[str, Any]:
+    """Arguments of :func:`prediction`, from the labels that were predicted."""
+    if target is None or control is None:
+        raise ValueError("predicted is given without target or control: give both, or call prediction with cells")
+    labels = predicted.uns.get(_keys.PROVENANCE, {}).get("target")
+    if labels is None:
+        raise ValueError(
+            f"predicted.uns[{_keys.PROVENANCE!r}] names no target: give cells from predict_combination, or call "
+            "prediction with cells"
+        )
+    if len(control) != 1 or not set(control) <= set(labels):
+        raise ValueError(f"control is {dict(control)}: give one of the columns {list(labels)} with its untreated label")
+    check_obs_keys(real, labels)
+    ((key, untreated),) = control.items()
+    if labels[key] == untreated:
+        raise ValueError(f"control is the target's own label {untreated!r}: give that of untreated cells")
+    kept = real.obs[list(labels)].notna().all(axis=1).to_numpy()
+    obs = real.obs.loc[:, list(labels)].astype(str)
+    cells = in_layer(real, layer, "real")
+
+    def under(context: Mapping[str, str], label: str) -> AnnData:
+        return cells[kept & (obs[[*context, key]] == [*context.values(), label]).all(axis=1).to_numpy()]
+
+    own = {name: label for name, label in labels.items() if name != key}
+    untreated_cells = under(own, untreated)
+    if untreated_cells.n_obs == 0:
+        raise ValueError(f"no cell of real is {own | {key: untreated}}: give control another label")
+    known = obs.loc[kept, list(own)].drop_duplicates().to_dict("records")
+    pairs = [(under(context, untreated), under(context, labels[key])) for context in known if context != own]
+    return {
+        "real": in_layer(target, layer, "target"),
+        "control": untreated_cells,
+        "contexts": [pair for pair in pairs if min(part.n_obs for part in pair)],
+    }

@@ -1,0 +1,145 @@
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from scmichigan import metrics
+from scmichigan.metrics import (
+    delta_entropy,
+    discrimination_rank,
+    disentanglement,
+    generator_disentanglement,
+    prediction,
+    realism,
+    registry,
+)
+
+ROWS = list(registry().index)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=" - ".join)
+def test_rows_name_public_functions_and_consistent_ranges(row):
+    info = registry().loc[row]
+    assert info["function"] in metrics.__all__
+    assert callable(getattr(metrics, info["function"]))
+    assert info["low"] < info["high"]
+    assert np.isnan(info["best"]) or info["low"] <= info["best"] <= info["high"]
+    assert info["source"]
+
+
+def test_the_registry_is_a_copy():
+    table = registry()
+    table["best"] = 7
+    assert (registry()["best"] != 7).all()
+
+
+def _latents():
+    """Two factors on a full grid, so that neither cells nor posteriors make them depend on each other."""
+    grid = np.stack(np.meshgrid(np.linspace(0, 1, 24), np.linspace(0, 1, 24)), axis=-1).reshape(-1, 2)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(len(grid), 1)) + rng.normal(0, 0.01, grid.shape)
+    obsm = {"perfect": grid, "useless": noise}
+    return grid, obsm | {f"{key}_var": np.full_like(grid, 0.01**2) for key in obsm}
+
+
+def _disentanglement():
+    grid, obsm = _latents()
+    adata = AnnData(np.ones((len(grid), 1)), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str), obsm=obsm)
+    keys = ["perfect", "useless"]
+    with_variances = disentanglement(adata, ["a", "b"], keys)
+    for key in keys:
+        del adata.obsm[f"{key}_var"]
+    table = with_variances.combine_first(disentanglement(adata, ["a", "b"], keys))
+    return table.assign(best=registry().loc["disentanglement", "best"])
+
+
+def _generator_disentanglement():
+    grid, obsm = _latents()
+    real = AnnData(grid @ np.array([[3.0, 0, 1], [0, 3, 1]]), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str))
+    generated = AnnData(real.X, obsm=obsm)
+    tables = [generator_disentanglement(generated, real, ["a", "b"], latent_key=key) for key in ("perfect", "useless")]
+    return pd.concat(tables, axis=1).assign(best=registry().loc["generator disentanglement", "best"])
+
+
+def _cells(rng, n_cells=300):
+    """Three types in unequal genes with zeros, which two of them share a programme of."""
+    types = np.arange(n_cells) % 3
+    programme = rng.normal(size=(n_cells, 1)) * np.array([1, -1, 1, 1, 0, 0, 0, 0])
+    centres = np.array([[4.0, 0, 0, 1, 2, 0, 1, 3], [0, 4, 0, 1, 0, 2, 1, 2], [0, 0, 4, 2, 1, 1, 0, 0]])
+    cells = np.maximum(0, centres[types] + programme + rng.normal(0, 0.5, (n_cells, 8)))
+    return cells, np.array(list("abc"))[types]
+
+
+def _realism():
+    rng = np.random.default_rng(0)
+    (real, _), (held_out, labels), (perfect, _) = (_cells(rng) for _ in range(3))
+    useless = 3 - real.mean(axis=0) + rng.normal(0, 0.1, real.shape)
+    columns = {}
+    for name, generated in (("perfect", perfect), ("useless", useless)):
+        table = realism(
+            AnnData(real),
+            AnnData(generated),
+            held_out=AnnData(held_out, obs=pd.DataFrame({"type": labels}).rename(str)),
+            labels_key="type",
+            n_trees=20,
+        )
+        columns |= {name: table["generated"], "best": table["best"]}
+    return pd.DataFrame(columns)
+
+
+def _prediction():
+    rng = np.random.default_rng(0)
+    # 100 genes change in either, a third of them in both by chance
+    effect, other = (rng.permutation(np.repeat([0, -3, 3], [200, 50, 50])) for _ in range(2))
+    scale = np.tile([1, 2], 150)
+    control, real, perfect = (rng.normal(shift, scale, (400, 300)) for shift in (0, effect, effect))
+    useless = rng.normal(other, 3 - scale, (400, 300))
+    table = prediction(perfect, real, control, others={"useless": useless}, n_trees=20).rename(
+        columns={"predicted": "perfect"}
+    )
+    rank = {
+        name: discrimination_rank({"t": cells}, {"t": real, "s": useless}).iloc[0]
+        for name, cells in (("perfect", perfect), ("useless", useless))
+    }
+    return pd.concat([table[["perfect", "useless", "best"]], pd.DataFrame(rank | {"best": 1}, ["discrimination rank"])])
+
+
+def _latent_arithmetic():
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(300, 2))
+    real, perfect = mean[:100], mean[100:200]
+    values = {
+        name: delta_entropy(z, real, mean, np.full_like(mean, 0.1))
+        for name, z in (("perfect", perfect), ("useless", perfect + 5))
+    }
+    return pd.DataFrame(values | {"best": 0.0}, ["delta entropy"])
+
+
+TOYS = {
+    "disentanglement": _disentanglement,
+    "generator disentanglement": _generator_disentanglement,
+    "realism": _realism,
+    "prediction": _prediction,
+    "latent arithmetic": _latent_arithmetic,
+}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return {question: make() for question, make in TOYS.items()}
+
+
+@pytest.mark.parametrize("question", TOYS)
+def test_tables_have_registered_rows_only_and_all_of_them(tables, question):
+    assert sorted(tables[question].index) == sorted(registry().loc[question].index)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=" - ".join)
+def test_perfect_is_near_the_best_and_useless_is_not(tables, row):
+    question, metric = row
+    perfect, useless, best = tables[question].loc[metric, ["perfect", "useless", "best"]]
+    low, high = registry().loc[row, ["low", "high"]]
+    # Sampling noise of hundreds of cells is below a tenth of all bounded ranges, and of what separates the two.
+    assert abs(perfect - best) < 0.25 * abs(useless - best)
+    if np.isfinite(high - low):
+        assert abs(perfect - best) < 0.1 * (high - low)

@@ -1,0 +1,124 @@
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from scmichigan.metrics import (
+    disentanglement,
+    generator_disentanglement,
+    prediction,
+    realism,
+    registry,
+    summary,
+)
+
+FAST = {"n_trees": 5}
+TARGET = {"cell_type": "b", "condition": "drug"}
+
+
+@pytest.fixture
+def hand():
+    """Two contexts beside the target's own, one without control; a batch that the labels do not name."""
+    rng = np.random.default_rng(0)
+    combinations = [("a", "ctrl"), ("a", "drug"), ("b", "ctrl"), ("c", "drug"), ("a", "other")] * 40
+    obs = pd.DataFrame(combinations, columns=["cell_type", "condition"]).astype("category").rename(str)
+    obs["time"] = rng.random(200)
+    means = pd.get_dummies(obs[["cell_type", "condition"]]).to_numpy(dtype=float)
+    real = AnnData(rng.normal(means @ rng.normal(0, 2, (means.shape[1], 12)), 1), obs=obs)
+    real.obsm["X_michigan"] = np.column_stack([obs["time"], real.X[:, 0]])
+    generated = AnnData(real.X + rng.normal(0, 0.1, real.shape), obsm={"X_michigan": real.obsm["X_michigan"].copy()})
+    predicted = AnnData(real.X[:40] + 1, uns={"michigan": {"target": TARGET}})
+    return real, generated, predicted
+
+
+def _of(real, cell_type, condition):
+    return real[((real.obs["cell_type"] == cell_type) & (real.obs["condition"] == condition)).to_numpy()].X
+
+
+def test_all_tables_in_one(hand):
+    real, generated, predicted = hand
+    target = _of(real, "a", "other") + 1
+    prediction_sides = {"target": target, "control": {"condition": "ctrl"}}
+    table = summary(real, generated, predicted, factors=["time"], labels_key="cell_type", **prediction_sides, **FAST)
+    parts = {
+        "disentanglement": disentanglement(real, ["time"]),
+        "generator disentanglement": generator_disentanglement(generated, real, ["time"]),
+        "realism": realism(real, generated, labels_key="cell_type", **FAST),
+        # other contexts need both conditions
+        "prediction": prediction(
+            predicted,
+            target,
+            _of(real, "b", "ctrl"),
+            contexts=[(_of(real, "a", "ctrl"), _of(real, "a", "drug"))],
+            **FAST,
+        ),
+    }
+    assert list(table.columns) == ["model", "no change", "additive", "additive, weighted", "real cells", "best"]
+    assert list(table.index.get_level_values("question").unique()) == list(parts)
+    for question, part in parts.items():
+        part = part.rename(columns={"X_michigan": "model", "generated": "model", "predicted": "model"})
+        pd.testing.assert_frame_equal(table.loc[question][[*part.columns]], part, check_names=False)
+        assert table.attrs[question] == part.attrs
+    assert table.index.isin(registry().index).all()
+    assert table["best"].notna().all()
+
+
+def test_each_question_alone(hand):
+    real, generated, predicted = hand
+    assert list(summary(real, factors="time").columns) == ["model", "best"]
+    real.obsm["Z"] = real.obsm["X_michigan"]
+    pd.testing.assert_frame_equal(summary(real, factors="time", latent_key="Z"), summary(real, factors="time"))
+    assert set(summary(real, generated, **FAST).index.get_level_values(0)) == {"realism"}
+    table = summary(real, None, predicted, target=real.X[:30], control={"condition": "ctrl"}, **FAST)
+    assert set(table.index.get_level_values(0)) == {"prediction"}
+
+
+def test_cells_without_labels_and_layers(hand):
+    real, _, predicted = hand
+    real.layers["logged"] = real.X.copy()
+    target = AnnData(real.X[:30] * 0, layers={"logged": real.X[:30].copy()})
+    asked = {"target": target, "control": {"condition": "ctrl"}, "layer": "logged"}
+    expected = summary(real, None, predicted, **asked, **FAST)
+    real.X = real.X * 0
+    pd.testing.assert_frame_equal(summary(real, None, predicted, **asked, **FAST), expected)
+    more = anndata.concat([real, real[:9]], index_unique="-")
+    more.obs.loc[more.obs_names[200:], "condition"] = np.nan
+    more.layers["logged"][200:] = 1
+    pd.testing.assert_frame_equal(summary(more, None, predicted, **asked, **FAST), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"predicted": None}, ValueError, "there is nothing to judge: give factors, generated cells, or predicted"),
+        ({"target": None}, ValueError, "predicted is given without target or control"),
+        ({"control": None}, ValueError, "predicted is given without target or control"),
+        ({"predicted": AnnData(np.ones((9, 12)))}, ValueError, r"predicted.uns\['michigan'\] names no target"),
+        ({"predicted": np.ones((9, 12))}, ValueError, "predicted is a ndarray: give an AnnData"),
+        ({"real": np.ones((9, 12))}, ValueError, "real is a ndarray: give an AnnData"),
+        ({"control": {}}, ValueError, r"control is {}: give one of the columns \['cell_type', 'condition'\]"),
+        ({"control": {"batch": "1"}}, ValueError, "give one of the columns"),
+        ({"control": {"condition": "none"}}, ValueError, "no cell of real is {'cell_type': 'b', 'condition': 'none'}"),
+        ({"control": {"condition": "drug"}}, ValueError, "control is the target's own label"),
+        ({"generated": np.ones((9, 12))}, ValueError, "generated is a ndarray: give an AnnData"),
+        ({"generated": AnnData(np.ones((9, 7)))}, ValueError, "generated has 7 genes, real has 12"),
+        ({"layer": "logged"}, KeyError, r"real.layers\['logged'\] does not exist"),
+        ({"labels_key": "type"}, KeyError, r"obs\['type'\] does not exist; the columns are"),
+        ({"target": np.full((30, 12), 99)}, ValueError, "target holds counts .*, real log-normalised values"),
+        ({"factors": "sex"}, KeyError, r"obs\['sex'\] does not exist"),
+    ],
+)
+def test_bad_requests(hand, arguments, error, message):
+    real, _, predicted = hand
+    given = {"real": real, "predicted": predicted, "target": real.X[:30], "control": {"condition": "ctrl"}}
+    with pytest.raises(error, match=message):
+        summary(**given | arguments, **FAST)
+    assert not real.uns
+
+
+def test_labels_that_were_predicted_have_to_be_columns(hand):
+    real, _, predicted = hand
+    del real.obs["condition"]
+    with pytest.raises(KeyError, match=r"obs\['condition'\] does not exist; the columns are \['cell_type', 'time'\]"):
+        summary(real, None, predicted, target=real.X[:30], control={"condition": "ctrl"})
