@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+_ROUNDING = 1e-4  # of a count, which float32 cannot tell from a whole one
+
 Labels = tuple[object, ...]
 
 
@@ -128,24 +130,25 @@ def rectify_keeping_means(x: np.ndarray) -> np.ndarray:
     return np.maximum(x - high.astype(x.dtype), 0)
 
 
-def change_counts(counts: np.ndarray, before: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change counts as little as it takes to change what is expected of them.
+def round_on_log_scale(x: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Counts whose expected log-normalised value is the given one.
 
-    Where the expectation falls, each count is kept with the probability ``after / before``; where it rises, new counts
-    are drawn from a Poisson of the difference. Counts that are Poisson of ``before`` become Poisson of ``after``.
+    Each value lies between those of two successive counts; one of the two is drawn, with the probabilities that keep
+    the value on average.
 
     Parameters
     ----------
-    counts
-        Cells x genes.
-    before, after
-        Expected counts, of the same shape.
+    x
+        Values of ``log1p(scale * counts)``, not negative, shape ``(n_cells, n_genes)``.
+    scale
+        What one count is in each cell, shape ``(n_cells, 1)``.
     rng
         Of the draws.
 
     Returns
     -------
-    Integers of the same shape.
+    Whole numbers of the same shape, float64.
     """
-    kept = np.minimum(np.divide(after, before, out=np.ones_like(after), where=before > 0), 1)
-    return rng.binomial(counts.astype(np.int64), kept) + rng.poisson(np.maximum(after - before, 0))
+    below = np.floor(np.expm1(x.astype(np.float64)) / scale + _ROUNDING)
+    low, high = np.log1p(scale * below), np.log1p(scale * (below + 1))
+    return below + (rng.random(x.shape) < (x - low) / (high - low))

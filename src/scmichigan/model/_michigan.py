@@ -24,12 +24,12 @@ from scmichigan.train import AdversarialTrainingPlan, CellDataModule
 
 from ._arithmetic import (
     Reference,
-    change_counts,
     choose_key,
     find_references,
     latent_shift,
     observed_combinations,
     rectify_keeping_means,
+    round_on_log_scale,
 )
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
 from ._common import (
@@ -280,16 +280,18 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         if module.scale_inputs:
             variances = condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0))
             module.set_scales(self._expression_deviation(), torch.from_numpy(np.sqrt(variances)))
+        settings = {"condition_var": condition_var, "n_noise": module.n_noise}
+        x = normalized_expression(self.adata_manager, module.inputs)
+        linear = tuple(map(torch.from_numpy, fit_linear_gaussian(x, condition, **settings)))
+        module.response.set(*linear)
         if module.generator.decoder is None:
             return
-        arguments = {"condition_var": condition_var, "n_noise": module.n_noise}
         if not module.makes_counts:
-            x = normalized_expression(self.adata_manager, module.inputs)
-            module.start(*map(torch.from_numpy, fit_linear_gaussian(x, condition, **arguments)))
+            module.start(*linear)
             return
         size = self._totals() / module.inputs.target_sum
         n_centres = len(module.generator.basis.centres)
-        kernel, *parts = fit_poisson_log_normal(self._counts(), size, condition, n_centres=n_centres, **arguments)
+        kernel, *parts = fit_poisson_log_normal(self._counts(), size, condition, n_centres=n_centres, **settings)
         module.start(*map(torch.from_numpy, parts), kernel=tuple(map(torch.as_tensor, kernel)))
 
     def _expression_deviation(self) -> torch.Tensor:
@@ -471,11 +473,11 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         references
             Labels of ``along`` to start from; all usable ones by default.
         residual
-            ``"source"`` changes the real source cell as the generator's rendering of it changes when its latent is
-            moved, both rendered with the same noise, so that cell-to-cell variation survives which the latent does not
-            hold. Counts are thinned where the expected count falls, and new ones are drawn for what it rises by;
-            log-normalised expression has the difference added, and negative values removed without moving the mean of
-            any gene. ``"fresh"`` is the rendering alone (the paper's form).
+            ``"source"`` moves the real source cell along the closed-form decoder, by what its rendering of the moved
+            latent has more than its rendering of the source's with the same noise, so that cell-to-cell variation
+            survives which the latent does not hold. Negative values are removed without moving the mean of any gene,
+            and counts are drawn that keep each value on average. ``"fresh"`` is the trained generator's rendering of the
+            moved latent (the paper's form).
         n_samples
             Cells to predict, in equal numbers from each reference; by default one from each reference cell.
         seed
@@ -543,36 +545,21 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         self.adata.obsm[_keys.PREDICTED_LATENT] = stored
         self.adata.uns[_keys.PREDICTED_LATENT] = provenance
         noise = self._draw_noise(len(z), rng)
-        values, source = self._render(z, rows, noise), None
+        totals = self._totals()[rows] if self.module.makes_counts else None
         if residual == "source":
-            source = self._render(source_z, rows, noise)
-        totals = None
-        if self.module.makes_counts:
-            totals = self._totals()[rows]
-            values = self._predicted_counts(values, source, rows, totals, rng)
-        elif source is not None:
-            values = rectify_keeping_means(values + np.asarray(self.get_normalized_expression()[rows] - source))
+            before, after = (self._render(latents, rows, noise, closed_form=True) for latents in (source_z, z))
+            values = rectify_keeping_means(np.asarray(self.get_normalized_expression()[rows] + (after - before)))
+            if totals is not None:
+                values = round_on_log_scale(values, self.module.inputs.target_sum / totals[:, None], rng)
+        else:
+            values = self._render(z, rows, noise)
+            if totals is not None:
+                values = rng.poisson(self._expected(values, totals))
         predicted = self._cells(values, totals, rows=rows, latent=z, provenance=provenance)
         for k, label in target.items():
             predicted.obs[k] = label
         predicted.obs[_keys.REFERENCE] = sources
         return predicted
-
-    def _predicted_counts(
-        self,
-        rates: np.ndarray,
-        source_rates: np.ndarray | None,
-        rows: np.ndarray,
-        totals: np.ndarray,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        """Counts at new rates: fresh ones, or those of the source cells changed as little as the rates ask for."""
-        expected = self._expected(rates, totals)
-        if source_rates is None:
-            return rng.poisson(expected)
-        before = self._expected(source_rates, totals)
-        counts = self._counts()[rows]
-        return change_counts(counts.toarray() if sp.issparse(counts) else counts, before, expected, rng)
 
     def _combinations(self, target: dict[str, str]) -> tuple[list[str], tuple, dict]:
         """Keys and labels of the target, and the rows of every other observed combination."""
@@ -600,11 +587,12 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
     def _draw_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))
 
-    def _render(self, z: np.ndarray, rows: np.ndarray, noise: torch.Tensor) -> np.ndarray:
-        """Cells from latents, the covariates of the given registered cells, and noise."""
+    def _render(self, z: np.ndarray, rows: np.ndarray, noise: torch.Tensor, *, closed_form: bool = False) -> np.ndarray:
+        """Output of a generator for latents, the covariates of the given registered cells, and noise."""
         covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
         condition = torch.cat([torch.from_numpy(z), covariates], dim=1)
-        return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
+        generate = self.module.respond if closed_form else self.module.sample
+        return torch.cat([generate(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
 
     def save(self, dir_path: str, *args, **kwargs) -> None:
         """Save the model, and its beta-TCVAE beside it; arguments as in scvi-tools."""
