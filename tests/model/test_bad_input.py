@@ -335,6 +335,16 @@ def test_constructor(counts, model, init, message):
     [
         ({"latent_sampling": "median"}, "latent_sampling is 'median'; choose 'sample' or 'mean'"),
         ({"output_activation": "tanh"}, "output_activation is 'tanh'; choose 'relu' or 'softplus' or None"),
+        ({"preset": "published"}, "preset is 'published'; choose 'default' or 'paper'"),
+        ({"observation": "counts"}, "observation is 'counts'; choose 'poisson' or 'log_normalized'"),
+        ({"loss": "hinge"}, "loss is 'hinge'; choose 'relativistic' or 'wgan-gp'"),
+        ({"critic_norm": "group"}, "critic_norm is 'group'; choose 'batch' or 'layer' or None"),
+        (
+            {"n_hidden": 3, "beta_": 2},
+            "does not know n_hidden, beta_; further arguments are observation, loss, .*n_noise",
+        ),
+        ({"n_input": 3}, "does not know n_input; further arguments are"),
+        ({"observation": "log_normalized", "n_centres": 5}, "n_centres is 5, but .* leave n_centres out"),
     ],
 )
 def test_constructor_of_the_gan(counts, init, message):
@@ -343,10 +353,38 @@ def test_constructor_of_the_gan(counts, init, message):
         MichiGAN(counts, **init)
 
 
+def test_counts_from_log_normalised_expression(logged):
+    MichiGAN.setup_anndata(logged)
+    with pytest.raises(ValueError, match="observation is 'poisson', but log-normalised expression is registered; "):
+        MichiGAN(logged, observation="poisson")
+
+
+BAD_SIZES = [
+    (0.0, "minimum 0; give one positive total, or one for each of the 5 cells"),
+    (-1.0, "minimum -1; give one positive total"),
+    (np.nan, "minimum nan; give one positive total"),
+    (np.ones(4), r"size_factor has shape \(4,\)"),
+    (np.ones((5, 1)), r"size_factor has shape \(5, 1\)"),
+]
+
+
+@pytest.mark.parametrize(("size_factor", "message"), BAD_SIZES)
+def test_size_factors_of_cells_to_generate(stored, make_gan, size_factor, message):
+    model = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
+    with pytest.raises(ValueError, match=message):
+        model.generate(5, size_factor=size_factor)
+
+
+def test_size_factors_of_a_model_that_makes_no_counts(stored, make_gan):
+    model = make_gan(stored, latent_key="Z", init={"observation": "log_normalized"}, fit={"max_epochs": 0})
+    with pytest.raises(ValueError, match="size_factor is for models that make counts"):
+        model.generate(5, size_factor=1000.0)
+
+
 BAD_TRAIN = [
     ({"batch_size": 500}, "batch_size is 500 and there are 2.. training cells; .* for example batch_size="),
     ({"batch_size": 1}, "batch_size is 1 and there are 2.. training cells; a minibatch needs at least 2"),
-    ({"max_epochs": 0}, "max_epochs is 0; ask for at least 1 epoch"),
+    ({"max_epochs": -1}, "max_epochs is -1; ask for at least 1 epoch"),
 ]
 
 
@@ -357,6 +395,15 @@ def test_training(counts, make_vae, make_gan, assert_unchanged, fit, message):
         with pytest.raises(ValueError, match=message):
             make(counts, fit=fit)
     assert_unchanged(counts, before)
+
+
+def test_no_epochs_where_there_is_no_closed_form(counts, make_vae, make_gan):
+    message = "max_epochs is 0; ask for at least 1 epoch"
+    with pytest.raises(ValueError, match=message):
+        make_vae(counts, fit={"max_epochs": 0})
+    for init in ({"preset": "paper"}, {"closed_form_start": False}):
+        with pytest.raises(ValueError, match=message):
+            make_gan(counts, fit={"max_epochs": 0}, init=init)
 
 
 @pytest.mark.parametrize("train_size", [0.0, 1.5])

@@ -9,14 +9,7 @@ import torch
 from scmichigan import BetaTCVAE, MichiGAN
 
 TARGET = {"cell_type": "type B", "condition": "drug 1"}
-PAPER = {
-    "closed_form_start": False,
-    "average_weights": False,
-    "output_activation": None,
-    "generator_norm": "batch",
-    "critic_norm": "batch",
-    "dropout": 0.2,
-}
+PAPER = {"preset": "paper"}
 # How each model gets its latent: arguments of setup_anndata.
 LATENTS = {
     "stored means": {"latent_key": "Z"},
@@ -55,8 +48,9 @@ def test_setup_with_everything(stored, make_gan):
     )
     expected = _normalized(stored.layers["raw"], stored.obs["total"])
     np.testing.assert_allclose(_dense(model.get_normalized_expression()), expected, rtol=1e-5)
-    # three latents, two batches, three conditions, two numbers
-    assert model.module.generator.decoder.in_features == 3 + 2 + 3 + 2
+    # three latents, two batches, three conditions, two numbers; a centre for every 15 of 240 cells
+    assert model.module.generator.basis.scale.shape == (3 + 2 + 3 + 2,)
+    assert model.module.generator.decoder.in_features == 3 + 2 + 3 + 2 + 16
     assert model.module.critic.projection.in_features == 3 + 2 + 3 + 2
     assert np.isfinite(model.generate(20).X).all()
     # its beta-TCVAE is registered in the same way
@@ -65,7 +59,8 @@ def test_setup_with_everything(stored, make_gan):
 
 
 def test_generated_cells_have_the_covariates_of_their_source(stored, make_gan):
-    model = make_gan(stored, batch_key="batch", latent_key="Z", init={"output_activation": None})
+    init = {"observation": "log_normalized", "output_activation": None}
+    model = make_gan(stored, batch_key="batch", latent_key="Z", init=init)
     generator = model.module.averaged_generator.module
     with torch.no_grad():
         for parameter in generator.parameters():
@@ -105,7 +100,7 @@ def test_counts_and_the_same_cells_normalised_beforehand(stored, make_gan, laten
     models = []
     for adata, totals in ((stored, {"size_factor_key": "total_counts"}), (logged, {})):
         scvi.settings.seed = 0
-        models.append(make_gan(adata, **latent, **totals))
+        models.append(make_gan(adata, **latent, **totals, init={"observation": "log_normalized"}))
     assert [m.registry["setup_args"]["expression"] for m in models] == ["counts", "log_normalized"]
     first, second = (_dense(m.get_normalized_expression()) for m in models)
     np.testing.assert_allclose(first, second, rtol=1e-6)
@@ -145,28 +140,29 @@ def test_latents_of_its_own(counts, make_gan):
     np.testing.assert_allclose(model.latent_model.get_latent_representation(), mean, atol=1e-6)
 
 
-KEYS = ["critic_loss", "generator_loss", "gradient_penalty", "wasserstein_estimate"]
+KEYS = ["critic_loss", "generator_loss", "gradient_penalty", "score_gap"]
 
 
 def test_history_and_training_again(counts, make_gan, small):
-    model = make_gan(counts, fit={"max_epochs": 3})
+    model = make_gan(counts, fit={"max_epochs": 3}, init={"loss": "wgan-gp"})
     for key in KEYS:
         assert model.history[key].shape == (3, 1), key
         assert np.isfinite(model.history[key].to_numpy(dtype=float)).all()
     of = {key: model.history[key].to_numpy(dtype=float) for key in KEYS}
-    expected = -of["wasserstein_estimate"] + 10 * of["gradient_penalty"]
+    expected = -of["score_gap"] + 10 * of["gradient_penalty"]
     np.testing.assert_allclose(of["critic_loss"], expected, rtol=1e-4, atol=1e-5)
     latent_model, latents = model.latent_model, counts.obsm["X_michigan"].copy()
     n_latent_epochs = len(latent_model.history["elbo_train"])
-    before = model.generate(20).X
+    condition, noise = torch.randn(20, 3), torch.randn(20, 5)
+    before = model.module.sample(condition, noise).log()
     model.train(**small.gan_fit)
     for key in KEYS:
         assert len(model.history[key]) == 5
     assert model.latent_model is latent_model
     assert len(latent_model.history["elbo_train"]) == n_latent_epochs
     np.testing.assert_array_equal(counts.obsm["X_michigan"], latents)
-    # it went on from where it was, rather than from the closed form: 6 steps of 1e-4 change little
-    assert 0 < np.abs(model.generate(20).X - before).max() < 0.1
+    # it went on from where it was, rather than from the closed form: 3 steps of 2e-4 change log rates little
+    assert 0 < (model.module.sample(condition, noise).log() - before).abs().max() < 0.1
 
 
 def test_seed_fixes_training(stored, make_gan):
@@ -195,7 +191,7 @@ def test_generate(stored, make_gan, latent):
     assert cells.X.dtype == np.float32
     assert (cells.X >= 0).all()
     assert list(cells.var_names) == list(stored.var_names)
-    assert list(cells.obs) == ["cell_type", "condition", "batch", "michigan_source"]
+    assert list(cells.obs) == ["cell_type", "condition", "batch", "michigan_source", "total_counts"]
     source = stored.obs.loc[cells.obs["michigan_source"]]
     for key in ("cell_type", "condition", "batch"):
         assert list(cells.obs[key]) == list(source[key])
@@ -213,7 +209,7 @@ def test_generate_from_given_latents(stored, make_gan):
     z = np.repeat([[0.0, 1, 0], [2, 0, 0]], 4, axis=0)
     cells = model.generate(latent=z, seed=1)
     np.testing.assert_array_equal(cells.obsm["X_michigan"], z)
-    assert list(cells.obs) == []
+    assert list(cells.obs) == ["total_counts"]
     np.testing.assert_array_equal(model.generate(latent=z, seed=1).X, cells.X)
     # fresh noise for each
     assert len(np.unique(cells.X, axis=0)) == 8
@@ -229,20 +225,28 @@ def test_generated_cells_can_be_written_and_read(stored, make_gan, tmp_path):
 
 
 def test_outputs(stored, make_gan):
-    identity = make_gan(stored.copy(), latent_key="Z", init={"output_activation": None}).generate(200).X
-    softplus = make_gan(stored.copy(), latent_key="Z", init={"output_activation": "softplus"}).generate(200).X
+    init = {"observation": "log_normalized"}
+    identity, softplus, relu = (
+        make_gan(stored.copy(), latent_key="Z", init=init | {"output_activation": f}).generate(200).X
+        for f in (None, "softplus", "relu")
+    )
     assert identity.min() < 0 < softplus.min()
+    assert relu.min() == 0
 
 
 @pytest.mark.parametrize("latent", LATENTS.values(), ids=LATENTS)
 def test_the_papers_generator(stored, make_gan, latent):
     model = make_gan(stored, **latent, init=PAPER)
     module = model.module
+    assert not module.makes_counts
+    assert module.loss_name == "wgan-gp"
+    assert (module.penalty_weight, module.n_noise, module.scale_inputs) == (10, 5, False)
     assert module.generator.decoder is module.generator.noise is module.averaged_generator is None
     assert module.critic.couples_cells
     assert {type(m).__name__ for m in module.generator.network[0]} == {"Linear", "BatchNorm1d", "LeakyReLU", "Dropout"}
     cells = model.generate(30)
     assert np.isfinite(cells.X).all()
+    assert not cells.layers
     # batch norm and dropout are off: a cell does not depend on the others
     condition = torch.tensor(cells.obsm["X_michigan"])
     noise = torch.randn(30, module.n_noise)

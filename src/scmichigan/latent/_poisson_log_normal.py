@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
+from sklearn.preprocessing import StandardScaler
 
 _N_CELLS_AT_MOST = 6000
 _BANDWIDTH = 0.7
@@ -21,6 +22,7 @@ _BLOCK_CELLS = 1024
 _N_COMMUNALITY_ROUNDS = 3
 _SMALLEST_RATIO = 0.1
 _LEAST_RATE = 1e-8
+_LARGEST_LOG_MEAN = 20.0
 
 
 class KernelCentres(NamedTuple):
@@ -92,6 +94,7 @@ def fit_poisson_log_normal(
     factor analysis", chapter 9, for the principal factors; Wigner 1958, for the edge.
     """
     rng = np.random.default_rng(seed)
+    counts = counts.tocsr() if sp.issparse(counts) else np.asarray(counts)
     if condition_var is None:
         condition_var = np.zeros_like(condition)
     if len(condition) > _N_CELLS_AT_MOST:
@@ -100,8 +103,8 @@ def fit_poisson_log_normal(
     kernel = _centres(condition, condition_var, n_centres, seed)
     drawn_nc = condition + np.sqrt(condition_var) * rng.standard_normal(condition.shape)
     basis_nf = _basis(drawn_nc, kernel)
-    counts_ng = (counts.toarray() if sp.issparse(counts) else np.asarray(counts)).astype(np.float32)
-    weight_gf, bias_g = _poisson_regression(counts_ng, size, basis_nf)
+    counts_ng = (counts.toarray() if sp.issparse(counts) else counts).astype(np.float32)
+    weight_gf, bias_g = _poisson_regression(counts_ng, size, basis_nf, condition.shape[1])
     covariance_gg, mean_g = _log_rate_covariance(counts_ng, size, basis_nf, weight_gf, bias_g)
     loadings_gd = _loadings(covariance_gg, mean_g, len(size), n_noise, rng)
     bias_g = bias_g - (loadings_gd**2).sum(axis=1) / 2
@@ -113,7 +116,8 @@ def _centres(mean_nc: np.ndarray, var_nc: np.ndarray, n_centres: int, seed: int)
     between_c, within_c = mean_nc.var(axis=0), var_nc.mean(axis=0)
     total_c = np.maximum(between_c + within_c, np.finfo(np.float32).tiny)
     scale_c = ((between_c / total_c) ** 2 / np.sqrt(total_c)).astype(np.float32)
-    points_nc = np.unique(mean_nc * scale_c, axis=0)
+    # Cells nearer than a thousandth of what the latent varies by are in one place.
+    points_nc = np.unique((mean_nc * scale_c).round(3), axis=0)
     n_distinct = min(n_centres, len(points_nc))
     if n_distinct < 2:
         return KernelCentres(scale_c, np.zeros((n_centres, len(scale_c)), np.float32), 1.0)
@@ -137,12 +141,15 @@ def _basis(condition_nc: np.ndarray, kernel: KernelCentres) -> np.ndarray:
 
 
 def _poisson_regression(
-    counts_ng: np.ndarray, size_n: np.ndarray, basis_nf: np.ndarray
+    counts_ng: np.ndarray, size_n: np.ndarray, basis_nf: np.ndarray, n_condition: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    centre_f = basis_nf.mean(axis=0)
-    basis, counts = torch.from_numpy(basis_nf - centre_f), torch.from_numpy(counts_ng)
+    centre_f, scale_f = basis_nf.mean(axis=0, dtype=np.float64), np.ones(basis_nf.shape[1])
+    # Any unit will do for a latent; nearness to centres has its own.
+    scale_f[:n_condition] = StandardScaler().fit(basis_nf[:, :n_condition]).scale_
+    basis, counts = torch.from_numpy(((basis_nf - centre_f) / scale_f).astype(np.float32)), torch.from_numpy(counts_ng)
     log_size = torch.from_numpy(np.log(size_n).astype(np.float32))[:, None]
-    bias = torch.log(counts.sum(0) / float(size_n.sum()) + _LEAST_RATE).requires_grad_()
+    log_mean_rate = torch.log(counts.sum(0) / float(size_n.sum()) + _LEAST_RATE)
+    bias = log_mean_rate.clone().requires_grad_()
     weight = torch.zeros(basis.shape[1], counts.shape[1], requires_grad=True)
     # The convex problem of all genes at once; the line search makes the step size no concern.
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=_N_ITERATIONS, line_search_fn="strong_wolfe")
@@ -150,14 +157,21 @@ def _poisson_regression(
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         log_rate = bias + basis @ weight
-        negative = torch.exp(log_rate + log_size).sum() - (counts * log_rate).sum()
+        log_mean = log_rate + log_size
+        # Far off in the line search the exponential goes on as its tangent, for it must not overflow.
+        bounded = log_mean.clamp_max(_LARGEST_LOG_MEAN)
+        expected = torch.exp(bounded) * (1 + log_mean - bounded)
+        negative = expected.sum() - (counts * log_rate).sum()
         loss = (negative + 0.5 * _RIDGE * weight.square().sum()) / len(counts)
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    weight_gf = weight.detach().numpy().T.astype(np.float64)
-    return weight_gf, bias.detach().numpy() - weight_gf @ centre_f
+    # However near the weights have come, the best bias beside them is known: the one that keeps each gene's mean.
+    with torch.no_grad():
+        bias = log_mean_rate - torch.logsumexp(basis @ weight + torch.log_softmax(log_size, dim=0), dim=0)
+    weight_gf = weight.detach().numpy().T / scale_f
+    return weight_gf, bias.numpy() - weight_gf @ centre_f
 
 
 def _log_rate_covariance(
@@ -189,6 +203,8 @@ def _loadings(
     communality_g = np.minimum(variance_g, np.quantile(variance_g, 0.9))
     edge = 2 * np.sqrt(n_genes / n_cells)
     n_directions = min(n_noise, n_genes - 1)
+    if n_directions < 1:
+        return np.zeros((n_genes, n_noise))
     start_g = rng.standard_normal(n_genes)
     for _ in range(_N_COMMUNALITY_ROUNDS):
         np.fill_diagonal(weighted_gg, communality_g)

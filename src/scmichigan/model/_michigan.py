@@ -58,7 +58,7 @@ _LATENT_MODEL_DIR = "latent_model"
 
 
 class MichiGAN(ExpressionMixin, BaseModelClass):
-    """Conditional Wasserstein GAN that turns a latent into realistic cells.
+    """Conditional GAN that turns a latent into realistic cells.
 
     The latent is a stored one (``setup_anndata(latent_key=...)``), or that of a beta-TCVAE which :meth:`train` fits
     first.
@@ -215,7 +215,8 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         Raises
         ------
         ValueError
-            If there are fewer cells than a minibatch, or ``max_epochs`` is below 1.
+            If there are fewer cells than a minibatch, or ``max_epochs`` is negative, or 0 where no closed form starts
+            the generator.
         FloatingPointError
             If a loss becomes NaN or infinite; the message has the epoch.
         """
@@ -230,7 +231,7 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         if max_epochs != 0 or self.module.generator.decoder is None:
             max_epochs = check_epochs(max_epochs) or schedule.epochs(data.n_train, batch_size)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
-        heading = "conditional WGAN-GP"
+        heading = "conditional GAN"
         if self._stored_latent_key is None:
             heading = f"stage 2 of 2: {heading}"
             if self.latent_model is None:
@@ -242,8 +243,9 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
             data.add(_keys.LATENT_VAR_TENSOR, var)
         if not self.is_trained:
             self._start(mean, var)
-            self.is_trained = max_epochs == 0
         if max_epochs == 0:
+            self.module.eval()
+            self.is_trained = True
             return
         run_training(
             self,
@@ -378,9 +380,9 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
 
         Returns
         -------
-        AnnData with log-normalised expression in X, counts in ``layers["counts"]`` and their size factors in obs (of
-        models that make counts, under the registered key or ``"total_counts"``), latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``.
+        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
+        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``; of models that make counts, also these in
+        ``layers["counts"]`` and what they are normalised by in obs, under the registered key or ``"total_counts"``.
 
         Raises
         ------

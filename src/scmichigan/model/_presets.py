@@ -101,6 +101,11 @@ def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells
             "observation is 'poisson', but log-normalised expression is registered; register raw counts with "
             "setup_anndata(layer=...), or leave observation out"
         )
+    if not makes_counts and settings.get("n_centres"):
+        raise ValueError(
+            f"n_centres is {settings['n_centres']}, but observation is 'log_normalized', whose closed form is linear in "
+            "the condition; leave n_centres out"
+        )
     if makes_counts:
         n_centres = min(_N_CENTRES, n_cells // _CELLS_PER_CENTRE)
         settings = {"n_centres": n_centres if n_centres > 1 else 0} | settings

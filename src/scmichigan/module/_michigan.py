@@ -177,7 +177,10 @@ class MichiGANModule(BaseModuleClass):
     def _output(self, generator: torch.nn.Module, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Expression, or rates of counts of a cell of the target sum; no gene can have more than all of it."""
         output = generator(condition, noise)
-        return output.clamp_max(math.log(self.inputs.target_sum)).exp() if self.makes_counts else output
+        if not self.makes_counts:
+            return output
+        # Unlike clamp_max, this makes NaN of infinity: broken weights must not look like a gene at its limit.
+        return torch.exp(output - (output - math.log(self.inputs.target_sum)).relu())
 
     def loss(
         self,

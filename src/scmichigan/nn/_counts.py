@@ -28,7 +28,8 @@ def poisson_log_normalized(rate: torch.Tensor, size_factor: torch.Tensor | None,
     Shape ``(n_cells, n_genes)``.
     """
     with torch.no_grad():
-        counts = torch.poisson(rate)
+        # torch.poisson refuses NaN, or makes something of it; as counts, NaN reaches the loss, which is watched.
+        counts = torch.poisson(rate.nan_to_num()).masked_fill(rate.isnan(), torch.nan)
         total = counts.sum(1, keepdim=True).clamp_min(1) if size_factor is None else size_factor
         scale = target_sum / total
         x = torch.log1p(counts * scale)
