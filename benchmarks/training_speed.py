@@ -94,7 +94,9 @@ def main() -> None:
     for name, norms in CASES.items():
         MichiGAN.setup_anndata(adata, latent_key="Z")
         model = MichiGAN(adata, preset="paper", **norms)
-        plain = PlainLoop(x, torch.from_numpy(adata.obsm["Z"]), **({"critic_norm": "batch", "generator_norm": "batch"} | norms))
+        plain = PlainLoop(
+            x, torch.from_numpy(adata.obsm["Z"]), **({"critic_norm": "batch", "generator_norm": "batch"} | norms)
+        )
         n_iterations = (N_CELLS // BATCH) // N_CRITIC
         model.train(max_epochs=1, plan_kwargs={"prediction_step": False}, enable_progress_bar=False)
         plain.run(3)

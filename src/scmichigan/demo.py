@@ -282,9 +282,12 @@ def _print(console: Console, table: pd.DataFrame) -> None:
     titles = {"realism": "sampled cells, beside cells seen in training", "prediction": "prediction of the hidden cells"}
     for question, title in titles.items():
         values = table.loc[question].dropna(axis="columns", how="all")
-        shown = Table("", *values.columns, title=title)
+        shown = Table(title=title)
+        shown.add_column("", no_wrap=True)
+        for column in values.columns:
+            shown.add_column(column, justify="right")
         for name, row in values.iterrows():
-            shown.add_row(name, *("" if np.isnan(v) else f"{v:.3f}" for v in row))
+            shown.add_row(name, *("" if np.isnan(v) else f"{v:.2f}" for v in row))
         console.print(shown)
     console.print("real cells: what a perfect model would reach with so many cells")
     distance = table.loc[("prediction", "E-distance")].drop(["real cells", "best"]).dropna()
