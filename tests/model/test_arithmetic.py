@@ -4,6 +4,7 @@ import pytest
 
 from scmichigan.model._arithmetic import (
     Reference,
+    change_counts,
     choose_key,
     find_references,
     latent_shift,
@@ -148,3 +149,38 @@ def test_rectification_removes_negative_values_and_keeps_means():
 def test_rectification_of_expression_that_is_nowhere_negative_changes_nothing():
     x = np.random.default_rng(1).random((20, 4), dtype=np.float32)
     np.testing.assert_allclose(rectify_keeping_means(x), x, atol=1e-6)
+
+
+CHANGES = [(3.0, 3.0), (3.0, 0.7), (0.7, 3.0), (0.0, 2.0), (2.0, 0.0), (0.0, 0.0), (0.01, 40.0)]
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_poisson_counts_stay_poisson(before, after):
+    rng, n = np.random.default_rng(0), 100_000
+    counts = rng.poisson(before, (n, 1))
+    changed = change_counts(counts, np.full((n, 1), before), np.full((n, 1), after), rng)
+    assert np.issubdtype(changed.dtype, np.integer)
+    assert changed.min() >= 0
+    # Mean and variance of Poisson counts are the rate, with errors sqrt(rate / n) and sqrt((rate + 2 rate^2) / n).
+    assert abs(changed.mean() - after) <= 5 * np.sqrt(after / n)
+    assert abs(changed.var() - after) <= 5 * np.sqrt((after + 2 * after**2) / n)
+    # As little as possible: thinned counts never rise, and counts that are added to never fall.
+    if after <= before:
+        assert (changed <= counts).all()
+    if after >= before:
+        assert (changed >= counts).all()
+
+
+def test_counts_stay_where_nothing_else_is_expected():
+    rng = np.random.default_rng(0)
+    counts = rng.negative_binomial(1, 0.1, (50, 20)).astype(np.float32)
+    expected = rng.gamma(1, 1, (50, 20))
+    expected[:, 0] = 0
+    before = counts.copy()
+    np.testing.assert_array_equal(change_counts(counts, expected, expected.copy(), rng), counts)
+    np.testing.assert_array_equal(counts, before)
+    # cell by cell and gene by gene
+    halved = expected * np.where(np.arange(20) < 10, 1, 0.5)
+    changed = change_counts(counts, expected, halved, rng)
+    np.testing.assert_array_equal(changed[:, :10], counts[:, :10])
+    assert (changed[:, 10:].sum(axis=0) < counts[:, 10:].sum(axis=0)).all()

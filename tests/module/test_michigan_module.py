@@ -51,6 +51,80 @@ def test_critic_loss_is_the_sum_of_its_parts(critic_norm):
     torch.testing.assert_close(output.loss, -parts["score_gap"] + 7 * parts["gradient_penalty"])
 
 
+@pytest.mark.parametrize("critic_norm", [None, "batch", "layer"])
+def test_losses_of_pairs(critic_norm):
+    module, tensors = make_module(critic_norm=critic_norm, penalty_weight=0.3), make_tensors()
+    inference = module.inference(**module._get_inference_input(tensors))
+    fake, condition = module.generative(inference["condition"]), inference["condition"]
+    points = [tensors[REGISTRY_KEYS.X_KEY].clone().requires_grad_(), fake["x"].detach().requires_grad_()]
+    scores = [module.critic(x, condition) for x in points]
+    slopes = [torch.autograd.grad(s.sum(), x, retain_graph=True)[0] for s, x in zip(scores, points, strict=True)]
+    output = module.loss(tensors, inference, fake, player="critic")
+    # log(1 + exp(fake - real)), and R1 and R2
+    penalty = sum(slope.square().sum(1).mean() for slope in slopes)
+    torch.testing.assert_close(output.extra_metrics["gradient_penalty"], penalty)
+    expected = torch.log1p(torch.exp(scores[1] - scores[0])).mean() + 0.3 * penalty
+    torch.testing.assert_close(output.loss, expected)
+    torch.testing.assert_close(output.extra_metrics["score_gap"], (scores[0] - scores[1]).mean())
+    generator_loss = module.loss(tensors, inference, fake, player="generator").loss
+    torch.testing.assert_close(generator_loss, torch.log1p(torch.exp(scores[0] - scores[1])).mean())
+
+
+@pytest.mark.parametrize(("loss", "weight"), [("relativistic", 0.5), ("wgan-gp", 10.0)])
+def test_weights_of_the_penalties(loss, weight):
+    assert make_module(loss=loss).penalty_weight == weight
+    assert make_module(loss=loss, penalty_weight=0.0).penalty_weight == 0
+
+
+def test_counts_are_those_of_cells_with_the_totals_of_the_real_ones():
+    module = make_module(observation="poisson", counts=True, target_sum=1e3, output_activation="relu")
+    n = 20_000
+    tensors = make_tensors(n) | {REGISTRY_KEYS.X_KEY: torch.full((n, 12), 3.0)}
+    inference = module.inference(**module._get_inference_input(tensors))
+    for registered in (None, torch.full((n, 1), 500.0)):
+        if registered is not None:
+            tensors[REGISTRY_KEYS.SIZE_FACTOR_KEY] = registered
+        inputs = module._get_generative_input(tensors, inference)
+        torch.testing.assert_close(inputs["total"], torch.full((n, 1), 36.0) if registered is None else registered)
+        with torch.no_grad():
+            module.generator.network[-1].weight.zero_()
+            module.generator.network[-1].bias.copy_(torch.linspace(-1, 5, 12))
+            module.generator.decoder.weight.zero_()
+            module.generator.decoder.bias.zero_()
+            module.generator.noise.weight.zero_()
+            x = module.generative(**inputs)["x"]
+        scaled = torch.expm1(x).double().mean(0)
+        rate = torch.linspace(-1, 5, 12).double().exp()
+        if registered is None:  # normalised by their own sum
+            torch.testing.assert_close(torch.expm1(x).sum(1), torch.full((n,), 1e3))
+        else:
+            # counts * 1000 / 500 with counts Poisson of rate / 2: five standard errors
+            assert ((scaled - rate).abs() < 5 * (2 * rate / n).sqrt()).all()
+
+
+def test_no_gene_has_more_than_all_counts():
+    module = make_module(observation="poisson", counts=True, target_sum=1e3)
+    with torch.no_grad():
+        module.averaged_generator.module.decoder.bias.fill_(100.0)
+    rates = module.sample(torch.randn(5, 3), torch.randn(5, 4))
+    torch.testing.assert_close(rates, torch.full((5, 12), 1e3), rtol=1e-4, atol=0)
+    with torch.no_grad():
+        module.averaged_generator.module.decoder.bias[0] = torch.inf
+    assert module.sample(torch.randn(5, 3), torch.randn(5, 4))[:, 0].isnan().all()
+
+
+def test_scales_bring_conditions_to_unit_size():
+    module = make_module()
+    deviation, condition = torch.linspace(0, 2, 12), torch.tensor([0.5, 2.0, 0.0])
+    module.set_scales(deviation, condition)
+    for network in (module.critic, module.generator, module.averaged_generator.module):
+        torch.testing.assert_close(network.condition_scale, torch.tensor([2.0, 0.5, 1.0]))
+    # In all, genes have variance 1 on average; among themselves, the root of their deviation.
+    seen = deviation * module.critic.input_scale
+    torch.testing.assert_close(seen.square().mean(), torch.tensor(1.0))
+    torch.testing.assert_close(seen[2:] / seen[-1], (deviation[2:] / deviation[-1]).sqrt())
+
+
 def test_one_pass_of_real_and_generated_cells_equals_two():
     module, tensors = make_module(), make_tensors()
     inference = module.inference(**module._get_inference_input(tensors))

@@ -100,3 +100,60 @@ def test_validation_cells_are_the_others():
 def test_impossible_splits_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         CellDataModule(make_arrays(), **kwargs)
+
+
+def watched_fit(**plan_kwargs):
+    """Train, and note the generator's weights whenever it makes cells, and after each of its own steps."""
+    torch.manual_seed(0)
+    module = MichiGANModule(12, 3, n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5), counts=False)
+    used, steps = [], []
+
+    def weights():
+        return torch.cat([p.detach().flatten() for p in module.generator.parameters()])
+
+    generative, update_average = module.generative, module.update_average
+
+    def watched_generative(*args, **kwargs):
+        used.append(weights())
+        return generative(*args, **kwargs)
+
+    def watched_update():
+        steps.append(weights())
+        update_average()
+
+    module.generative, module.update_average = watched_generative, watched_update
+    steps.append(weights())
+    trainer = Trainer(max_epochs=2, accelerator="cpu", devices=1, enable_progress_bar=False)
+    trainer.fit(AdversarialTrainingPlan(module, **plan_kwargs), CellDataModule(make_arrays(), batch_size=16))
+    assert torch.equal(weights(), steps[-1])
+    return used, steps
+
+
+def test_both_players_share_the_generated_cells():
+    used, steps = watched_fit(n_critic=1)  # 8 minibatches
+    assert len(used) == 8
+    for i, weights in enumerate(used):
+        assert torch.equal(weights, steps[i])
+
+
+def test_critic_meets_the_generator_that_one_more_step_would_make():
+    used, steps = watched_fit(n_critic=1, prediction_step=True, lr_generator=0.01)
+    assert len(used) == 16
+    for i in range(8):
+        for_critic, for_generator = used[2 * i], used[2 * i + 1]
+        step = steps[i] - steps[i - 1] if i else torch.zeros_like(steps[0])
+        assert i == 0 or step.abs().max() > 1e-3
+        torch.testing.assert_close(for_critic, steps[i] + step, rtol=0, atol=1e-6)
+        # the generator's own step is from where it was; adding and subtracting costs an ulp or two of weights near 1
+        torch.testing.assert_close(for_generator, steps[i], rtol=0, atol=1e-6)
+
+
+def test_prediction_between_the_steps_of_the_generator():
+    used, steps = watched_fit(n_critic=4, prediction_step=True, lr_generator=0.01)
+    assert len(used) == 8 + 2
+    first, second = used[:5], used[5:]
+    for weights in first:  # no step yet to repeat
+        torch.testing.assert_close(weights, steps[0])
+    for weights in second[:4]:
+        torch.testing.assert_close(weights, 2 * steps[1] - steps[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(second[4], steps[1], rtol=0, atol=1e-6)

@@ -247,6 +247,8 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
             self.module.eval()
             self.is_trained = True
             return
+        # scvi-tools adds to the history of a trained model; the closed form alone has none.
+        self.is_trained = self.history is not None
         run_training(
             self,
             AdversarialTrainingPlan(self.module, **(schedule.plan_kwargs | (plan_kwargs or {}))),

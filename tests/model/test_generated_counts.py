@@ -1,0 +1,231 @@
+"""Models that make counts."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scvi
+import torch
+
+from scmichigan import MichiGAN
+
+START = {"max_epochs": 0}
+TARGET = {"cell_type": "type B", "condition": "drug 1"}
+
+
+def _without(adata, target):
+    seen = np.ones(adata.n_obs, dtype=bool)
+    for key, label in target.items():
+        seen &= (adata.obs[key] == label).to_numpy()
+    return adata[~seen].copy()
+
+
+@pytest.mark.parametrize("key", [None, "total_counts", "total"])
+def test_expression_is_that_of_the_counts(stored, make_gan, key):
+    stored.obs["total"] = 2 * stored.obs["total_counts"]
+    cells = make_gan(stored, latent_key="Z", size_factor_key=key, fit=START).generate(50)
+    counts = cells.layers["counts"].toarray()
+    assert (counts == np.round(counts)).all()
+    assert counts.min() == 0
+    totals = cells.obs[key or "total_counts"].to_numpy()
+    if key is None:  # normalised as the registered cells are: by their own sum
+        np.testing.assert_array_equal(totals, counts.sum(axis=1))
+    np.testing.assert_allclose(cells.X, np.log1p(1e4 * counts / totals[:, None]), rtol=1e-6)
+    assert cells.X.dtype == cells.layers["counts"].dtype == np.float32
+
+
+def test_size_factors_are_those_of_the_source_cells(stored, make_gan):
+    model = make_gan(stored, latent_key="Z", size_factor_key="total_counts", fit=START)
+    cells = model.generate(50, where={"cell_type": "type B"})
+    source = stored.obs.loc[cells.obs["michigan_source"]]
+    assert (source["cell_type"] == "type B").all()
+    np.testing.assert_array_equal(cells.obs["total_counts"], source["total_counts"])
+
+
+@pytest.mark.parametrize("given", [3000.0, np.linspace(1000, 5000, 800)], ids=["one", "one each"])
+@pytest.mark.parametrize("key", [None, "total_counts"])
+def test_totals_are_those_asked_for(stored, make_gan, key, given):
+    model = make_gan(stored, latent_key="Z", size_factor_key=key, fit=START)
+    cells = model.generate(800, size_factor=given)
+    # The rates themselves, beside the counts drawn from them: the sum of all counts is Poisson.
+    latent, rng = cells.obsm["X_michigan"], np.random.default_rng(0)
+    rng.choice(240, 800)
+    noise = torch.from_numpy(rng.standard_normal((800, 5), dtype=np.float32))
+    rates = model.module.sample(torch.from_numpy(latent), noise).numpy()
+    expected = (rates.sum(axis=1) * given / 1e4).sum()
+    total = cells.layers["counts"].sum()
+    assert abs(total - expected) < 5 * np.sqrt(expected)
+    # What the rates of these genes sum to is their share of the counts that the cells were registered with.
+    totals = stored.X.sum() if key is None else stored.obs["total_counts"].sum()
+    share = stored.X.sum() / totals
+    # Cells differ in their share by about a tenth (or are 1 in all); 5 standard errors with 240 cells fitted.
+    assert rates.sum(axis=1).mean() / 1e4 == pytest.approx(share, rel=0.05)
+    if key is not None:
+        np.testing.assert_array_equal(cells.obs[key], np.broadcast_to(given, 800))
+
+
+def test_the_closed_form_keeps_the_mean_of_every_gene(stored, make_gan):
+    # Without variance in the latent and without noise of the network the rates' means are those of the counts.
+    model = make_gan(stored, latent_key="Z", fit=START)
+    cells = model.generate(4000, size_factor=1e4)
+    x = stored.X.toarray()
+    scaled = x * (1e4 / x.sum(axis=1, keepdims=True))
+    counts = cells.layers["counts"].toarray()
+    # Sampling error of 4,000 generated cells and of 240 cells that they are fitted to; the network adds up to 2%.
+    error = np.sqrt(counts.var(axis=0) / 4000 + scaled.var(axis=0) / 240)
+    assert (np.abs(counts.mean(axis=0) - scaled.mean(axis=0)) < 5 * error + 0.02 * scaled.mean(axis=0)).all()
+
+
+@pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_matrix, sp.csr_array, lambda x: x.toarray()])
+def test_forms_of_counts_give_the_same_cells(stored, make_gan, form):
+    expected = make_gan(stored.copy(), latent_key="Z", fit=START).generate(40)
+    stored.X = form(stored.X.astype(np.int64))
+    scvi.settings.seed = 0  # of the network's first weights
+    got = make_gan(stored, latent_key="Z", fit=START).generate(40)
+    # Where totals are summed in another order, rates differ in the last digit, and with them a count now and then.
+    assert (expected.layers["counts"] != got.layers["counts"]).mean() < 0.01
+
+
+def test_start_without_training_then_with(stored, make_gan, small, tmp_path):
+    init = {"dropout": 0.5}
+    model = make_gan(stored, latent_key="Z", init=init, fit=START)
+    state = torch.random.get_rng_state()
+    first = model.generate(30)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(model.generate(30).X, first.X)
+    model.save(str(tmp_path / "start"))
+    loaded = MichiGAN.load(str(tmp_path / "start"), stored, accelerator="cpu")
+    np.testing.assert_array_equal(loaded.generate(30).X, first.X)
+    for m in (model, loaded):
+        m.train(max_epochs=0)  # once more is nothing more
+        np.testing.assert_array_equal(m.generate(30).X, first.X)
+        m.train(**small.gan_fit)
+        assert len(m.history["critic_loss"]) == 2
+        decoders = [g.decoder.weight for g in (m.module.generator, m.module.averaged_generator.module)]
+        # it went on from the start: 3 steps of about 2e-4 in all
+        for decoder in decoders:
+            difference = (decoder - loaded.module.generator.decoder.weight).abs().max()
+            assert difference < 0.005
+
+
+def test_start_of_a_model_that_fits_its_own_latent(counts, make_gan):
+    model = make_gan(counts, fit=START)
+    assert model.latent_model.is_trained
+    assert model.generate(10).shape == (10, 40)
+
+
+@pytest.mark.parametrize("n", [30, 100, 240])
+def test_loaded_with_another_number_of_cells(stored, make_gan, tmp_path, n):
+    setup = {"latent_key": "Z", "batch_key": "batch"}
+    model = make_gan(stored, **setup, fit=START)
+    model.save(str(tmp_path / "model"))
+    cells = stored[:n].copy()
+    loaded = MichiGAN.load(str(tmp_path / "model"), cells, accelerator="cpu")
+    basis = model.module.generator.basis
+    torch.testing.assert_close(loaded.module.generator.basis.centres, basis.centres)
+    assert len(basis.centres) == 240 // 15
+    assert loaded.generate(7, seed=1).shape == (7, 40)
+
+
+@pytest.mark.parametrize("n_cells", [4, 20, 29, 31])
+def test_few_cells(stored, make_gan, n_cells):
+    few = stored[:n_cells].copy()
+    model = make_gan(few, latent_key="Z", latent_var_key="V", fit={"batch_size": n_cells // 2})
+    assert len(model.module.generator.basis.centres) == (2 if n_cells > 30 else 0)
+    assert np.isfinite(model.generate(30).X).all()
+
+
+def test_latents_with_few_values(stored, make_gan):
+    stored.obsm["Z"] = np.eye(3, dtype=np.float32)[stored.obs["cell_type"].cat.codes]
+    cells = make_gan(stored, latent_key="Z").generate(50)
+    assert np.isfinite(cells.X).all()
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("spoil", ["zero", "constant", "one gene"])
+def test_genes_that_say_nothing(stored, make_gan, spoil, preset):
+    x = stored.X.toarray()
+    x[:, 7] = {"zero": 0, "constant": 4, "one gene": x[:, 7]}[spoil]
+    stored.X = x
+    if spoil == "one gene":
+        stored = stored[x[:, 7] > 0, 7].copy()
+    model = make_gan(stored, latent_key="Z", size_factor_key="total_counts", init={"preset": preset})
+    cells = model.generate(100)
+    assert np.isfinite(cells.X).all()
+    if preset == "default" and spoil == "zero":
+        assert cells.X[:, 7].max() == 0
+
+
+NETWORKS = {
+    "WGAN-GP": {"loss": "wgan-gp"},
+    "batch norm": {"generator_norm": "batch", "critic_norm": "batch"},
+    "layer norm": {"critic_norm": "layer"},
+    "no norm": {"generator_norm": None},
+    "no average": {"average_decay": None},
+    "no start": {"closed_form_start": False},
+    "no scales": {"scale_inputs": False},
+    "no centres": {"n_centres": 0},
+    "counts as published": {"preset": "paper", "observation": "poisson"},
+}
+
+
+@pytest.mark.parametrize("init", NETWORKS.values(), ids=NETWORKS)
+def test_settings(stored, make_gan, tmp_path, init):
+    setup = {
+        "latent_key": "Z",
+        "latent_var_key": "V",
+        "batch_key": "batch",
+        "categorical_covariate_keys": ["condition"],
+        "continuous_covariate_keys": ["pseudotime"],
+    }
+    model = make_gan(stored, **setup, init=init)
+    cells = model.generate(20)
+    assert np.isfinite(cells.X).all()
+    assert cells.layers["counts"].sum() > 0
+    model.save(str(tmp_path / "model"))
+    loaded = MichiGAN.load(str(tmp_path / "model"), stored[:100].copy(), accelerator="cpu")
+    latents = cells.obsm["X_michigan"]
+    assert loaded.generate(latent=latents).shape == (20, 40)
+
+
+def test_learning_rate_that_breaks_the_generator(stored, make_gan):
+    with pytest.raises(FloatingPointError, match="MichiGANModule became nan .*; try smaller learning rates"):
+        make_gan(stored, latent_key="Z", fit={"plan_kwargs": {"lr_generator": 1e30}})
+
+
+def test_latents_far_away_make_no_more_than_the_target_of_any_gene(stored, make_gan):
+    cells = make_gan(stored, latent_key="Z", fit=START).generate(latent=np.full((5, 3), 1e4), size_factor=100)
+    assert np.isfinite(cells.X).all()
+    # A rate of all counts in one gene: Poisson with mean 100.
+    assert cells.layers["counts"].max() < 100 + 6 * 10
+
+
+@pytest.mark.parametrize("key", [None, "total_counts"])
+def test_prediction_without_a_shift_is_the_source(stored, make_gan, key):
+    stored.obsm["Z"] = np.tile([[1.0], [2.0]], (120, 3)).astype(np.float32)
+    groups = stored.obs.groupby(["cell_type", "condition"], observed=True).indices
+    for rows in groups.values():  # the same latents in each combination
+        stored.obsm["Z"][rows] = np.resize([[1.0], [2.0]], (len(rows) // 2 * 2, 1)).repeat(3, axis=1)[: len(rows)]
+        if len(rows) % 2:
+            stored.obsm["Z"][rows[-1]] = 1.5
+    adata = _without(stored, TARGET)
+    cells = make_gan(adata, latent_key="Z", size_factor_key=key).predict_combination(TARGET)
+    source = adata[cells.obs["michigan_source"].to_numpy()]
+    np.testing.assert_array_equal(cells.layers["counts"].toarray(), source.X.toarray())
+    np.testing.assert_allclose(cells.obs["total_counts"], source.X.sum(axis=1).A1 if key is None else source.obs[key])
+
+
+def test_predicted_counts_follow_the_rates(stored, make_gan):
+    adata = _without(stored, TARGET)
+    model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
+    expected = 0
+    for residual in ("source", "fresh"):
+        cells = model.predict_combination(TARGET, residual=residual, n_samples=2000)
+        counts = cells.layers["counts"].toarray()
+        assert (counts == np.round(counts)).all()
+        assert counts.min() >= 0
+        source = adata.obs.loc[cells.obs["michigan_source"]]
+        np.testing.assert_array_equal(cells.obs["total_counts"], source["total_counts"])
+        np.testing.assert_allclose(cells.X, np.log1p(1e4 * counts / source[["total_counts"]].to_numpy()), rtol=1e-6)
+        expected = counts.mean(axis=0) if residual == "source" else expected
+    # In both forms the mean is that of the rates, as far as the closed form keeps the sources' means.
+    assert np.corrcoef(np.log1p(expected), np.log1p(counts.mean(axis=0)))[0, 1] > 0.98
