@@ -230,6 +230,7 @@ def test_predicted_counts_are_normalised_by_the_totals_of_their_sources(stored, 
 def test_source_cells_move_along_the_closed_form_decoder(stored, make_gan):
     adata = _without(stored, TARGET)
     model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
+    model.module.response.weight.fill_(3)  # a change that nobody can overlook
     n = 4000
     cells = model.predict_combination(TARGET, n_samples=n)
     rows = adata.obs_names.get_indexer(cells.obs["michigan_source"])
