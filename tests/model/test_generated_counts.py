@@ -232,7 +232,7 @@ def test_source_cells_move_along_the_closed_form_decoder(stored, make_gan):
     model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
     model.module.response.weight.fill_(3)  # a change that nobody can overlook
     n = 4000
-    cells = model.predict_combination(TARGET, n_samples=n)
+    cells = model.predict_combination(TARGET, along="cell_type", references=["type A"], n_samples=n)
     rows = adata.obs_names.get_indexer(cells.obs["michigan_source"])
     source = model.get_normalized_expression()[rows].toarray()
     noise = torch.randn(n, model.module.n_noise, generator=torch.Generator().manual_seed(0))
