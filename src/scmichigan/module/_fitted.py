@@ -43,4 +43,4 @@ class FittedModule(BaseModuleClass):
 
     def on_load(self, model, **kwargs) -> None:
         """Make room for the arrays of a saved model, whose shapes only its fit could tell."""
-        self.keep({name: np.empty(shape) for name, shape in model.shapes_.items()})
+        self.keep({name: np.zeros(shape) for name, shape in model.shapes_.items()})
