@@ -14,6 +14,7 @@ import scanpy as sc
 import scipy.sparse as sp
 import scvi
 from anndata import AnnData, read_h5ad
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from sklearn.preprocessing import StandardScaler
@@ -282,10 +283,10 @@ def _print(console: Console, table: pd.DataFrame) -> None:
     titles = {"realism": "sampled cells, beside cells seen in training", "prediction": "prediction of the hidden cells"}
     for question, title in titles.items():
         values = table.loc[question].dropna(axis="columns", how="all")
-        shown = Table(title=title)
-        shown.add_column("", no_wrap=True)
+        shown = Table(title=title, box=SIMPLE)
+        shown.add_column("", min_width=22)  # whole words in 80 columns
         for column in values.columns:
-            shown.add_column(column, justify="right")
+            shown.add_column(column, justify="right", min_width=max(map(len, column.split())))
         for name, row in values.iterrows():
             shown.add_row(name, *("" if np.isnan(v) else f"{v:.2f}" for v in row))
         console.print(shown)
