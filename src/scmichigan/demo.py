@@ -284,9 +284,9 @@ def _print(console: Console, table: pd.DataFrame) -> None:
     for question, title in titles.items():
         values = table.loc[question].dropna(axis="columns", how="all")
         shown = Table(title=title, box=SIMPLE)
-        shown.add_column("", min_width=22)  # whole words in 80 columns
+        shown.add_column("")
         for column in values.columns:
-            shown.add_column(column, justify="right", min_width=max(map(len, column.split())))
+            shown.add_column(column.replace(" ", "\n"), justify="right")  # all of them in 80 columns
         for name, row in values.iterrows():
             shown.add_row(name, *("" if np.isnan(v) else f"{v:.2f}" for v in row))
         console.print(shown)
