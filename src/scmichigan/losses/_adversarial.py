@@ -20,8 +20,8 @@ def wasserstein_critic_loss(score_real: torch.Tensor, score_fake: torch.Tensor) 
     return score_fake.mean() - score_real.mean()
 
 
-def wasserstein_generator_loss(score_real: torch.Tensor, score_fake: torch.Tensor) -> torch.Tensor:
-    """``-E D(fake)``; the scores of real cells have no part in it."""
+def wasserstein_generator_loss(score_fake: torch.Tensor) -> torch.Tensor:
+    """``-E D(fake)``."""
     return -score_fake.mean()
 
 

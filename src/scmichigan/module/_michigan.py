@@ -18,7 +18,6 @@ from scmichigan.nn import ClosedFormGenerator, LinearGaussianDecoder, Projection
 from ._expression import ExpressionInputs
 
 _CRITIC_LOSSES = {"relativistic": losses.relativistic_critic_loss, "wgan-gp": losses.wasserstein_critic_loss}
-_GENERATOR_LOSSES = {"relativistic": losses.relativistic_generator_loss, "wgan-gp": losses.wasserstein_generator_loss}
 _LEAST_DEVIATION = 0.05
 _PENALTY_WEIGHTS = {"relativistic": 0.5, "wgan-gp": 10.0}
 
@@ -193,9 +192,7 @@ class MichiGANModule(BaseModuleClass):
         condition, fake = inference_outputs["condition"], generative_outputs["x"]
         real = self.inputs.expression(tensors)
         if player == "generator":
-            with torch.no_grad():
-                score_real = self.critic(real, condition)
-            loss = _GENERATOR_LOSSES[self.loss_name](score_real, self.critic(fake, condition))
+            loss = self._generator_loss(real, fake, condition)
             return LossOutput(loss=loss, n_obs_minibatch=len(fake), extra_metrics={"generator_loss": loss})
         fake = fake.detach()
         score_real, score_fake, penalty = self._scores_and_penalty(real, fake, condition)
@@ -209,6 +206,13 @@ class MichiGANModule(BaseModuleClass):
                 "score_gap": (score_real - score_fake).mean(),
             },
         )
+
+    def _generator_loss(self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        if self.loss_name == "wgan-gp":
+            return losses.wasserstein_generator_loss(self.critic(fake, condition))
+        with torch.no_grad():
+            score_real = self.critic(real, condition)
+        return losses.relativistic_generator_loss(score_real, self.critic(fake, condition))
 
     def _scores_and_penalty(
         self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
