@@ -42,8 +42,8 @@ def judge(held_out: np.ndarray, cells: np.ndarray, *, n_trees: int, seed: int) -
         "AUROC on genes": on_genes.auroc,
         "AUROC on 50 PCs": on_pcs.auroc,
         "error on 50 PCs": on_pcs.error,
-        "zeros": agreement["zero_fraction_generated"],
-        "R2 of variances": agreement["r2_variance"],
+        "zeros": float(agreement["zero_fraction_generated"]),
+        "R2 of variances": float(agreement["r2_variance"]),
     }
 
 

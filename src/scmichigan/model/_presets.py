@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,12 @@ _CHOICES = {
     "generator_norm": ("batch", "layer", None),
     "critic_norm": ("batch", "layer", None),
     "output_activation": ("relu", "softplus", None),
+}
+_RANGES = {
+    "dropout": (lambda p: 0 <= p < 1, "at least 0 and below 1"),
+    "average_decay": (lambda decay: 0 <= decay < 1, "at least 0 and below 1, or None for no average"),
+    "penalty_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
+    "n_noise": (lambda n: n >= 0, "at least 0"),
 }
 _PAPER = {
     "observation": "log_normalized",
@@ -82,7 +89,7 @@ def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells
     Raises
     ------
     ValueError
-        If one is unknown, not one of its choices, or asks for counts where there are none.
+        If one is unknown, not one of its choices, out of range, or asks for counts where there are none.
     """
     check_choice("preset", preset, tuple(SCHEDULES))
     known = [name for name in inspect.signature(MichiGANModule).parameters if name not in _FROM_CELLS]
@@ -95,6 +102,9 @@ def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells
     for name, choices in _CHOICES.items():
         if name in settings:
             check_choice(name, settings[name], choices)
+    for name, (accepts, range_) in _RANGES.items():
+        if settings.get(name) is not None and not accepts(settings[name]):
+            raise ValueError(f"{name} is {settings[name]!r}; it must be {range_}")
     makes_counts = settings["observation"] == "poisson"
     if makes_counts and not counts:
         raise ValueError(
