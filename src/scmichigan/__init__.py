@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, latent, losses, metrics, module, nn, pl, train
-    from .model import GMM, PPCA, BetaTCVAE, MichiGAN
+    from .model import CWGANGP, GMM, PPCA, WGANGP, BetaTCVAE, InfoWGANGP, MichiGAN, SemiSupervisedInfoWGANGP
 
-_MODELS = ("BetaTCVAE", "GMM", "MichiGAN", "PPCA")
+_MODELS = ("BetaTCVAE", "CWGANGP", "GMM", "InfoWGANGP", "MichiGAN", "PPCA", "SemiSupervisedInfoWGANGP", "WGANGP")
 _ROOMS = ("datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train")
 
 __all__ = [
     "GMM",
     "PPCA",
     "BetaTCVAE",
+    "CWGANGP",
+    "InfoWGANGP",
     "MichiGAN",
+    "SemiSupervisedInfoWGANGP",
+    "WGANGP",
     "datasets",
     "latent",
     "losses",

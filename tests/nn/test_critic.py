@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from scmichigan.losses import unit_slope_penalty, zero_slope_penalty
-from scmichigan.nn import ProjectionCritic
+from scmichigan.nn import Critic
 
 
-def make(norm, activation, *, scaled=True):
+def make(norm, activation, *, scaled=True, head="projection"):
     torch.manual_seed(0)
-    critic = ProjectionCritic(9, 4, hidden=(16, 12, 6), norm=norm, activation=activation)
+    critic = Critic(9, 4, hidden=(16, 12, 6), head=head, norm=norm, activation=activation)
     if scaled:
         critic.input_scale.copy_(torch.rand(9) + 0.5)
         critic.condition_scale.copy_(torch.rand(4) + 0.5)
@@ -22,6 +22,7 @@ def slopes(critic, x, condition):
 
 
 EVERY = [
+    pytest.mark.parametrize("head", ["projection", "concatenation", None]),
     pytest.mark.parametrize("norm", [None, "layer", "batch"]),
     pytest.mark.parametrize("activation", ["relu", "leaky_relu"]),
 ]
@@ -34,8 +35,8 @@ def every(test):
 
 
 @every
-def test_scores_and_slopes_are_those_of_forward(norm, activation):
-    critic, x, condition = make(norm, activation)
+def test_scores_and_slopes_are_those_of_forward(norm, activation, head):
+    critic, x, condition = make(norm, activation, head=head)
     score, slope = critic.score_and_slope(x, condition)
     expected_score, expected_slope = slopes(critic, x, condition)
     torch.testing.assert_close(score, expected_score)
@@ -45,8 +46,8 @@ def test_scores_and_slopes_are_those_of_forward(norm, activation):
 
 @every
 @pytest.mark.parametrize("penalty", [zero_slope_penalty, unit_slope_penalty])
-def test_penalties_have_the_gradients_of_double_backward(norm, activation, penalty):
-    critic, x, condition = make(norm, activation)
+def test_penalties_have_the_gradients_of_double_backward(norm, activation, head, penalty):
+    critic, x, condition = make(norm, activation, head=head)
     gradients = []
     for score, slope in (critic.score_and_slope(x, condition), slopes(critic, x, condition)):
         loss = score.square().mean() + penalty(slope)
@@ -55,7 +56,28 @@ def test_penalties_have_the_gradients_of_double_backward(norm, activation, penal
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], msg=lambda m, name=name: f"{name}: {m}")
     assert gradients[0]["body.0.weight"].abs().sum() > 0
-    assert gradients[0]["projection.weight"].abs().sum() > 0
+    assert head != "projection" or gradients[0]["projection.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("head", ["projection", "concatenation", None])
+def test_heads_look_at_the_condition_or_not(head):
+    critic, x, condition = make(None, "leaky_relu", head=head)
+    moved = critic(x, condition + 1) - critic(x, condition)
+    assert (moved != 0).all() if head else (moved == 0).all()
+
+
+def test_concatenation_is_the_body_of_cell_and_condition():
+    critic, x, condition = make("layer", "relu", scaled=False, head="concatenation")
+    h = critic.body(torch.cat([x, condition], dim=1))
+    torch.testing.assert_close(critic(x, condition), critic.score(h).squeeze(1))
+
+
+def test_codes_are_linear_in_what_the_body_makes_of_a_cell():
+    torch.manual_seed(0)
+    critic = Critic(9, 4, hidden=(16, 6), head=None, n_codes=3)
+    x, condition = torch.randn(20, 9), torch.randn(20, 4)
+    torch.testing.assert_close(critic.codes(x, condition), critic.body(x) @ critic.code.weight.T + critic.code.bias)
+    assert Critic(9, 4).code is None
 
 
 def test_scales_multiply_what_comes_in():

@@ -1,6 +1,7 @@
 """Loss terms as pure functions of tensors."""
 
 from ._adversarial import (
+    code_error,
     mix,
     relativistic_critic_loss,
     relativistic_generator_loss,
@@ -13,6 +14,7 @@ from ._total_correlation import TotalCorrelationParts, stratified_log_weights, t
 
 __all__ = [
     "TotalCorrelationParts",
+    "code_error",
     "mix",
     "relativistic_critic_loss",
     "relativistic_generator_loss",

@@ -1,4 +1,4 @@
-"""What critic and generator minimise, and what keeps critics smooth.
+"""What critic and generator minimise, what keeps critics smooth, and what holds generators to their codes.
 
 Scores have shape ``(n_minibatch,)``, slopes (gradients of the scores with respect to the cells)
 ``(n_minibatch, n_genes)``.
@@ -65,6 +65,23 @@ def zero_slope_penalty(slope: torch.Tensor) -> torch.Tensor:
     Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equations 9 and 10.
     """
     return slope.square().sum(1).mean()
+
+
+def code_error(inferred: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    r"""``-E log Q(code | x)`` for :math:`Q = N(\mathrm{inferred}, I)`, up to a constant.
+
+    Minus this is a lower bound of the mutual information of codes and cells, up to the entropy of the codes.
+
+    Parameters
+    ----------
+    inferred, code
+        Shape ``(n_minibatch, n_codes)``.
+
+    References
+    ----------
+    Chen et al. 2016, "InfoGAN", equation 5; Yu and Welch 2021, Methods, "InfoGAN and ssInfoGAN".
+    """
+    return (inferred - code).square().sum(1).mean() / 2
 
 
 def mix(real: torch.Tensor, fake: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:

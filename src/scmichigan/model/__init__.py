@@ -2,7 +2,8 @@
 
 from ._beta_tcvae import BetaTCVAE
 from ._gmm import GMM
-from ._michigan import MichiGAN
+from ._michigan import CWGANGP, MichiGAN, SemiSupervisedInfoWGANGP
 from ._ppca import PPCA
+from ._prior_gans import WGANGP, InfoWGANGP
 
-__all__ = ["GMM", "PPCA", "BetaTCVAE", "MichiGAN"]
+__all__ = ["CWGANGP", "GMM", "PPCA", "WGANGP", "BetaTCVAE", "InfoWGANGP", "MichiGAN", "SemiSupervisedInfoWGANGP"]

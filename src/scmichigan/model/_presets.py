@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from scmichigan.module import MichiGANModule
 
@@ -26,6 +26,7 @@ _RANGES = {
     "dropout": (lambda p: 0 <= p < 1, "at least 0 and below 1"),
     "average_decay": (lambda decay: 0 <= decay < 1, "at least 0 and below 1, or None for no average"),
     "penalty_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
+    "information_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
     "n_noise": (lambda n: n >= 0, "at least 0"),
 }
 _PAPER = {
@@ -41,6 +42,33 @@ _PAPER = {
     "average_decay": None,
     "output_activation": None,
 }
+
+
+@dataclass(frozen=True)
+class Row:
+    """What makes one GAN of the family; see the module's arguments of the same names.
+
+    Parameters
+    ----------
+    latent, critic_head, information
+        As in :class:`~scmichigan.module.MichiGANModule`.
+    n_noise
+        Noise beside the latent where it is not for the user to choose.
+    """
+
+    latent: Literal["stored", "prior"]
+    critic_head: Literal["projection", "concatenation"] | None
+    information: Literal["generated", "both"] | None = None
+    n_noise: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the module that are fixed."""
+        fixed = {"latent": self.latent, "critic_head": self.critic_head, "information": self.information}
+        if self.n_noise is not None:
+            fixed["n_noise"] = self.n_noise
+        if self.latent == "prior":  # no latent of a cell, no closed form of its expression
+            fixed |= {"closed_form_start": False, "n_centres": 0}
+        return fixed
 
 
 @dataclass(frozen=True)
@@ -83,8 +111,8 @@ SCHEDULES = {
 }
 
 
-def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells: int) -> dict[str, Any]:
-    """Arguments of the module: those of the preset, and over them those given.
+def module_settings(row: Row, preset: str, given: dict[str, Any], *, counts: bool, n_cells: int) -> dict[str, Any]:
+    """Arguments of the module: those of the preset and, over them, those given; not those of the row.
 
     Raises
     ------
@@ -92,10 +120,12 @@ def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells
         If one is unknown, not one of its choices, out of range, or asks for counts where there are none.
     """
     check_choice("preset", preset, tuple(SCHEDULES))
-    known = [name for name in inspect.signature(MichiGANModule).parameters if name not in _FROM_CELLS]
+    fixed = row.settings()
+    hidden = (*_FROM_CELLS, *fixed, *(() if row.information else ("information_weight",)))
+    known = [name for name in inspect.signature(MichiGANModule).parameters if name not in hidden]
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise ValueError(f"MichiGAN does not know {', '.join(unknown)}; further arguments are {', '.join(known)}")
+        raise ValueError(f"this GAN does not know {', '.join(unknown)}; further arguments are {', '.join(known)}")
     settings = (
         {"observation": "poisson" if counts else "log_normalized"} | (_PAPER if preset == "paper" else {}) | given
     )
@@ -119,7 +149,7 @@ def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells
     if makes_counts:
         n_centres = min(_N_CENTRES, n_cells // _CELLS_PER_CENTRE)
         settings = {"n_centres": n_centres if n_centres > 1 else 0} | settings
-    return settings
+    return {name: value for name, value in settings.items() if name not in fixed}
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:

@@ -2,7 +2,7 @@
 
 from ._basis import KernelBasis
 from ._counts import poisson_log_normalized
-from ._critic import ProjectionCritic
+from ._critic import Critic
 from ._generator import ClosedFormGenerator, LinearGaussianDecoder
 from ._inputs import encode_covariates, log_normalize, n_covariate_columns
 from ._mlp import MLP
@@ -10,9 +10,9 @@ from ._mlp import MLP
 __all__ = [
     "MLP",
     "ClosedFormGenerator",
+    "Critic",
     "KernelBasis",
     "LinearGaussianDecoder",
-    "ProjectionCritic",
     "encode_covariates",
     "log_normalize",
     "n_covariate_columns",
