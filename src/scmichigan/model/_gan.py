@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 from sklearn.preprocessing import StandardScaler
 
@@ -92,15 +93,15 @@ class GANBase(ExpressionMixin, BaseModelClass):
         x = normalized_expression(self.adata_manager, self.module.inputs)
         return torch.from_numpy(np.sqrt(StandardScaler(with_mean=False).fit(x).var_)).float()
 
-    def _counts(self) -> np.ndarray | sp.csr_matrix:
-        x = registered_arrays(self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
+    def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
+        x = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
         return x.tocsr() if sp.issparse(x) else x
 
-    def _totals(self) -> np.ndarray:
+    def _totals(self, manager: AnnDataManager | None = None) -> np.ndarray:
         """Total counts of each registered cell: registered, or the sum over the genes."""
-        registered = registered_arrays(self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
+        registered = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
         totals = registered.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-        return np.asarray(self._counts().sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
+        return np.asarray(self._counts(manager).sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
 
     def generate(
         self,
@@ -209,14 +210,17 @@ class GANBase(ExpressionMixin, BaseModelClass):
         """AnnData of generated expression (where there are no totals) or counts."""
         if totals is None:
             return generated_anndata(self.adata, values, rows=rows, latent=latent, provenance=provenance)
-        key = self.registry["setup_args"]["size_factor_key"]
-        if key is None:  # normalised as the registered cells are: by the sum over the genes
-            totals = np.maximum(values.sum(axis=1), 1)
-        x = np.log1p(self.module.inputs.target_sum / totals[:, None] * values).astype(np.float32)
+        x, totals = self._log_normalized(values, totals)
         cells = generated_anndata(self.adata, x, rows=rows, latent=latent, provenance=provenance)
         cells.layers[_keys.COUNTS] = sp.csr_matrix(values, dtype=np.float32)
-        cells.obs[key or _keys.TOTAL_COUNTS] = totals
+        cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals
         return cells
+
+    def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts normalised as the registered ones are, and what by: the given totals, or the sum over the genes."""
+        if self.registry["setup_args"]["size_factor_key"] is None:
+            totals = np.maximum(counts.sum(axis=1), 1)
+        return np.log1p(self.module.inputs.target_sum / totals[:, None] * counts).astype(np.float32), totals
 
     def _draw_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         mean, var = self._posterior()
@@ -226,9 +230,17 @@ class GANBase(ExpressionMixin, BaseModelClass):
     def _draw_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))
 
-    def _render(self, z: np.ndarray, rows: np.ndarray, noise: torch.Tensor, *, closed_form: bool = False) -> np.ndarray:
+    def _render(
+        self,
+        z: np.ndarray,
+        rows: np.ndarray,
+        noise: torch.Tensor,
+        *,
+        closed_form: bool = False,
+        manager: AnnDataManager | None = None,
+    ) -> np.ndarray:
         """Output of a generator for latents, the covariates of the given registered cells, and noise."""
-        covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
+        covariates = covariate_columns(manager or self.adata_manager, self.module.inputs, rows)
         condition = torch.cat([torch.from_numpy(z), covariates], dim=1)
         generate = self.module.respond if closed_form else self.module.sample
         return torch.cat([generate(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 import torch
 from anndata import AnnData
+from scvi.data import AnnDataManager
+from sklearn.linear_model import RidgeCV
 
 from scmichigan import _keys
 from scmichigan._compat import finish_init, manager_of
 from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
+from scmichigan.train import LogSometimes
 
 from ._arithmetic import (
     Reference,
@@ -33,14 +38,18 @@ from ._common import (
     check_trained,
     covariate_columns,
     describe_expression,
+    in_chunks,
     normalized_expression,
     registered_arrays,
 )
 from ._fields import register_cells
 from ._gan import GANBase
+from ._obedience import correlation_k, linear_encoder
 from ._presets import Row, check_choice
 
 _LATENT_MODEL_DIR = "latent_model"
+_N_CELLS_WATCHED = 500
+_N_LOOKS = 20
 
 
 class LatentGAN(GANBase):
@@ -57,6 +66,7 @@ class LatentGAN(GANBase):
         self.beta = beta
         self.latent_sampling = latent_sampling
         self.latent_model = None
+        self._linear_encoder: RidgeCV | None = None
         return self._build(n_latent if stored is None else self.adata.obsm[stored].shape[1], preset, module_kwargs)
 
     def _summary(self) -> str:
@@ -172,9 +182,20 @@ class LatentGAN(GANBase):
             max_epochs,
             stage=heading,
             plan_kwargs=plan_kwargs,
-            trainer_kwargs=trainer_kwargs,
+            trainer_kwargs=self._watching_obedience(trainer_kwargs, max_epochs),
             **devices_kwargs,
         )
+
+    def _watching_obedience(self, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
+        measure = self._obedience(self.adata_manager, n_cells=_N_CELLS_WATCHED, seed=0)
+
+        def mean_and_gap() -> dict[str, float]:
+            table = measure()
+            gap = (table["replicates"] - table["generated"]).max()
+            return {"obedience": table["generated"].mean()} | ({} if np.isnan(gap) else {"obedience_gap": gap})
+
+        watch = LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
+        return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}
 
     @property
     def _stored_latent_key(self) -> str | None:
@@ -212,6 +233,76 @@ class LatentGAN(GANBase):
         n_centres = len(module.generator.basis.centres)
         kernel, *parts = fit_poisson_log_normal(self._counts(), size, condition, n_centres=n_centres, **settings)
         module.start(*map(torch.from_numpy, parts), kernel=tuple(map(torch.as_tensor, kernel)))
+
+    def obedience(self, adata: AnnData | None = None, *, n_cells: int = 1000, seed: int = 0) -> pd.DataFrame:
+        """Whether generated cells have the latents that they were made from.
+
+        Cells are generated from the latents (posterior means) and totals of real cells, encoded, and correlated with what
+        was asked for. The encoder is that of the beta-TCVAE; for a stored latent it is a ridge regression of the latent on
+        the expression of the registered cells.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes, best such that no fit has seen; ``None`` for the registered ones.
+        n_cells
+            Cells at most, drawn at random.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        One row for each latent. Columns: "generated", Pearson's correlation of given and encoded latents, 1 is best; and
+        "replicates", the same for counts that are drawn anew around those of the cell itself (Poisson), which is what
+        counting noise alone would leave. NaN where log-normalised expression is registered. A latent that does not vary
+        has 0. ``attrs["encoder"]`` is "beta-TCVAE" or "ridge regression".
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        """
+        check_trained(self)
+        return self._obedience(manager_of(self, adata), n_cells=n_cells, seed=seed)()
+
+    def _obedience(self, manager: AnnDataManager, *, n_cells: int, seed: int) -> Callable[[], pd.DataFrame]:
+        """Draw and encode the real cells now, the generated ones whenever the result is called."""
+        rng = np.random.default_rng(seed)
+        rows = np.sort(rng.permutation(manager.adata.n_obs)[:n_cells])
+        totals = self._totals(manager)[rows]
+        noise = self._draw_noise(len(rows), rng)
+        with torch.random.fork_rng():
+            mean = self.get_latent_representation(manager.adata, rows)
+        replicates = np.full(self.n_latent, np.nan)
+        if self.registry["setup_args"]["expression"] == "counts":
+            counts = self._counts(manager)[rows]
+            again = rng.poisson(counts.toarray() if sp.issparse(counts) else counts)
+            replicates = correlation_k(mean, self._encode(self._log_normalized(again, totals)[0]))
+
+        def measure() -> pd.DataFrame:
+            x = self._render(mean, rows, noise, manager=manager)
+            if self.module.makes_counts:
+                drawn = np.random.default_rng(seed).poisson(self._expected(x, totals))
+                x, _ = self._log_normalized(drawn, totals)
+            table = pd.DataFrame({"generated": correlation_k(mean, self._encode(x)), "replicates": replicates})
+            table.attrs["encoder"] = "ridge regression" if self.latent_model is None else "beta-TCVAE"
+            return table.rename_axis("latent")
+
+        return measure
+
+    def _encode(self, x: np.ndarray) -> np.ndarray:
+        """Latents of log-normalised expression."""
+        if self.latent_model is None:
+            if self._linear_encoder is None:
+                registered = normalized_expression(self.adata_manager, self.module.inputs)
+                mean = self.get_latent_representation()
+                self._linear_encoder = linear_encoder(registered, mean, np.random.default_rng(0))
+            return self._linear_encoder.predict(x)
+        module = self.latent_model.module
+        with torch.inference_mode(), torch.random.fork_rng():
+            return np.concatenate(
+                [module.inference(torch.from_numpy(x[c]))["qz"].loc.cpu().numpy() for c in in_chunks(len(x))]
+            )
 
     def _latent_source(self) -> str:
         return self._stored_latent_key or _keys.LATENT
@@ -439,7 +530,9 @@ class MichiGAN(LatentGAN):
     Before the first step the generator is set to the best one that can be had in closed form:
     :func:`~scmichigan.latent.fit_poisson_log_normal` for counts, :func:`~scmichigan.latent.fit_linear_gaussian` for
     log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
-    and ``score_gap``, the critic's mean score of real minus that of generated cells.
+    and ``score_gap``, the critic's mean score of real minus that of generated cells; and twenty times in a training
+    ``obedience``, the mean correlation of the latents of 500 generated cells with what was asked for, and
+    ``obedience_gap``, how far the least obedient latent is behind replicates of real cells (see :meth:`obedience`).
 
     References
     ----------
