@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
 
 from scmichigan import _keys
@@ -44,6 +46,7 @@ from ._common import (
 )
 from ._fields import register_cells
 from ._gan import GANBase
+from ._latent_model import check_latent_model, class_of_saved, posterior_of
 from ._obedience import correlation_k, linear_encoder
 from ._presets import Row, check_choice
 
@@ -55,7 +58,7 @@ _N_LOOKS = 20
 class LatentGAN(GANBase):
     """A GAN whose latents are stored ones, or those of a beta-TCVAE that it fits first; a base only."""
 
-    latent_model: BetaTCVAE | None
+    latent_model: BaseModelClass | None
 
     def _build_on_latent(
         self, n_latent: int, beta: float, latent_sampling: str, preset: str, module_kwargs: dict[str, Any]
@@ -116,6 +119,58 @@ class LatentGAN(GANBase):
             variances are negative, of another shape or without means.
         """
         register_cells(locals())
+
+    @classmethod
+    def from_latent_model(
+        cls, latent_model: BaseModelClass, *, setup_kwargs: dict[str, Any] | None = None, **kwargs
+    ) -> LatentGAN:
+        """A model on the latent of a trained one, such as an :class:`scvi.model.SCVI`, and on its cells.
+
+        Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
+        ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
+        model, which is saved and loaded with this one.
+
+        Parameters
+        ----------
+        latent_model
+            Trained model of scvi-tools or of this package, on an AnnData, with ``get_latent_representation``.
+        setup_kwargs
+            Arguments of :meth:`setup_anndata` that differ from those that the trained model was set up with (layer, batch,
+            labels, size factor and covariates).
+        **kwargs
+            Arguments of the new model.
+
+        Raises
+        ------
+        RuntimeError
+            If the latent model is untrained.
+        ValueError
+            If it has no latent of cells or is on a MuData, or as in :meth:`setup_anndata`.
+
+        Examples
+        --------
+        >>> scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
+        >>> vae = scvi.model.SCVI(adata)
+        >>> vae.train()
+        >>> model = mg.MichiGAN.from_latent_model(vae)
+        >>> model.train()
+        """
+        check_latent_model(latent_model)
+        adata = latent_model.adata
+        mean, var = posterior_of(latent_model)
+        adata.obsm[_keys.LATENT] = mean
+        keys = {"latent_key": _keys.LATENT}
+        provenance = {"model": type(latent_model).__name__}
+        if var is not None:
+            adata.obsm[_keys.LATENT_VAR] = var
+            keys["latent_var_key"] = provenance["variance"] = _keys.LATENT_VAR
+        adata.uns[_keys.LATENT] = provenance
+        known = inspect.signature(cls.setup_anndata).parameters
+        shared = {name: value for name, value in latent_model.registry["setup_args"].items() if name in known}
+        cls.setup_anndata(adata, **(shared | keys | (setup_kwargs or {})))
+        model = cls(adata, **kwargs)
+        model.latent_model = latent_model
+        return model
 
     def train(
         self,
@@ -285,14 +340,19 @@ class LatentGAN(GANBase):
                 drawn = np.random.default_rng(seed).poisson(self._expected(x, totals))
                 x, _ = self._log_normalized(drawn, totals)
             table = pd.DataFrame({"generated": correlation_k(mean, self._encode(x)), "replicates": replicates})
-            table.attrs["encoder"] = "ridge regression" if self.latent_model is None else "beta-TCVAE"
+            table.attrs["encoder"] = "beta-TCVAE" if self._encodes_expression else "ridge regression"
             return table.rename_axis("latent")
 
         return measure
 
+    @property
+    def _encodes_expression(self) -> bool:
+        """Whether log-normalised expression is all that the latent model takes."""
+        return isinstance(self.latent_model, BetaTCVAE)
+
     def _encode(self, x: np.ndarray) -> np.ndarray:
         """Latents of log-normalised expression."""
-        if self.latent_model is None:
+        if not self._encodes_expression:
             if self._linear_encoder is None:
                 registered = normalized_expression(self.adata_manager, self.module.inputs)
                 mean = self.get_latent_representation()
@@ -314,12 +374,12 @@ class LatentGAN(GANBase):
         *,
         return_dist: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray | None]:
-        """Latents of cells: encoded by the beta-TCVAE, or read from ``obsm`` where a latent is stored.
+        """Latents of cells: encoded by the beta-TCVAE or the latent model, or read from ``obsm``.
 
         Parameters
         ----------
         adata
-            Cells with the same genes; ``None`` for the registered ones.
+            Cells with the same genes; ``None`` for the registered ones. Without a latent model they need the stored latent.
         indices
             Cells to return, all by default.
         return_dist
@@ -329,12 +389,12 @@ class LatentGAN(GANBase):
         -------
         Posterior means, shape ``(n_cells, n_latent)``, and the variances where asked for.
         """
-        if self._stored_latent_key is None:
-            if self.latent_model is None:
-                raise RuntimeError(
-                    f"the beta-TCVAE of this {type(self).__name__} is not trained yet; call train() first"
-                )
-            return self.latent_model.get_latent_representation(adata, indices, return_dist=return_dist)
+        is_stored = self._stored_latent_key is not None
+        if not is_stored and self.latent_model is None:
+            raise RuntimeError(f"the beta-TCVAE of this {type(self).__name__} is not trained yet; call train() first")
+        if not is_stored or (self.latent_model is not None and adata is not None and adata is not self.adata):
+            mean, var = posterior_of(self.latent_model, adata, indices)
+            return (mean, var) if return_dist else mean
         arrays = registered_arrays(manager_of(self, adata), (_keys.LATENT_MEAN_TENSOR, _keys.LATENT_VAR_TENSOR))
         rows = slice(None) if indices is None else indices
         mean = np.asarray(arrays[_keys.LATENT_MEAN_TENSOR][rows], dtype=np.float32)
@@ -476,7 +536,7 @@ class LatentGAN(GANBase):
         return keys, labels, groups
 
     def save(self, dir_path: str, *args, **kwargs) -> None:
-        """Save the model, and its beta-TCVAE beside it; arguments as in scvi-tools."""
+        """Save the model, and its latent model beside it; arguments as in scvi-tools."""
         super().save(dir_path, *args, **kwargs)
         if self.latent_model is not None:
             kwargs = {name: value for name, value in kwargs.items() if name in ("prefix", "overwrite")}
@@ -494,7 +554,8 @@ class LatentGAN(GANBase):
         model = super().load(dir_path, adata, *args, **kwargs)
         latent_dir = Path(dir_path) / _LATENT_MODEL_DIR
         if latent_dir.exists():
-            model.latent_model = BetaTCVAE.load(str(latent_dir), model.adata, *args, **kwargs)
+            latent_class = class_of_saved(str(latent_dir), kwargs.get("prefix"))
+            model.latent_model = latent_class.load(str(latent_dir), model.adata, *args, **kwargs)
         return model
 
 
