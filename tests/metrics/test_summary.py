@@ -21,14 +21,14 @@ TARGET = {"cell_type": "b", "condition": "drug"}
 def hand():
     """Two contexts beside the target's own, one without control; a batch that the labels do not name."""
     rng = np.random.default_rng(0)
-    combinations = [("a", "ctrl"), ("a", "drug"), ("b", "ctrl"), ("c", "drug"), ("a", "other")] * 40
+    combinations = [("a", "ctrl"), ("a", "drug"), ("b", "ctrl"), ("c", "drug"), ("a", "other")] * 60
     obs = pd.DataFrame(combinations, columns=["cell_type", "condition"]).astype("category").rename(str)
-    obs["time"] = rng.random(200)
+    obs["time"] = rng.random(300)
     means = pd.get_dummies(obs[["cell_type", "condition"]]).to_numpy(dtype=float)
     real = AnnData(rng.normal(means @ rng.normal(0, 2, (means.shape[1], 12)), 1), obs=obs)
     real.obsm["X_michigan"] = np.column_stack([obs["time"], real.X[:, 0]])
     generated = AnnData(real.X + rng.normal(0, 0.1, real.shape), obsm={"X_michigan": real.obsm["X_michigan"].copy()})
-    predicted = AnnData(real.X[:40] + 1, uns={"michigan": {"target": TARGET}})
+    predicted = AnnData(real.X[:60] + 1, uns={"michigan": {"target": TARGET}})
     return real, generated, predicted
 
 
@@ -38,7 +38,7 @@ def _of(real, cell_type, condition):
 
 def test_all_tables_in_one(hand):
     real, generated, predicted = hand
-    target = _of(real, "a", "other") + 1
+    target = np.concatenate([_of(real, "a", "other"), _of(real, "c", "drug")]) + 2
     prediction_sides = {"target": target, "control": {"condition": "ctrl"}}
     table = summary(real, generated, predicted, factors=["time"], labels_key="cell_type", **prediction_sides, **FAST)
     parts = {
@@ -54,7 +54,15 @@ def test_all_tables_in_one(hand):
             **FAST,
         ),
     }
-    assert list(table.columns) == ["model", "no change", "additive", "additive, weighted", "real cells", "best"]
+    assert list(table.columns) == [
+        "model",
+        "chance",
+        "no change",
+        "additive",
+        "additive, weighted",
+        "real cells",
+        "best",
+    ]
     assert list(table.index.get_level_values("question").unique()) == list(parts)
     for question, part in parts.items():
         part = part.rename(columns={"X_michigan": "model", "generated": "model", "predicted": "model"})
@@ -66,26 +74,28 @@ def test_all_tables_in_one(hand):
 
 def test_each_question_alone(hand):
     real, generated, predicted = hand
-    assert list(summary(real, factors="time").columns) == ["model", "best"]
+    assert list(summary(real, factors="time").columns) == ["model", "chance", "best"]
     real.obsm["Z"] = real.obsm["X_michigan"]
     pd.testing.assert_frame_equal(summary(real, factors="time", latent_key="Z"), summary(real, factors="time"))
     assert set(summary(real, generated, **FAST).index.get_level_values(0)) == {"realism"}
-    table = summary(real, None, predicted, target=real.X[:30], control={"condition": "ctrl"}, **FAST)
+    table = summary(real, None, predicted, target=real.X[:100] + 2, control={"condition": "ctrl"}, **FAST)
     assert set(table.index.get_level_values(0)) == {"prediction"}
 
 
 def test_cells_without_labels_and_layers(hand):
     real, _, predicted = hand
     real.layers["logged"] = real.X.copy()
-    target = AnnData(real.X[:30] * 0, layers={"logged": real.X[:30].copy()})
+    target = AnnData(real.X[:100] * 0, layers={"logged": real.X[:100] + 2})
     asked = {"target": target, "control": {"condition": "ctrl"}, "layer": "logged"}
     expected = summary(real, None, predicted, **asked, **FAST)
     real.X = real.X * 0
     pd.testing.assert_frame_equal(summary(real, None, predicted, **asked, **FAST), expected)
     more = anndata.concat([real, real[:9]], index_unique="-")
-    more.obs.loc[more.obs_names[200:], "condition"] = np.nan
-    more.layers["logged"][200:] = 1
-    pd.testing.assert_frame_equal(summary(more, None, predicted, **asked, **FAST), expected)
+    more.obs.loc[more.obs_names[300:], "condition"] = np.nan
+    more.layers["logged"][300:] = 1
+    with pytest.warns(UserWarning, match="cells of real without a label .*: 9 of 309 no 'condition'"):
+        table = summary(more, None, predicted, **asked, **FAST)
+    pd.testing.assert_frame_equal(table, expected)
 
 
 @pytest.mark.parametrize(

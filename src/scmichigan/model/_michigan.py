@@ -539,6 +539,7 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
 
         provenance = {
             "model": "MichiGAN",
+            "latent": self._stored_latent_key or _keys.LATENT,
             "target": {k: str(v) for k, v in target.items()},
             "along": key,
             "references": [str(r.labels[keys.index(key)]) for r in chosen],
