@@ -122,8 +122,9 @@ def plan_disentanglement(
     latent_var_key: str | None = None,
     n_cells: int,
     seed: int,
+    name: str = "adata",
 ) -> Plan:
-    """Check what :func:`disentanglement` is given."""
+    """Check what :func:`disentanglement` is given; ``name`` is that of the cells to whoever calls."""
     check_anndata(adata=adata)
     factors_nf = _columns(adata, factors)
     keys = [latent_key] if isinstance(latent_key, str) else list(latent_key)
@@ -133,10 +134,10 @@ def plan_disentanglement(
         )
     _check_keys(keys)
     latents = {key: (_latent(adata, key), _variance(adata, key, latent_var_key)) for key in keys}
-    equal_number(n_cells, {"adata": Side(adata.n_obs)}, beside=_CHANCE)
+    equal_number(n_cells, {name: Side(adata.n_obs)}, beside=_CHANCE)
     cells = sample_cells(adata.n_obs, n_cells, seed)
     factors_nf = factors_nf.iloc[cells]
-    attributes = _described(factors_nf, "adata")
+    attributes = _described(factors_nf, name)
     drawn = {
         key: (mean_nk[cells], None if var_nk is None else var_nk[cells]) for key, (mean_nk, var_nk) in latents.items()
     }
@@ -251,7 +252,7 @@ def plan_generator_disentanglement(
     _check_keys([latent_key])
     mean_nk = _latent(generated, latent_key)
     matrices({"generated": generated, "real": (real_cells := in_layer(real, layer, "real"))})
-    equal_number(real.n_obs, {"generated": Side(generated.n_obs), "real": Side(real.n_obs)}, beside=_CHANCE)
+    equal_number(None, {"generated": Side(generated.n_obs), "real": Side(real.n_obs)}, beside=_CHANCE)
     as_inferred = {name: factor.astype(float) if is_number(factor) else factor for name, factor in factors_nf.items()}
     check_factors(factors_nf, factors_nf)
     attributes = _described(pd.DataFrame(as_inferred), "real")

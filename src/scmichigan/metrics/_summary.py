@@ -128,7 +128,9 @@ def summary(
     cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
     plans = {}
     if factors is not None:
-        plans[DISENTANGLEMENT] = plan_disentanglement(real, factors, latent_key, n_cells=n_cells, seed=seed)
+        plans[DISENTANGLEMENT] = plan_disentanglement(
+            real, factors, latent_key, n_cells=n_cells, seed=seed, name="real"
+        )
         if generated is not None:
             plans[GENERATOR] = plan_generator_disentanglement(
                 generated, real, factors, latent_key=_keys.LATENT, layer=layer, seed=seed

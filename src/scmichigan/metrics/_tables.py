@@ -74,12 +74,13 @@ def with_best(question: str, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(best=table["best"].fillna(known) if "best" in table else known)
 
 
-def equal_number(n_cells: int, sides: Mapping[str, Side], *, beside: str) -> int:
-    """Give the number of cells that all sides have, ``n_cells`` at most.
+def equal_number(n_cells: int | None, sides: Mapping[str, Side], *, beside: str) -> int:
+    """Give the number of cells that all sides have, ``n_cells`` at most where it is given.
 
     Fewer than forests need are refused; of fewer than make a value one warns, and names the column to read it beside.
     """
-    check_at_least(_N_LEAST, n_cells=n_cells)
+    asked_for = {} if n_cells is None else {"n_cells": n_cells}
+    check_at_least(_N_LEAST, **asked_for)
     for name, side in sides.items():
         if side.n_cells < _N_LEAST * side.n_parts:
             raise ValueError(f"{name} has {side.n_cells} cells: give {_needed(side, _N_LEAST)}")
@@ -89,14 +90,13 @@ def equal_number(n_cells: int, sides: Mapping[str, Side], *, beside: str) -> int
         for name, side in sides.items()
         if number[name] < _N_RELIABLE
     ]
-    if n_cells < _N_RELIABLE:
-        few.append(f"n_cells is {n_cells} (give {_N_RELIABLE} or more)")
+    few += [f"{name} is {n} (give {_N_RELIABLE} or more)" for name, n in asked_for.items() if n < _N_RELIABLE]
     if few:
         warn(
             f"with fewer than {_N_RELIABLE} cells on a side values are mostly noise: {', '.join(few)}; read them beside "
             f"the column {beside!r}"
         )
-    return min(n_cells, *number.values())
+    return min([*asked_for.values(), *number.values()])
 
 
 def _needed(side: Side, number: int) -> str:
