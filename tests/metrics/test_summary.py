@@ -105,10 +105,9 @@ def test_cells_without_labels_and_layers(hand):
 def test_the_rank_is_among_perturbations_of_the_same_context(hand):
     real, _, predicted = hand
     real.obs["cell_type"] = real.obs["cell_type"].cat.rename_categories({"a": "b", "b": "a"})
-    target, control = real.X[:100] + 3, {"condition": "ctrl"}
+    target = real.X[:100] + 3
     real.obs["condition"] = real.obs["condition"].cat.rename_categories({"drug": "first"})
-    asked = {"target": target, "control": control, **FAST}
-    table = summary(real, None, predicted, **asked).loc["prediction"]
+    table = summary(real, None, predicted, target=target, control={"condition": "ctrl"}, **FAST).loc["prediction"]
     reference = split_half(target)[1]
     of_b = {label: _of(real, "b", label) for label in ("first", "other")}
     for column, cells in (("model", predicted.X), ("no change", _of(real, "b", "ctrl"))):
