@@ -179,7 +179,7 @@ def test_missing_values(cells, refuse, table, side):
     ("table", "message"),
     [
         *((table, "factor 'type' has 1 different values.*leave it out") for table in OF_LATENTS),
-        ("realism", r"obs\['type'\] has 1 different labels in 80 of the 80 cells compared with: give 2 or more in 5"),
+        ("realism", r"obs\['type'\] has 1 different labels in 80 of the 80 cells compared with: give 2 or more"),
     ],
 )
 def test_one_factor_value(cells, refuse, table, message):
@@ -197,6 +197,12 @@ def test_one_factor_value(cells, refuse, table, message):
 def test_no_labels_at_all(cells, refuse, table, message):
     cells["real"].obs["type"] = np.nan
     refuse(table, cells | {"labels_key": "type"}, message)
+
+
+@pytest.mark.parametrize("table", ["realism", "summary"])
+def test_labels_that_are_numbers(cells, refuse, table):
+    message = r"obs\['time'\] has 80 different labels in 80 of the 80 cells compared with: give 2 or more, each in two"
+    refuse(table, cells | {"labels_key": "time"}, message)
 
 
 @pytest.mark.parametrize("table", ["disentanglement", "generator_disentanglement", "realism", "summary"])

@@ -235,6 +235,7 @@ def test_more_cells_are_drawn_from(adata):
             r"obsm\['X_scVI'\] is not in adata, which has \['X_michigan', 'X_michigan_var', 'X_pca', 'bad', 'line'\]",
         ),
         ({"latent_var_key": "V"}, KeyError, r"obsm\['V'\] is not in adata, .*: leave latent_var_key out"),
+        ({"latent_key": []}, ValueError, "latent_key is empty: name one key of obsm or more"),
         ({"latent_key": "line"}, ValueError, r"obsm\['line'\] has shape \(120, 1\): give 2 or more latents"),
         ({"latent_key": "bad"}, ValueError, r"obsm\['bad'\] is not finite in 2 cells: leave these cells out"),
         ({"latent_var_key": "line"}, ValueError, r"obsm\['line'\] has shape \(120, 1\), obsm\['X_michigan'\] has"),

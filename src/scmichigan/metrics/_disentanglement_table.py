@@ -299,6 +299,8 @@ def _columns(adata: AnnData, factors: str | Sequence[str]) -> pd.DataFrame:
 
 
 def _check_keys(keys: Sequence[str]) -> None:
+    if not keys:
+        raise ValueError("latent_key is empty: name one key of obsm or more")
     for key in keys:
         if key in (_CHANCE, "best"):
             raise ValueError(f"latent_key is {key!r}, a column of the table: store these latents under another key")

@@ -112,7 +112,7 @@ def realism(
         If the column or layer does not exist.
     ValueError
         If the cells are unusable (see the message), too few, or counts on one side and log-normalised on the other; or if
-        fewer than 5 of the cells compared with have a type, or all have the same.
+        fewer than 5 of the cells compared with have a type, or they have one type only or more than one for every two.
 
     Warns
     -----
@@ -201,10 +201,11 @@ def plan_realism(
 
 def _check_labels(labels: pd.DataFrame) -> None:
     for key, label_n in labels.items():
-        if label_n.count() < _N_LABELLED or label_n.nunique() < 2:
+        n_labelled, n_labels = label_n.count(), label_n.nunique()
+        if n_labelled < _N_LABELLED or not 2 <= n_labels <= n_labelled / 2:
             raise ValueError(
-                f"obs[{key!r}] has {label_n.nunique()} different labels in {label_n.count()} of the {len(label_n)} cells "
-                f"compared with: give 2 or more in {_N_LABELLED} cells or more, or leave labels_key out"
+                f"obs[{key!r}] has {n_labels} different labels in {n_labelled} of the {len(label_n)} cells compared with: "
+                f"give 2 or more, each in two cells on average or more, and {_N_LABELLED} cells, or leave labels_key out"
             )
 
 
