@@ -149,8 +149,8 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
         Latents, two or more, shape ``(n_cells, n_latent)``.
     factors
         One column a factor, one row a cell. Floating-point columns are continuous, all others are taken as
-        categories; give numbers in order, such as time points, as floating point. Cells with a missing value are left out for that factor, and so are those with
-        a category that no other cell has.
+        categories; give numbers in order, such as time points, as floating point. Cells with a missing value are left
+        out for that factor, and so are those with a category that no other cell has.
     n_cells
         Cells to use; of more, so many are drawn at random.
     seed
@@ -160,9 +160,9 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
     -------
     Mean gap over factors, from about 0 (two latents alike, or none of use) upwards, higher is better. A perfect code
     has 1 for continuous factors. For those of v categories it has 1 - 1/v at most, as the second latent guesses, and
-    that for up to four of them: lines hardly tell more apart on one axis (of 20, a perfect code gets about 0.1). The
-    column "best" of :func:`disentanglement` has the value for the factors given. A latent that is the same in all cells
-    scores 0 for continuous factors, and as a guess does, 1/v, for categories.
+    that for up to four of them in thousands of cells: lines hardly tell more apart on one axis (with 20, a perfect code
+    gets about 0.1). The column "best" of :func:`disentanglement` has the value for the factors given. A latent that is
+    the same in all cells scores 0 for continuous factors, and as a guess does, 1/v, for categories.
 
     Raises
     ------

@@ -539,13 +539,13 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
 
         provenance = {
             "model": "MichiGAN",
-            "latent": self._stored_latent_key or _keys.LATENT,
             "target": {k: str(v) for k, v in target.items()},
             "along": key,
             "references": [str(r.labels[keys.index(key)]) for r in chosen],
             "n_contexts": [len(r.contexts) for r in chosen],
             "residual": residual,
             "seed": seed,
+            "latent": self._stored_latent_key or _keys.LATENT,
         }
         self.adata.obsm[_keys.PREDICTED_LATENT] = stored
         self.adata.uns[_keys.PREDICTED_LATENT] = provenance
