@@ -83,9 +83,9 @@ def inception_score(
     -----
     The paper scores generated cells by all trees, and real cells not at all.
 
-    The scatter of trees about their mean counts as certainty, and raises the score by a share that falls as 1 /
-    ``n_trees``. It is the same for real and generated cells: for the eight types of 1,200 pancreas cells about a third at
-    20 trees, 4 in 100 at 200, and 1 in 100 at 1,000.
+    The scatter of trees about their mean counts as certainty, and raises the scores of real and of generated cells by a
+    share that falls as 1 / ``n_trees``: for the eight types of 1,200 pancreas cells about a third at 20 trees, 4 in 100
+    at 200, and 1 in 100 at 1,000.
 
     It does not see whether cells of one type differ from each other: one cell of each type, repeated, has the highest
     score. Where generated cells are cleaner than real ones, theirs is above the real score.
@@ -128,7 +128,6 @@ def _codes(labels: Sequence | pd.Series | np.ndarray, n_cells: int) -> np.ndarra
 
 def _score(votes_ny: np.ndarray) -> float:
     n_trees_n = votes_ny.sum(axis=1, keepdims=True)
-    probability_ny = (votes_ny / np.maximum(n_trees_n, 1))[
-        n_trees_n[:, 0] > 0
-    ]  # of few trees, all may have seen a cell
+    # Of few trees, all may have seen a cell.
+    probability_ny = (votes_ny / np.maximum(n_trees_n, 1))[n_trees_n[:, 0] > 0]
     return float(np.exp(rel_entr(probability_ny, probability_ny.mean(axis=0)).sum(axis=1).mean()))

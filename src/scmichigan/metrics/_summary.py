@@ -17,6 +17,7 @@ from scmichigan._cells import Cells, check_anndata, check_obs_keys, in_layer, ma
 
 from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._entropy import delta_entropy
+from ._factors import checked_mean, checked_var
 from ._prediction import split_half
 from ._prediction_table import plan_prediction
 from ._realism_table import plan_realism
@@ -248,6 +249,7 @@ def _plan_arithmetic(
             f"target.obsm[{latent_key!r}] has shape {target_mk.shape}, real.obsm[{latent_key!r}] {mean_nk.shape}: give "
             "finite latents of one width, model.get_latent_representation of either"
         )
+    checked_var(var_nk, checked_mean(mean_nk))
 
     def compute(tick: Callable[[], object]) -> pd.DataFrame:
         halves = split_half(target_mk, seed=seed)
