@@ -22,6 +22,7 @@ from ._inference import infer_factors, is_number
 from ._information import mutual_information, mutual_information_gap
 from ._predictability import dci, largest_sap, sap
 from ._registry import DISENTANGLEMENT, GENERATOR
+from ._remarks import remark_on
 from ._tables import Plan, Side, computed, equal_number, metric_table, or_nan, warn, with_best, without_label
 from ._total_correlation import total_correlation
 from ._votes import beta_vae_score, factor_vae_score
@@ -220,7 +221,8 @@ def generator_disentanglement(
     Warns
     -----
     UserWarning
-        If there are fewer than 50 cells on a side, real cells lack a label, or fewer than two latents vary.
+        If there are fewer than 50 cells on a side, all are counts, genes are zero in all cells, real cells lack a label,
+        or fewer than two latents vary.
 
     Notes
     -----
@@ -251,12 +253,14 @@ def plan_generator_disentanglement(
     factors_nf = _columns(real, factors)
     _check_keys([latent_key])
     mean_nk = _latent(generated, latent_key)
-    matrices({"generated": generated, "real": (real_cells := in_layer(real, layer, "real"))})
+    real_cells = in_layer(real, layer, "real")
+    generated_ng, real_ng = matrices({"generated": generated, "real": real_cells})
     equal_number(None, {"generated": Side(generated.n_obs), "real": Side(real.n_obs)}, beside=_CHANCE)
     as_inferred = {name: factor.astype(float) if is_number(factor) else factor for name, factor in factors_nf.items()}
     check_factors(factors_nf, factors_nf)
     attributes = _described(pd.DataFrame(as_inferred), "real")
     _remark_on_constants(mean_nk, latent_key, "generated.")
+    remark_on({"generated": generated_ng, "real": real_ng})
 
     def compute(tick: Callable[[], object]) -> pd.DataFrame:
         inferred = infer_factors(generated, real_cells, factors_nf, n_neighbors=n_neighbors, seed=seed)

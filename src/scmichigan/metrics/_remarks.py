@@ -17,7 +17,7 @@ from ._tables import warn
 _BLOCK_CELLS = 1000
 
 
-def remark_on(sides: Mapping[str, Matrix], *, made: Iterable[str], truth: Iterable[str]) -> None:
+def remark_on(sides: Mapping[str, Matrix], *, made: Iterable[str] = (), truth: Iterable[str] = ()) -> None:
     """Warn of counts, of genes that no cell has, and of made cells that are cells of the truth."""
     _remark_on_counts(sides)
     _remark_on_silent_genes(sides)
