@@ -378,6 +378,7 @@ def test_predict_combination(stored, make_gan, along, latent):
         "n_contexts": [2, 2],
         "residual": "source",
         "seed": 2,
+        "latent": latent.get("latent_key", "X_michigan"),
     }
     assert cells.uns["michigan"] == provenance
     assert adata.uns["X_michigan_predicted"] == provenance

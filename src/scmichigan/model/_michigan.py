@@ -497,6 +497,7 @@ class LatentGAN(GANBase):
             "n_contexts": [len(r.contexts) for r in chosen],
             "residual": residual,
             "seed": seed,
+            "latent": self._stored_latent_key or _keys.LATENT,
         }
         self.adata.obsm[_keys.PREDICTED_LATENT] = stored
         self.adata.uns[_keys.PREDICTED_LATENT] = provenance
