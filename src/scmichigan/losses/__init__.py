@@ -1,7 +1,6 @@
 """Loss terms as pure functions of tensors."""
 
 from ._adversarial import (
-    mix,
     relativistic_critic_loss,
     relativistic_generator_loss,
     unit_slope_penalty,
@@ -13,7 +12,6 @@ from ._total_correlation import TotalCorrelationParts, stratified_log_weights, t
 
 __all__ = [
     "TotalCorrelationParts",
-    "mix",
     "relativistic_critic_loss",
     "relativistic_generator_loss",
     "stratified_log_weights",

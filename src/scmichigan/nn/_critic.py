@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from ._mlp import MLP
+from ._slopes import scores_and_penalty
+
+# The body sees columns of zeros up to a multiple of this: rows of odd lengths make products of matrices slower.
+_ALIGNMENT = 16
 
 
 class ProjectionCritic(nn.Module):
@@ -44,49 +49,58 @@ class ProjectionCritic(nn.Module):
         activation: Literal["relu", "leaky_relu"] = "leaky_relu",
     ) -> None:
         super().__init__()
-        self.body = MLP(n_input, hidden, norm=norm, activation=activation)
+        self.n_padding = -n_input % _ALIGNMENT
+        self.body = MLP(n_input + self.n_padding, hidden, norm=norm, activation=activation)
         self.score = nn.Linear(hidden[-1], 1)
         self.projection = nn.Linear(n_condition, hidden[-1], bias=False)
         with torch.no_grad():  # so that neither term of the score drowns the other in wide bodies
             self.projection.weight.mul_(hidden[-1] ** -0.5)
-        self.couples_cells = norm == "batch"
-        self.piecewise_linear = norm is None
         self.register_buffer("input_scale", torch.ones(n_input))
         self.register_buffer("condition_scale", torch.ones(n_condition))
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Scores, shape ``(n_cells,)``."""
-        return (self.body(x * self.input_scale) * self._direction(condition)).sum(1) + self.score.bias
+        return (self.body(self._input(x, condition)) * self._direction(condition)).sum(1) + self.score.bias
 
-    def score_and_slope(self, x: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores, and their gradient with respect to each cell, as functions of the weights.
+    def scores_and_penalty(
+        self,
+        real: torch.Tensor,
+        fake: torch.Tensor,
+        condition: torch.Tensor,
+        penalty: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        mixing: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scores of real and of generated cells, and a penalty on the scores' gradients with respect to cells.
 
-        Without a norm the body is linear between the kinks of its activations. The gradient is then a chain of
-        products with the transposed weights, one for each layer, that takes a single backward pass to differentiate
-        where automatic differentiation takes two.
+        All are to be differentiated with respect to the weights alone. Batch norm, as in training, takes the statistics
+        of real, generated and mixed cells apart from each other.
+
+        Parameters
+        ----------
+        real, fake
+            Real and generated cells in the same order of conditions, shape ``(n_cells, n_genes)``.
+        condition
+            Their conditions.
+        penalty
+            Of gradients, shape ``(n_cells, n_genes)``.
+        mixing
+            Shares of the real cell, shape ``(n_cells, 1)``, in mixes with the generated one at which gradients are
+            penalised; ``None`` penalises those at the real cells and those at the generated ones.
 
         Returns
         -------
-        Shapes ``(n_cells,)`` and ``(n_cells, n_genes)``.
+        Shapes ``(n_cells,)`` twice, and ``()``.
         """
-        if not self.piecewise_linear:
-            x = x.detach().requires_grad_(True)
-            score = self(x, condition)
-            (slope,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-            return score, slope
-        h, passed = x * self.input_scale, []
-        direction = self._direction(condition)
-        for layer in self.body:
-            if isinstance(layer, nn.Linear):
-                weight, y = layer.weight, layer(h)
-            else:
-                h = layer(y)
-                # An activation of slope 1 or less: what it passes on of y is its derivative, constant between kinks.
-                passed.append((weight, torch.where(y > 0, 1.0, getattr(layer, "negative_slope", 0.0))))
-        slope = direction
-        for weight, derivative in reversed(passed):
-            slope = (slope * derivative) @ weight
-        return (h * direction).sum(1) + self.score.bias, slope * self.input_scale
+        x = torch.stack([self._input(real, condition), self._input(fake, condition)])
+        scores, value = scores_and_penalty(
+            self.body, x, self._direction(condition), penalty, scale_g=self.input_scale, mixing_n1=mixing
+        )
+        score_real, score_fake = scores + self.score.bias
+        return score_real, score_fake, value
+
+    def _input(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return pad(x * self.input_scale, (0, self.n_padding))
 
     def _direction(self, condition: torch.Tensor) -> torch.Tensor:
         return self.score.weight + self.projection(condition * self.condition_scale)
