@@ -72,8 +72,8 @@ def test_losses_of_pairs(critic_norm):
 
 def test_published_penalty_is_at_mixes_of_one_uniform_weight_a_cell():
     module, n, found = make_module(loss="wgan-gp"), 20_000, []
-    penalised = module.critic.scores_and_penalty
-    module.critic.scores_and_penalty = lambda *args, mixing: found.append(mixing) or penalised(*args, mixing=mixing)
+    compute = module.critic.scores_and_slopes
+    module.critic.scores_and_slopes = lambda *args, mixing: found.append(mixing) or compute(*args, mixing=mixing)
     run(module, make_tensors(n), "critic")
     (share,) = found
     assert share.shape == (n, 1)

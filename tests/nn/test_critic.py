@@ -18,34 +18,33 @@ def make(norm, activation="leaky_relu", *, scaled=True):
     return critic, *(torch.randn(20, n, dtype=torch.float64) for n in (9, 9, 4))
 
 
-def by_double_backward(critic, real, fake, condition, penalty, mixing):
-    """Scores and penalty by automatic differentiation of what forward gives."""
-    points = (real, fake) if mixing is None else (mixing * real + (1 - mixing) * fake,)
-    value = 0
-    for x in points:
-        x = x.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(critic(x, condition).sum(), x, create_graph=True)
-        value = value + penalty(slope)
-    return critic(real, condition), critic(fake, condition), value
+def by_double_backward(critic, real, fake, condition, *, mixing):
+    """Scores and slopes by automatic differentiation of what forward gives."""
+    points = [real, fake] if mixing is None else [mixing * real + (1 - mixing) * fake]
+    points = [x.clone().requires_grad_() for x in points]
+    slopes = [torch.autograd.grad(critic(x, condition).sum(), x, create_graph=True)[0] for x in points]
+    return critic(real, condition), critic(fake, condition), torch.stack(slopes)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("penalty", [zero_slope_penalty, unit_slope_penalty])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 @pytest.mark.parametrize("norm", [None, "layer", "batch"])
-def test_scores_and_penalty_have_the_values_and_gradients_of_double_backward(norm, activation, penalty, mixed):
+def test_scores_and_slopes_have_the_values_and_gradients_of_double_backward(norm, activation, penalty, mixed):
     critic, real, fake, condition = make(norm, activation)
     mixing = torch.rand(20, 1, dtype=torch.float64) if mixed else None
-    gradients = []
-    for compute in (critic.scores_and_penalty, lambda *args, mixing: by_double_backward(critic, *args, mixing)):
-        score_real, score_fake, value = compute(real, fake, condition, penalty, mixing=mixing)
-        loss = score_real.square().mean() + score_fake.exp().mean() + 3 * value
-        found = torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True)
-        gradients.append((score_real, score_fake, value, *found))
-    names = ["score_real", "score_fake", "penalty", *dict(critic.named_parameters())]
-    for name, ours, expected in zip(names, *gradients, strict=True):
+    results = []
+    for score_real, score_fake, slopes in (
+        critic.scores_and_slopes(real, fake, condition, mixing=mixing),
+        by_double_backward(critic, real, fake, condition, mixing=mixing),
+    ):
+        loss = score_real.square().mean() + score_fake.exp().mean() + 3 * sum(map(penalty, slopes))
+        gradients = torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True)
+        results.append((score_real, score_fake, slopes, *gradients))
+    names = ["score_real", "score_fake", "slopes", *dict(critic.named_parameters())]
+    for name, ours, expected in zip(names, *results, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}")
-    found = dict(zip(names, gradients[0], strict=True))
+    found = dict(zip(names, results[0], strict=True))
     assert found["body.0.weight"].abs().sum() > 0
     assert found["projection.weight"].abs().sum() > 0
 
@@ -59,10 +58,9 @@ def test_scales_multiply_what_comes_in():
         torch.testing.assert_close(critic(x, condition), plain(x * scaled[0], condition * scaled[2]))
 
 
-def test_penalised_slopes_are_finite_differences_of_the_scores():
+def test_slopes_are_finite_differences_of_the_scores():
     critic, real, fake, condition = make(None)
-    slopes = []
-    critic.scores_and_penalty(real, fake, condition, lambda slope: slopes.append(slope.detach()) or slope.sum())
+    _, _, slopes = critic.scores_and_slopes(real, fake, condition)
     step = 1e-7  # no kink within it
     for x, slope in zip((real, fake), slopes, strict=True):
         for gene in range(9):
@@ -77,7 +75,7 @@ def test_running_statistics_follow_every_minibatch(mixed):
     critic, real, fake, condition = make("batch")
     expected, *_ = make("batch")
     mixing = torch.rand(20, 1, dtype=torch.float64) if mixed else None
-    critic.scores_and_penalty(real, fake, condition, zero_slope_penalty, mixing=mixing)
+    critic.scores_and_slopes(real, fake, condition, mixing=mixing)
     for x in (real, fake, mixing * real + (1 - mixing) * fake) if mixed else (real, fake):
         expected(x, condition)
     for name, buffer in critic.named_buffers():

@@ -219,8 +219,10 @@ class MichiGANModule(BaseModuleClass):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if self.loss_name == "wgan-gp":
             mixing = torch.rand_like(real[:, :1])
-            return self.critic.scores_and_penalty(real, fake, condition, losses.unit_slope_penalty, mixing=mixing)
-        return self.critic.scores_and_penalty(real, fake, condition, losses.zero_slope_penalty)
+            score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition, mixing=mixing)
+            return score_real, score_fake, losses.unit_slope_penalty(slopes[0])
+        score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition)
+        return score_real, score_fake, losses.zero_slope_penalty(slopes[0]) + losses.zero_slope_penalty(slopes[1])
 
     @torch.no_grad()
     def set_scales(self, expression: torch.Tensor, condition: torch.Tensor) -> None:

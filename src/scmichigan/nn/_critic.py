@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from ._mlp import MLP
-from ._slopes import scores_and_penalty
+from ._slopes import scores_and_slopes
 
 # The body sees columns of zeros up to a multiple of this: rows of odd lengths make products of matrices slower.
 _ALIGNMENT = 16
@@ -62,19 +62,12 @@ class ProjectionCritic(nn.Module):
         """Scores, shape ``(n_cells,)``."""
         return (self.body(self._input(x, condition)) * self._direction(condition)).sum(1) + self.score.bias
 
-    def scores_and_penalty(
-        self,
-        real: torch.Tensor,
-        fake: torch.Tensor,
-        condition: torch.Tensor,
-        penalty: Callable[[torch.Tensor], torch.Tensor],
-        *,
-        mixing: torch.Tensor | None = None,
+    def scores_and_slopes(
+        self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor, *, mixing: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Scores of real and of generated cells, and a penalty on the scores' gradients with respect to cells.
+        """Scores of real and of generated cells, and gradients of scores with respect to cells, to be penalised.
 
-        All are to be differentiated with respect to the weights alone. Batch norm, as in training, takes the statistics
-        of real, generated and mixed cells apart from each other.
+        All are functions of the weights alone: the cells are constants.
 
         Parameters
         ----------
@@ -82,22 +75,18 @@ class ProjectionCritic(nn.Module):
             Real and generated cells in the same order of conditions, shape ``(n_cells, n_genes)``.
         condition
             Their conditions.
-        penalty
-            Of gradients, shape ``(n_cells, n_genes)``.
         mixing
-            Shares of the real cell, shape ``(n_cells, 1)``, in mixes with the generated one at which gradients are
-            penalised; ``None`` penalises those at the real cells and those at the generated ones.
+            Shares of the real cell, shape ``(n_cells, 1)``, in the mixes with the generated one at which gradients are
+            taken; ``None`` takes those at the real and those at the generated cells.
 
         Returns
         -------
-        Shapes ``(n_cells,)`` twice, and ``()``.
+        Scores, shapes ``(n_cells,)``, and gradients, shape ``(1 or 2, n_cells, n_genes)``.
         """
         x = torch.stack([self._input(real, condition), self._input(fake, condition)])
-        scores, value = scores_and_penalty(
-            self.body, x, self._direction(condition), penalty, scale_g=self.input_scale, mixing_n1=mixing
-        )
+        scores, slopes = scores_and_slopes(self.body, x, self._direction(condition), mixing_n1=mixing)
         score_real, score_fake = scores + self.score.bias
-        return score_real, score_fake, value
+        return score_real, score_fake, slopes[..., : len(self.input_scale)] * self.input_scale
 
     def _input(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         return pad(x * self.input_scale, (0, self.n_padding))
