@@ -82,9 +82,9 @@ def _pass(block: Block, product_pnh: torch.Tensor, n_slopes: int) -> tuple[torch
             with torch.no_grad():  # for its running statistics
                 for y_nh in y:
                     norm(y_nh)
-        variance, mean = torch.var_mean(y, dim=dim, correction=0, keepdim=True)
-        deviation = (variance + norm.eps).sqrt()
-        standardized = (y - mean) / deviation
+        centred = y - y.mean(dim, keepdim=True)
+        deviation = (centred.square().mean(dim, keepdim=True) + norm.eps).sqrt()
+        standardized = centred / deviation
         y = standardized * norm.weight + norm.bias
         standardizing = (standardized[-n_slopes:], deviation[-n_slopes:], dim)
     at = y[-n_slopes:].detach()
