@@ -149,6 +149,13 @@ def rates(ways: dict[str, Callable[[int], None]], n: int, rounds: int) -> pd.Ser
     return n / pd.DataFrame(seconds).median()
 
 
+def show(name: str, rate: pd.Series) -> None:
+    ratios = {f"train / {way}": rate["train"] / rate[way] for way in ("plain", "bare") if way in rate}
+    if "total correlation" in rate:
+        ratios["share of the total correlation"] = rate["train"] / rate.pop("total correlation")
+    print(f"{name}\n{pd.concat([rate, pd.Series(ratios)]).round(3).to_string()}\n", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -164,7 +171,6 @@ def main() -> None:
     x = torch.from_numpy(np.log1p(1e4 * counts.toarray() / counts.sum(axis=1).reshape(-1, 1))).float()
     raw, z = torch.from_numpy(adata.X.toarray()), torch.from_numpy(adata.obsm["Z"])
 
-    rows = {}
     for name, norms in CASES.items():
         MichiGAN.setup_anndata(adata, latent_key="Z")
         model = MichiGAN(adata, preset="paper", **norms)
@@ -173,7 +179,7 @@ def main() -> None:
         settings = {"max_epochs": 1, "limit_train_batches": n_minibatches, "plan_kwargs": {"prediction_step": False}}
         model.train(**settings, enable_progress_bar=False)
         plain.run(2)
-        rows[name] = rates(
+        rate = rates(
             {
                 "plain": plain.run,
                 "bare": lambda n, model=model: bare_gan(model, raw, z, n),
@@ -182,11 +188,12 @@ def main() -> None:
             n_minibatches // N_CRITIC,
             args.rounds,
         )
+        show(name, rate)
     BetaTCVAE.setup_anndata(adata)
     model, plain = BetaTCVAE(adata), PlainTCVAE(x)
     model.train(max_epochs=1, train_size=1.0, batch_size=BATCH_TCVAE, enable_progress_bar=False)
     plain.run(2)
-    rows["beta-TCVAE"] = rates(
+    rate = rates(
         {
             "plain": plain.run,
             "train": lambda n: model.train(max_epochs=1, train_size=1.0, batch_size=BATCH_TCVAE),
@@ -195,11 +202,7 @@ def main() -> None:
         N_CELLS // BATCH_TCVAE,
         args.rounds,
     )
-    table = pd.DataFrame(rows).T
-    table["train / plain"] = table["train"] / table["plain"]
-    table["train / bare"] = table["train"] / table["bare"]
-    table["share of total correlation"] = table["train"] / table.pop("total correlation")
-    print(table.round(3).T.to_string(na_rep="-"))
+    show("beta-TCVAE", rate)
 
 
 if __name__ == "__main__":
