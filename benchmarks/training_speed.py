@@ -29,6 +29,7 @@ from scmichigan._keys import LATENT_MEAN_TENSOR
 from scmichigan.losses import total_correlation_parts
 
 N_CELLS, N_GENES, N_LATENT, N_NOISE, BATCH, N_CRITIC, BATCH_TCVAE = 4221, 4062, 10, 118, 32, 5, 128
+N_EPOCHS_TCVAE = 3
 CASES = {
     "GAN, batch norm": {},
     "GAN, no norm in the critic": {"critic_norm": None, "generator_norm": "layer"},
@@ -196,10 +197,10 @@ def main() -> None:
     rate = rates(
         {
             "plain": plain.run,
-            "train": lambda n: model.train(max_epochs=1, train_size=1.0, batch_size=BATCH_TCVAE),
+            "train": lambda n: model.train(max_epochs=N_EPOCHS_TCVAE, train_size=1.0, batch_size=BATCH_TCVAE),
             "total correlation": total_correlation_steps,
         },
-        N_CELLS // BATCH_TCVAE,
+        N_EPOCHS_TCVAE * (N_CELLS // BATCH_TCVAE),
         args.rounds,
     )
     show("beta-TCVAE", rate)
