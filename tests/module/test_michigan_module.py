@@ -72,6 +72,19 @@ def test_losses_of_pairs(critic_norm):
     torch.testing.assert_close(generator_loss, torch.log1p(torch.exp(scores[0] - scores[1])).mean())
 
 
+def test_published_penalty_is_at_mixes_of_one_uniform_weight_a_cell():
+    module, n, found = make_module(loss="wgan-gp"), 20_000, []
+    compute = module.critic.scores_and_slopes
+    module.critic.scores_and_slopes = lambda *args, mixing: found.append(mixing) or compute(*args, mixing=mixing)
+    run(module, make_tensors(n), "critic")
+    (share,) = found
+    assert share.shape == (n, 1)
+    assert ((share >= 0) & (share <= 1)).all()
+    # Uniform weights: mean 1/2 with sd 1/sqrt(12), second moment 1/3 with sd 0.298; four standard errors of each.
+    assert share.mean().item() == pytest.approx(1 / 2, abs=0.0082)
+    assert share.square().mean().item() == pytest.approx(1 / 3, abs=0.0085)
+
+
 @pytest.mark.parametrize(("loss", "weight"), [("relativistic", 0.5), ("wgan-gp", 10.0)])
 def test_weights_of_the_penalties(loss, weight):
     assert make_module(loss=loss).penalty_weight == weight

@@ -2,7 +2,6 @@
 
 from ._adversarial import (
     code_error,
-    mix,
     relativistic_critic_loss,
     relativistic_generator_loss,
     unit_slope_penalty,
@@ -15,7 +14,6 @@ from ._total_correlation import TotalCorrelationParts, stratified_log_weights, t
 __all__ = [
     "TotalCorrelationParts",
     "code_error",
-    "mix",
     "relativistic_critic_loss",
     "relativistic_generator_loss",
     "stratified_log_weights",

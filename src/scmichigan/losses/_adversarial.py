@@ -46,7 +46,7 @@ def relativistic_generator_loss(score_real: torch.Tensor, score_fake: torch.Tens
 def unit_slope_penalty(slope: torch.Tensor) -> torch.Tensor:
     r"""Mean squared distance of the slopes' norms from 1, :math:`E (||\nabla D||_2 - 1)^2`.
 
-    For slopes at random mixes of a real and a generated cell (:func:`mix`).
+    For slopes at random mixes of a real and a generated cell of the same condition.
 
     References
     ----------
@@ -82,19 +82,3 @@ def code_error(inferred: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
     Chen et al. 2016, "InfoGAN", equation 5; Yu and Welch 2021, Methods, "InfoGAN and ssInfoGAN".
     """
     return (inferred - code).square().sum(1).mean() / 2
-
-
-def mix(real: torch.Tensor, fake: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:
-    r"""One random point between each real cell and the generated cell of the same condition.
-
-    :math:`\tilde x = \epsilon x + (1 - \epsilon) x'` with one :math:`\epsilon \sim U(0, 1)` for each cell.
-
-    Parameters
-    ----------
-    real, fake
-        Real and generated cells in the same order of conditions, shape ``(n_minibatch, n_genes)``.
-    generator
-        Random numbers for the mixing weights.
-    """
-    weight = torch.rand(real.shape[0], 1, device=real.device, dtype=real.dtype, generator=generator)
-    return weight * real.detach() + (1 - weight) * fake.detach()

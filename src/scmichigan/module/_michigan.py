@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -252,26 +252,12 @@ class MichiGANModule(BaseModuleClass):
     def _scores_and_penalty(
         self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        critic = self.critic
         if self.loss_name == "wgan-gp":
-            _, slope = critic.score_and_slope(losses.mix(real, fake), condition)
-            score_real, score_fake = self._in_one_pass(critic, real, fake, condition)
-            return score_real, score_fake, losses.unit_slope_penalty(slope)
-        (score_real, slope_real), (score_fake, slope_fake) = self._in_one_pass(
-            critic.score_and_slope, real, fake, condition
-        )
-        return score_real, score_fake, losses.zero_slope_penalty(slope_real) + losses.zero_slope_penalty(slope_fake)
-
-    def _in_one_pass(
-        self, function: Callable, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
-    ) -> tuple:
-        """Give what a function of the critic gives of real and of generated cells."""
-        if self.critic.couples_cells:  # its norm must not see real and generated cells at once
-            return function(real, condition), function(fake, condition)
-        both = function(torch.cat([real, fake]), condition.repeat(2, 1))
-        if isinstance(both, tuple):
-            return tuple(zip(*(value.chunk(2) for value in both), strict=True))
-        return both.chunk(2)
+            mixing = torch.rand_like(real[:, :1])
+            score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition, mixing=mixing)
+            return score_real, score_fake, losses.unit_slope_penalty(slopes[0])
+        score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition)
+        return score_real, score_fake, losses.zero_slope_penalty(slopes[0]) + losses.zero_slope_penalty(slopes[1])
 
     @torch.no_grad()
     def set_scales(self, expression: torch.Tensor, condition: torch.Tensor) -> None:

@@ -7,8 +7,13 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from ._mlp import MLP
+from ._slopes import scores_and_slopes
+
+# The body sees columns of zeros up to a multiple of this: rows of odd lengths make products of matrices slower.
+_ALIGNMENT = 16
 
 
 class Critic(nn.Module):
@@ -50,10 +55,10 @@ class Critic(nn.Module):
         activation: Literal["relu", "leaky_relu"] = "leaky_relu",
     ) -> None:
         super().__init__()
-        self.n_input = n_input
         self.head = head
         n_body = n_input + n_condition if head == "concatenation" else n_input
-        self.body = MLP(n_body, hidden, norm=norm, activation=activation)
+        self.n_padding = -n_body % _ALIGNMENT
+        self.body = MLP(n_body + self.n_padding, hidden, norm=norm, activation=activation)
         self.score = nn.Linear(hidden[-1], 1)
         self.projection = None
         if head == "projection":
@@ -61,8 +66,6 @@ class Critic(nn.Module):
             with torch.no_grad():  # so that neither term of the score drowns the other in wide bodies
                 self.projection.weight.mul_(hidden[-1] ** -0.5)
         self.code = nn.Linear(hidden[-1], n_codes) if n_codes else None
-        self.couples_cells = norm == "batch"
-        self.piecewise_linear = norm is None
         self.register_buffer("input_scale", torch.ones(n_input))
         self.register_buffer("condition_scale", torch.ones(n_condition))
 
@@ -79,39 +82,37 @@ class Critic(nn.Module):
         """
         return self.code(self.body(self._input(x, condition)))
 
-    def score_and_slope(self, x: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores, and their gradient with respect to each cell, as functions of the weights.
+    def scores_and_slopes(
+        self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor, *, mixing: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scores of real and of generated cells, and gradients of scores with respect to cells, to be penalised.
 
-        Without a norm the body is linear between the kinks of its activations. The gradient is then a chain of
-        products with the transposed weights, one for each layer, that takes a single backward pass to differentiate
-        where automatic differentiation takes two.
+        All are functions of the weights alone: the cells are constants.
+
+        Parameters
+        ----------
+        real, fake
+            Real and generated cells in the same order of conditions, shape ``(n_cells, n_genes)``.
+        condition
+            Their conditions.
+        mixing
+            Shares of the real cell, shape ``(n_cells, 1)``, in the mixes with the generated one at which gradients are
+            taken; ``None`` takes those at the real and those at the generated cells.
 
         Returns
         -------
-        Shapes ``(n_cells,)`` and ``(n_cells, n_genes)``.
+        Scores, shapes ``(n_cells,)``, and gradients, shape ``(1 or 2, n_cells, n_genes)``.
         """
-        if not self.piecewise_linear:
-            x = x.detach().requires_grad_(True)
-            score = self(x, condition)
-            (slope,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-            return score, slope
-        h, passed = self._input(x, condition), []
-        direction = self._direction(condition)
-        for layer in self.body:
-            if isinstance(layer, nn.Linear):
-                weight, y = layer.weight, layer(h)
-            else:
-                h = layer(y)
-                # An activation of slope 1 or less: what it passes on of y is its derivative, constant between kinks.
-                passed.append((weight, torch.where(y > 0, 1.0, getattr(layer, "negative_slope", 0.0))))
-        slope = direction
-        for i, (weight, derivative) in reversed(list(enumerate(passed))):
-            slope = (slope * derivative) @ (weight if i else weight[:, : self.n_input])
-        return (h * direction).sum(1) + self.score.bias, slope * self.input_scale
+        x = torch.stack([self._input(real, condition), self._input(fake, condition)])
+        scores, slopes = scores_and_slopes(self.body, x, self._direction(condition), mixing_n1=mixing)
+        score_real, score_fake = scores + self.score.bias
+        return score_real, score_fake, slopes[..., : len(self.input_scale)] * self.input_scale
 
     def _input(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         x = x * self.input_scale
-        return torch.cat([x, condition * self.condition_scale], dim=1) if self.head == "concatenation" else x
+        if self.head == "concatenation":
+            x = torch.cat([x, condition * self.condition_scale], dim=1)
+        return pad(x, (0, self.n_padding))
 
     def _direction(self, condition: torch.Tensor) -> torch.Tensor:
         if self.projection is None:
