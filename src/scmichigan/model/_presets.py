@@ -79,24 +79,27 @@ class Schedule:
     ----------
     batch_size
         Cells in a minibatch.
-    n_epochs, n_steps
-        Passes through the cells, or as many as take about so many critic steps.
+    n_epochs
+        Passes through the cells.
+    n_steps
+        Fewest and most critic steps of so many passes.
     plan_kwargs
         Arguments of the training plan that differ from its defaults.
     """
 
     batch_size: int
-    n_epochs: int | None = None
-    n_steps: int | None = None
+    n_epochs: int
+    n_steps: tuple[float, float] = (0, math.inf)
     plan_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def epochs(self, n_cells: int, batch_size: int) -> int:
         """Passes through ``n_cells`` in minibatches of ``batch_size``."""
-        return epochs_for(self.n_steps, n_cells, batch_size) if self.n_epochs is None else self.n_epochs
+        fewest, most = (epochs_for(n, n_cells, batch_size) if n < math.inf else n for n in self.n_steps)
+        return min(max(self.n_epochs, fewest), most)
 
 
 SCHEDULES = {
-    "default": Schedule(128, n_steps=3000),
+    "default": Schedule(128, n_epochs=150, n_steps=(3000, 8000)),
     "paper": Schedule(
         32,
         n_epochs=1000,
