@@ -128,8 +128,7 @@ def _deviances(counts_ng, library_n, phi_g) -> tuple[np.ndarray, np.ndarray]:
     mean_ng = np.exp(_fit(counts_ng, library_n, phi_g, start=start)) * library_n[:, None]
     ratio_ng = np.where(counts_ng > 0, counts_ng / mean_ng, 1)
     deviance_g = 2 * (
-        counts_ng * np.log(ratio_ng)
-        - (counts_ng + 1 / phi_g) * np.log((1 + phi_g * counts_ng) / (1 + phi_g * mean_ng))
+        counts_ng * np.log(ratio_ng) - (counts_ng + 1 / phi_g) * np.log((1 + phi_g * counts_ng) / (1 + phi_g * mean_ng))
     ).sum(axis=0)
     return deviance_g, len(counts_ng) - 1 - ((mean_ng < _LEAST_MEAN) & (counts_ng == 0)).sum(axis=0)
 

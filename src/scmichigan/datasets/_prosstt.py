@@ -115,7 +115,9 @@ def prosstt(
         varm={"coefficients": coefficients_kg.T, "log_means": np.moveaxis(_padded(log_means), -1, 0)},
         uns={
             "prosstt": {
-                "tree": np.array([(parent, child) for child, parent in enumerate(parents) if child], int).reshape(-1, 2),
+                "tree": np.array([(parent, child) for child, parent in enumerate(parents) if child], int).reshape(
+                    -1, 2
+                ),
                 "n_times": times,
                 "start_time": start,
                 "programmes": _padded(walks),

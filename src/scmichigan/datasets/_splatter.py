@@ -154,11 +154,14 @@ def rates(rng, mean_ng, bcv_common, bcv_factor_g) -> np.ndarray:
     return rate_ng
 
 
+def dropout_probabilities(rate, mid, shape) -> np.ndarray:
+    """Probability that a count drawn at the rate is set to 0."""
+    return expit(shape * (np.log(rate) - mid))
+
+
 def _genes(rng, p, kind) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     base_g = rng.gamma(p.mean_shape, 1 / p.mean_rate, p.n_genes)
-    outlier_g = signed_factors(
-        rng, p.n_genes, prob=p.out_prob, down_prob=0, loc=p.out_fac_loc, scale=p.out_fac_scale
-    )
+    outlier_g = signed_factors(rng, p.n_genes, prob=p.out_prob, down_prob=0, loc=p.out_fac_loc, scale=p.out_fac_scale)
     var = pd.DataFrame(
         {
             "base_mean": base_g,
@@ -239,7 +242,7 @@ def _counts(rng, p, obs, var, varm) -> tuple[sparse.csr_matrix, sparse.csr_matri
             true.append(counts_ng.copy())
             row, column = counts_ng.nonzero()
             mid_n, shape_n = dropout[:, block]
-            drop = expit(shape_n[row] * (np.log(rate_ng[row, column]) - mid_n[row]))
+            drop = dropout_probabilities(rate_ng[row, column], mid_n[row], shape_n[row])
             counts_ng.data[rng.random(drop.size) < drop] = 0
             counts_ng.eliminate_zeros()
         kept.append(counts_ng)

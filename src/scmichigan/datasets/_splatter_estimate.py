@@ -98,7 +98,9 @@ def _means(mean_g) -> dict[str, float]:
         return np.sum((gammainc(shape, rate * x) - rank) ** 2)
 
     rate = x.mean() / max(x.var(), np.finfo(float).tiny)  # moments: what it starts from
-    fit = minimize(distance, np.log([x.mean() * rate, rate]), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10})
+    fit = minimize(
+        distance, np.log([x.mean() * rate, rate]), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}
+    )
     shape, rate = np.exp(fit.x)
     return {"mean_shape": float(shape), "mean_rate": float(rate)}
 
