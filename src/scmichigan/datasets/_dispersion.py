@@ -136,12 +136,12 @@ def _deviances(counts_ng, library_n, phi_g) -> tuple[np.ndarray, np.ndarray]:
 def _prior_df(deviance_g, df_g, expression_g) -> float:
     known = df_g > 0
     deviance_g, df_g, expression_g = deviance_g[known], df_g[known], expression_g[known]
-    variance_g = deviance_g / df_g
-    variance_g = np.maximum(variance_g, 1e-5 * np.median(variance_g))
-    log_variance_g = np.log(variance_g) - digamma(df_g / 2) + np.log(df_g / 2)
     trend = _trend_basis(expression_g)
     if len(trend) <= trend.shape[1]:
         return np.inf
+    variance_g = deviance_g / df_g
+    variance_g = np.maximum(variance_g, 1e-5 * np.median(variance_g))
+    log_variance_g = np.log(variance_g) - digamma(df_g / 2) + np.log(df_g / 2)
     coefficients, _, rank, _ = np.linalg.lstsq(trend, log_variance_g)
     excess = ((log_variance_g - trend @ coefficients) ** 2).sum() / (len(trend) - rank)
     excess -= polygamma(1, df_g / 2).mean()
@@ -152,7 +152,9 @@ def _prior_df(deviance_g, df_g, expression_g) -> float:
 
 def _trend_basis(expression_g) -> np.ndarray:
     """Natural cubic splines between four knots, or a constant for few genes."""
+    if expression_g.size < 30:
+        return np.ones((expression_g.size, 1))
     knots = np.quantile(expression_g, [0, 1 / 3, 2 / 3, 1])
-    if expression_g.size < 30 or not (np.diff(knots) > 0).all():
+    if not (np.diff(knots) > 0).all():
         return np.ones((expression_g.size, 1))
     return CubicSpline(knots, np.eye(4), bc_type="natural")(expression_g)
