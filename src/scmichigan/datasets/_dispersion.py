@@ -19,7 +19,7 @@ _GRID = 0.1 * 2.0 ** np.arange(-10, 11)
 _FINE = np.linspace(-10, 10, 20 * 128 + 1)  # powers of two
 _PRIOR_COUNT = 2
 _LEAST_MEAN = 1e-4  # a cell that expects less and has none is no observation
-_BLOCK = 2**21
+_BLOCK = 2**17  # values in each array: small enough for a processor's cache
 _MAX_ITERATIONS = 50
 
 
@@ -39,7 +39,7 @@ def dispersion(counts: np.ndarray | sparse.sparray) -> tuple[float, float]:
     References
     ----------
     McCarthy, Chen and Smyth 2012, "Differential expression analysis of multifactor RNA-Seq experiments with respect to
-    biological variation", equation 5 and the sections about it; Chen, Lun and Smyth 2014, "Differential expression
+    biological variation"; Chen, Lun and Smyth 2014, "Differential expression
     analysis of complex RNA-seq experiments using edgeR"; Smyth 2004, "Linear models and empirical Bayes methods",
     section 6.2.
     """
@@ -70,35 +70,49 @@ def _blocks(counts):
 
 def _profiles(counts_ng, library_n) -> np.ndarray:
     """Adjusted profile log-likelihood of each gene at each dispersion, without what depends on none."""
-    value, inverse = np.unique(counts_ng, return_inverse=True)
-    inverse = inverse.reshape(counts_ng.shape)
     total_g = counts_ng.sum(axis=0)
     log_rate_g = np.log(total_g / library_n.sum())
-    profile_gi = np.empty((counts_ng.shape[1], _GRID.size))
+    profile_gi = _of_counts(counts_ng)
     for i, phi in enumerate(_GRID):
         log_rate_g = _fit(counts_ng, library_n, phi, start=log_rate_g)
-        mean_ng = np.exp(log_rate_g) * library_n[:, None]
-        of_count = gammaln(value + 1 / phi) - gammaln(1 / phi)
-        log_likelihood_g = (
-            of_count[inverse].sum(axis=0)
-            + total_g * (np.log(phi) + log_rate_g)
-            - np.einsum("ng,ng->g", counts_ng + 1 / phi, np.log1p(phi * mean_ng))
+        weight_ng, information_g = _weights(log_rate_g, library_n, phi)
+        log_weight_ng = np.log(weight_ng, out=weight_ng)
+        profile_gi[:, i] += (
+            total_g * (np.log(phi) + log_rate_g)
+            + np.einsum("ng,ng->g", counts_ng, log_weight_ng)
+            + log_weight_ng.sum(axis=0) / phi
+            - np.log(information_g) / 2
         )
-        profile_gi[:, i] = log_likelihood_g - np.log((mean_ng / (1 + phi * mean_ng)).sum(axis=0)) / 2
     return profile_gi
+
+
+def _of_counts(counts_ng) -> np.ndarray:
+    """Sums of the terms that depend on nothing but a count and the dispersion: once for each count that occurs."""
+    value, code = np.unique(counts_ng, return_inverse=True)
+    gene = np.broadcast_to(np.arange(counts_ng.shape[1]), counts_ng.shape).ravel()
+    often_gv = sparse.coo_array((np.ones(gene.size), (gene, code.ravel()))).tocsr()
+    return often_gv @ (gammaln(value[:, None] + 1 / _GRID) - gammaln(1 / _GRID))
 
 
 def _fit(counts_ng, library_n, phi, *, start) -> np.ndarray:
     """Logarithm of the genes' rates by Fisher scoring; the likelihood is concave in it."""
     log_rate_g = start
     for _ in range(_MAX_ITERATIONS):
-        mean_ng = np.exp(log_rate_g) * library_n[:, None]
-        weight_ng = 1 / (1 + phi * mean_ng)
-        step_g = np.einsum("ng,ng->g", weight_ng, counts_ng - mean_ng) / np.einsum("ng,ng->g", weight_ng, mean_ng)
+        weight_ng, information_g = _weights(log_rate_g, library_n, phi)
+        step_g = np.einsum("ng,ng->g", weight_ng, counts_ng) / information_g - 1
         log_rate_g = log_rate_g + step_g
         if np.abs(step_g).max() < 1e-7:
             break
     return log_rate_g
+
+
+def _weights(log_rate_g, library_n, phi) -> tuple[np.ndarray, np.ndarray]:
+    r"""Weight :math:`1 / (1 + \phi \mu)` of each count, and the sums of weight times mean: the information."""
+    mean_ng = np.exp(log_rate_g) * library_n[:, None]
+    weight_ng = phi * mean_ng
+    weight_ng += 1
+    np.reciprocal(weight_ng, out=weight_ng)
+    return weight_ng, np.einsum("ng,ng->g", weight_ng, mean_ng)
 
 
 def _smooth(profile_gi, expression_g) -> np.ndarray:

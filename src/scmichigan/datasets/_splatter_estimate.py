@@ -67,15 +67,16 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
     if (counts.data < 0).any() or np.mod(counts.data, 1).any():
         raise ValueError("cells has negative values or fractions: give raw counts, in X or with layer=")
     total_n = counts.sum(axis=1)
-    found_g = np.diff(counts.tocsc().indptr) > 1
+    n_found_g = np.bincount(counts.indices, minlength=counts.shape[1])
+    found_g = n_found_g > 1
     if (total_n > 0).sum() < 3 or found_g.sum() < 2:
         raise ValueError(
             f"{(total_n > 0).sum()} cells have counts, and {found_g.sum()} genes are found in two or more: give at least "
             "3 such cells and 2 such genes"
         )
     scale_n = np.divide(np.median(total_n), total_n, out=np.zeros_like(total_n), where=total_n > 0)
-    mean_g = (scale_n @ counts)[found_g] / len(total_n)
-    zeros_g = 1 - np.diff(counts.tocsc().indptr)[found_g] / len(total_n)
+    mean_g = (scale_n @ counts)[found_g] / total_n.size
+    zeros_g = 1 - n_found_g[found_g] / total_n.size
     common, prior_df = dispersion(counts)
     return SplatterParameters(
         n_genes=counts.shape[1],
