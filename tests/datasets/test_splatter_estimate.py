@@ -180,6 +180,16 @@ def test_estimates_can_be_simulated_from():
     assert splatter(estimate).shape == (80, 100)
 
 
+def test_what_the_counts_do_not_tell_keeps_its_default():
+    # no zeros, no outliers, and no variation at all
+    estimate = estimate_splatter(np.full((10, 5), 3))
+    assert (estimate.dropout_mid, estimate.dropout_shape) == (0, -1)
+    assert (estimate.out_prob, estimate.out_fac_loc, estimate.out_fac_scale) == (0, 4, 0.5)
+    assert estimate.bcv_common == pytest.approx(0.1, abs=1e-3)
+    assert estimate.bcv_df == np.inf
+    assert (estimate.lib_loc, estimate.lib_scale, estimate.lib_norm) == (pytest.approx(np.log(15)), 0, False)
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [

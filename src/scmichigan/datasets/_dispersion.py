@@ -39,9 +39,9 @@ def dispersion(counts: np.ndarray | sparse.sparray) -> tuple[float, float]:
     References
     ----------
     McCarthy, Chen and Smyth 2012, "Differential expression analysis of multifactor RNA-Seq experiments with respect to
-    biological variation"; Chen, Lun and Smyth 2014, "Differential expression
-    analysis of complex RNA-seq experiments using edgeR"; Smyth 2004, "Linear models and empirical Bayes methods",
-    section 6.2.
+    biological variation"; Chen, Lun and Smyth 2014, "Differential expression analysis of complex RNA-seq experiments
+    using edgeR"; Smyth 2004, "Linear models and empirical Bayes methods for assessing differential expression in
+    microarray experiments", section 6.2.
     """
     counts = sparse.csc_array(counts).astype(float)
     library_n = counts.sum(axis=1)
@@ -52,20 +52,19 @@ def dispersion(counts: np.ndarray | sparse.sparray) -> tuple[float, float]:
             f"{counts.shape[0]} cells have counts, and {counts.shape[1]} genes have {_LEAST_COUNTS} or more: dispersions "
             "need at least two such cells and one such gene"
         )
-    profile_gi = np.concatenate([_profiles(block_ng, library_n) for block_ng in _blocks(counts)])
+    blocks = _blocks(*counts.shape)
+    profile_gi = np.concatenate([_profiles(counts[:, block].toarray(), library_n) for block in blocks])
     expression_g = np.log2(counts.mean(axis=0) + _PRIOR_COUNT)
     trend_g = _maximum(_smooth(profile_gi, expression_g))
-    parts = []
-    for block_ng in _blocks(counts):
-        parts.append(_deviances(block_ng, library_n, trend_g[: block_ng.shape[1]]))
-        trend_g = trend_g[block_ng.shape[1] :]
-    deviance_g, df_g = np.concatenate(parts, axis=1)
+    deviance_g, df_g = np.concatenate(
+        [_deviances(counts[:, block].toarray(), library_n, trend_g[block]) for block in blocks], axis=1
+    )
     return float(_maximum(profile_gi.sum(axis=0)[None])[0]), _prior_df(deviance_g, df_g, expression_g)
 
 
-def _blocks(counts):
-    size = max(1, _BLOCK // counts.shape[0])
-    return (counts[:, first : first + size].toarray() for first in range(0, counts.shape[1], size))
+def _blocks(n_cells, n_genes) -> list[slice]:
+    size = max(1, _BLOCK // n_cells)
+    return [slice(first, first + size) for first in range(0, n_genes, size)]
 
 
 def _profiles(counts_ng, library_n) -> np.ndarray:
@@ -151,9 +150,9 @@ def _prior_df(deviance_g, df_g, expression_g) -> float:
     known = df_g > 0
     deviance_g, df_g, expression_g = deviance_g[known], df_g[known], expression_g[known]
     trend = _trend_basis(expression_g)
-    if len(trend) <= trend.shape[1]:
-        return np.inf
     variance_g = deviance_g / df_g
+    if len(trend) <= trend.shape[1] or not np.median(variance_g) > 0:
+        return np.inf
     variance_g = np.maximum(variance_g, 1e-5 * np.median(variance_g))
     log_variance_g = np.log(variance_g) - digamma(df_g / 2) + np.log(df_g / 2)
     coefficients, _, rank, _ = np.linalg.lstsq(trend, log_variance_g)

@@ -88,7 +88,7 @@ def splatter(
         raise ValueError(f"kind is {kind!r}: give 'paths' or 'groups'")
     parameters = parameters or SplatterParameters()
     gene_rng, cell_rng, count_rng = np.random.default_rng(seed).spawn(3)
-    var, varm = _genes(gene_rng, parameters, kind)
+    var, varm = splat_genes(gene_rng, parameters, kind)
     obs = _cells(cell_rng, parameters, kind)
     counts, true_counts = _counts(count_rng, parameters, obs, var, varm)
     obs["total_counts"] = counts.sum(axis=1).A1.astype(np.float32)
@@ -159,7 +159,8 @@ def dropout_probabilities(rate, mid, shape) -> np.ndarray:
     return expit(shape * (np.log(rate) - mid))
 
 
-def _genes(rng, p, kind) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+def splat_genes(rng, p, kind) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Truths of the genes: var and varm."""
     base_g = rng.gamma(p.mean_shape, 1 / p.mean_rate, p.n_genes)
     outlier_g = signed_factors(rng, p.n_genes, prob=p.out_prob, down_prob=0, loc=p.out_fac_loc, scale=p.out_fac_scale)
     var = pd.DataFrame(

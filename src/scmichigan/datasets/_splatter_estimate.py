@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse, stats
-from scipy.optimize import curve_fit, minimize
+from scipy.optimize import least_squares, minimize
 from scipy.special import expit, gammainc
 
 from scmichigan._cells import Cells, in_layer, matrices
@@ -17,6 +17,7 @@ from ._splatter_parameters import SplatterParameters
 
 _MOST_FOR_NORMALITY = 5000
 _WINSORISED = 0.1
+_LEAST_CV2 = 1e-6
 
 
 def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) -> SplatterParameters:
@@ -33,7 +34,7 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
     - ``bcv_common``, ``bcv_df``: 0.1 + 0.25 times the common dispersion of the negative binomial, and the prior degrees
       of freedom of the genes' own
     - ``dropout_mid``, ``dropout_shape``: least squares fit of a logistic curve to the genes' shares of zeros against
-      the logarithms of their means; ``dropout_type`` stays ``"none"``, since the zeros of droplet data need none
+      the logarithms of their means, where there is one; ``dropout_type`` stays ``"none"``, since the zeros of droplet data need none
 
     All else is not estimated, and keeps its default: one batch, one group, and no path but the default one.
 
@@ -98,7 +99,7 @@ def _means(mean_g) -> dict[str, float]:
         shape, rate = np.exp(log_parameters)
         return np.sum((gammainc(shape, rate * x) - rank) ** 2)
 
-    rate = x.mean() / max(x.var(), np.finfo(float).tiny)  # moments: what it starts from
+    rate = x.mean() / max(x.var(), _LEAST_CV2 * x.mean() ** 2)  # moments: what it starts from
     fit = minimize(
         distance, np.log([x.mean() * rate, rate]), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}
     )
@@ -126,8 +127,11 @@ def _outliers(mean_g) -> dict[str, float]:
 
 
 def _dropout(mean_g, zeros_g) -> dict[str, float]:
-    def curve(log_mean, mid, shape):
-        return expit(shape * (log_mean - mid))
-
-    (mid, shape), _ = curve_fit(curve, np.log(mean_g), zeros_g, p0=(0, -1))
-    return {"dropout_mid": float(mid), "dropout_shape": float(shape)}
+    """Mid and shape, or nothing where the shares of zeros tell neither: then they keep their defaults."""
+    log_mean_g = np.log(mean_g)
+    if not np.ptp(zeros_g) > 0:
+        return {}
+    fit = least_squares(lambda at: expit(at[1] * (log_mean_g - at[0])) - zeros_g, x0=(0, -1), method="lm")
+    if not fit.success:
+        return {}
+    return {"dropout_mid": float(fit.x[0]), "dropout_shape": float(fit.x[1])}
