@@ -1,4 +1,4 @@
-"""A simulated drug screen: the Splat model, with treatments.
+"""A simulated drug screen.
 
 Legend: n cells, g genes, t cell types, j treatments, b batches.
 """
@@ -12,17 +12,13 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from ._splatter import rates, signed_factors, splat_genes
-from ._splatter_parameters import SplatterParameters
-
+_BASE_SD = 1.2
 _LIBRARY_SD = 0.3
-# Genes that one would keep: fewer are hardly expressed, and none takes a large part of all counts.
-_GENES = {"mean_shape": 1.1, "out_fac_loc": 2.0}
-# All factors have a location of 0, so that their logarithms are normal.
-_CELL_TYPE = {"de_prob": 0.2, "de_fac_loc": 0.0, "de_fac_scale": 1.0}
-_BATCH = {"batch_fac_loc": 0.0, "batch_fac_scale": 0.2}
+_DISPERSION = 0.2
+_CELL_TYPE = {"share": 0.2, "sd": 1.0}
 _TREATMENT_SHARE = 0.15
 _PSEUDOTIME = {"share": 0.15, "sd": 0.7}
+_BATCH = {"share": 1.0, "sd": 0.2}
 _LEAST_RESPONSE = 0.5
 _MINIMA = {"n_genes": 1, "n_cell_types": 1, "n_treatments": 1, "n_batches": 1, "effect_scale": 0, "mean_total": 1}
 
@@ -41,9 +37,10 @@ def screen(
 ) -> AnnData:
     r"""Simulate counts of a drug screen in which every factor is known.
 
-    Genes, cell types, batches and counts are those of the Splat model (:func:`splatter`), cell types being its groups.
-    To its log rates are added the programme of the cell's pseudotime and, times the cell's own response, those of its
-    treatment and of cell type and treatment together, so that all log rates add up.
+    Log rates add up: a level of each gene, the programmes of the cell's type, its batch and its pseudotime, and,
+    times the cell's own response, those of its treatment and of cell type and treatment together. Rates are scaled
+    to the cell's expected number of counts, and counts are negative binomial with variance
+    :math:`\mu + 0.2 \mu^2`.
 
     Parameters
     ----------
@@ -70,12 +67,12 @@ def screen(
     - ``X``: raw counts, CSR, float32
     - ``obs``: `cell_type`, `condition` ("control", "drug 1", ...), `batch` if there is more than one,
       `pseudotime` from 0 to 1, `response` from 0.5 to 1 (0 of control cells), `expected_total`, `total_counts`
-    - ``var``: `log_base`, `bcv_factor`
+    - ``var``: `log_base`
     - ``varm``: `cell_type_effects` of shape ``(n_genes, n_cell_types)``, `treatment_effects`
       ``(n_genes, n_treatments)``, `interaction_effects` ``(n_genes, n_cell_types, n_treatments)``, `batch_effects`
       ``(n_genes, n_batches)``, all on log rates and in the order of the categories in ``obs``; and
       `pseudotime_effects` ``(n_genes, 2)``, factors of :math:`\cos \pi p` and :math:`\sin \pi p` at pseudotime p
-    - ``uns["screen"]``: the arguments and `bcv_common`
+    - ``uns["screen"]``: the arguments and the `dispersion`
 
     Raises
     ------
@@ -86,24 +83,18 @@ def screen(
     _check(arguments)
     rng = np.random.default_rng(seed)
     levels = (n_cell_types, n_treatments, n_batches)
-    splat = SplatterParameters(
-        n_genes=n_genes,
-        batch_cells=(1,) * n_batches,
-        group_prob=(1,) * n_cell_types,
-        **(_GENES | _CELL_TYPE | _BATCH),
-    )
-    var, truth = _programmes(rng, splat, levels, effect_scale=effect_scale, interaction=interaction)
+    truth = _programmes(rng, n_genes, levels, effect_scale=effect_scale, interaction=interaction)
     codes = _design(rng, n_cells, levels)
     obs = _observations(rng, codes, levels, mean_total=mean_total)
-    mean_ng = _rates(var, truth, codes, obs) * obs["expected_total"].to_numpy()[:, None]
-    counts_ng = _counts(rng, mean_ng, splat.bcv_common, var["bcv_factor"].to_numpy())
+    rate_ng = _rates(truth, codes, obs)
+    counts_ng = _counts(rng, rate_ng * obs["expected_total"].to_numpy()[:, None])
     obs["total_counts"] = counts_ng.sum(axis=1).astype(np.float32)
     return AnnData(
         sparse.csr_matrix(counts_ng, dtype=np.float32),
         obs=obs,
-        var=var,
+        var=pd.DataFrame({"log_base": truth.pop("log_base")}, index=[f"gene_{i}" for i in range(n_genes)]),
         varm={key: np.moveaxis(effects, -1, 0) for key, effects in truth.items()},
-        uns={"screen": arguments | {"bcv_common": splat.bcv_common}},
+        uns={"screen": arguments | {"dispersion": _DISPERSION}},
     )
 
 
@@ -123,26 +114,28 @@ def _check(arguments: dict[str, float]) -> None:
         )
 
 
-def _programmes(rng, splat, levels, *, effect_scale, interaction) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    n_types, n_treatments, _ = levels
-    genes, factors = splat_genes(rng, splat, "groups")
-
-    def effects(*shape, share):
-        shape = (*shape, splat.n_genes)
-        scale = effect_scale * np.sqrt(share)
-        return np.log(signed_factors(rng, shape, prob=_TREATMENT_SHARE, down_prob=0.5, loc=0, scale=scale))
-
+def _programmes(rng, n_genes, levels, *, effect_scale, interaction) -> dict[str, np.ndarray]:
+    n_types, n_treatments, n_batches = levels
     truth = {
-        "cell_type_effects": np.log(factors["de_factors"].T),
-        "treatment_effects": effects(n_treatments, share=1 - interaction),
-        "interaction_effects": effects(n_types, n_treatments, share=interaction),
-        "pseudotime_effects": (rng.random(splat.n_genes) < _PSEUDOTIME["share"])
-        * rng.normal(0, _PSEUDOTIME["sd"], (2, splat.n_genes)),
-        "batch_effects": np.log(factors["batch_factors"].T),
+        "log_base": rng.normal(0, _BASE_SD, n_genes),
+        "cell_type_effects": _sparse_normal(rng, (n_types, n_genes), **_CELL_TYPE),
+        "treatment_effects": _sparse_normal(
+            rng, (n_treatments, n_genes), share=_TREATMENT_SHARE, sd=effect_scale * np.sqrt(1 - interaction)
+        ),
+        "interaction_effects": _sparse_normal(
+            rng, (n_types, n_treatments, n_genes), share=_TREATMENT_SHARE, sd=effect_scale * np.sqrt(interaction)
+        ),
+        "pseudotime_effects": (rng.random(n_genes) < _PSEUDOTIME["share"])
+        * rng.normal(0, _PSEUDOTIME["sd"], (2, n_genes)),
+        "batch_effects": _sparse_normal(rng, (n_batches, n_genes), **_BATCH) * (n_batches > 1),
     }
     truth["treatment_effects"][0] = 0
     truth["interaction_effects"][:, 0] = 0
-    return genes[["bcv_factor"]].assign(log_base=np.log(genes["mean"])), truth
+    return truth
+
+
+def _sparse_normal(rng, shape, *, share, sd) -> np.ndarray:
+    return np.where(rng.random(shape) < share, rng.normal(0, 1, shape), 0) * sd
 
 
 def _design(rng, n_cells, levels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -168,12 +161,12 @@ def _observations(rng, codes, levels, *, mean_total) -> pd.DataFrame:
     return obs
 
 
-def _rates(var, truth, codes, obs) -> np.ndarray:
+def _rates(truth, codes, obs) -> np.ndarray:
     type_n, treatment_n, batch_n = codes
     angle_n = np.pi * obs["pseudotime"].to_numpy()
     treated_ng = truth["treatment_effects"][treatment_n] + truth["interaction_effects"][type_n, treatment_n]
     log_rate_ng = (
-        var["log_base"].to_numpy()
+        truth["log_base"]
         + truth["cell_type_effects"][type_n]
         + truth["batch_effects"][batch_n]
         + np.column_stack([np.cos(angle_n), np.sin(angle_n)]) @ truth["pseudotime_effects"]
@@ -183,10 +176,10 @@ def _rates(var, truth, codes, obs) -> np.ndarray:
     return rate_ng / rate_ng.sum(axis=1, keepdims=True)
 
 
-def _counts(rng, mean_ng, bcv_common, bcv_factor_g) -> np.ndarray:
+def _counts(rng, mean_ng) -> np.ndarray:
     counts_ng = np.zeros(mean_ng.shape, dtype=np.int64)
     empty_n = np.ones(len(mean_ng), dtype=bool)
     while empty_n.any():  # a cell without counts is drawn again
-        counts_ng[empty_n] = rng.poisson(rates(rng, mean_ng[empty_n], bcv_common, bcv_factor_g))
+        counts_ng[empty_n] = rng.poisson(rng.gamma(1 / _DISPERSION, _DISPERSION * mean_ng[empty_n]))
         empty_n = counts_ng.sum(axis=1) == 0
     return counts_ng
