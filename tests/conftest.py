@@ -1,5 +1,6 @@
 """Small cells and small networks, shared by the tests."""
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,14 +55,21 @@ def seed():
 @pytest.fixture(scope="session")
 def shared_file():
     """Path of a data set that lies beside the repository; its test is skipped where it does not."""
+    return lambda name: _beside_the_repository("data", name)
 
-    def find(name: str) -> Path:
-        path = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data")) / name
-        if not path.exists():
-            pytest.skip(f"{path} is not there; set SCMICHIGAN_DATA to the folder that holds it")
-        return path
 
-    return find
+@pytest.fixture(scope="session")
+def reference():
+    """What the simulators of others made, from a file beside the repository; its test is skipped where there is none."""
+    return lambda name: json.loads(_beside_the_repository("reference", name).read_text())
+
+
+def _beside_the_repository(folder: str, name: str) -> Path:
+    variable = f"SCMICHIGAN_{folder.upper()}"
+    path = Path(os.environ.get(variable, Path(__file__).parents[2] / "shared" / folder)) / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there; set {variable} to the folder that holds it")
+    return path
 
 
 @pytest.fixture(scope="session")

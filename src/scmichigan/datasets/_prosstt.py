@@ -1,0 +1,298 @@
+"""Counts of cells along a tree of lineages.
+
+Legend: n cells, g genes, b branches, t times, k programmes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from scmichigan._cells import check_at_least
+
+_BASE = (0.8, 1.0)  # mean and standard deviation of the logarithm
+_MOST_COUNTS = 5000
+_MOST_LOG_CHANGE = 8
+_DISPERSION_SD = np.log(1.5)
+_VELOCITY_SD = 0.2
+_MOST_DRAWS = 10_000
+_BLOCK = 2**21
+
+
+def prosstt(
+    tree: int | Sequence[tuple[int, int]] = 1,
+    n_genes: int = 2000,
+    n_cells: int = 3000,
+    *,
+    n_times: int | Sequence[int] = 50,
+    density: Sequence[Sequence[float]] | None = None,
+    n_programmes: int | None = None,
+    sibling_tolerance: float = 0.0,
+    alpha: float = 0.2,
+    beta: float = 1.0,
+    scaling_sd: float = 0.7,
+    seed: int = 0,
+) -> AnnData:
+    r"""Simulate counts along a tree of differentiating lineages with the PROSSTT model.
+
+    In each branch, programmes take a walk with momentum: :math:`w_{t+1} = w_t + v_t`,
+    :math:`v_{t+1} = \eta v_t + N(0, (2/T)^2)`, with :math:`\eta` uniform between 0 and 1, that goes on where the branch
+    before ended. Genes follow them by coefficients H, :math:`\mathrm{Gamma}(a)` with :math:`a = \min(0.05, 1/K)` for K
+    programmes, most of which are about 0, and have a mean :math:`\mu_{tg} = e^{s_g + \sum_k w_{tk} H_{kg}}`. A branch
+    is drawn again while one of its genes exceeds its base by a factor above :math:`e^8`, or while it is much like a
+    sister branch; :math:`s_g \sim N(0.8, 1)` while :math:`\mu` exceeds 5,000. The counts of a cell with scaling
+    :math:`l` are negative binomial with mean :math:`m = l \mu` and variance :math:`\alpha_g m^2 + \beta_g m`.
+
+    Parameters
+    ----------
+    tree
+        Pairs of parent and child branch, which are numbered from 0, the root, on; no pairs for a single branch. Or how
+        many times a random leaf has split into two.
+    n_genes
+        Genes.
+    n_cells
+        Cells, spread evenly over all times of all branches; a multiple of those makes exactly as many of each.
+    n_times
+        Times of each branch, 2 or more; one number for all.
+    density
+        For each branch, how likely each of its times is, up to a common factor; cells are drawn from it then, instead
+        of being spread evenly.
+    n_programmes
+        Programmes; five for each branch point, and 3 to 19 more, by default.
+    sibling_tolerance
+        Share of genes, up to which the number of genes that go opposite ways in two sister branches is too small.
+    alpha, beta
+        Medians of :math:`\alpha_g` and of :math:`\beta_g - 1`, which are log-normal.
+    scaling_sd
+        Standard deviation of the logarithm of the cells' scaling; 0 for none.
+    seed
+        Seed of everything; genes do not depend on the cells.
+
+    Returns
+    -------
+    Cells, in the order of branches and times.
+
+    - ``X``: raw counts, CSR, float32
+    - ``obs``: `branch`, `pseudotime` from 0, going on from parent to child, `scaling`, `total_counts`
+    - ``var``: `log_base` :math:`s_g`, `alpha`, `beta`
+    - ``varm``: `coefficients` of shape ``(n_genes, n_programmes)``, `log_means` :math:`\log \mu`
+      ``(n_genes, n_branches, n_times)``, in the order of the categories in ``obs`` and NaN beyond the last time of a
+      branch
+    - ``uns["prosstt"]``: `tree` as pairs, `n_times` and `start_time` of each branch, `programmes` of shape
+      ``(n_branches, n_times, n_programmes)``, `n_draws` of branches, rejected ones included, and the other arguments
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, the pairs are no tree, or no branch that meets the conditions is found.
+
+    References
+    ----------
+    Papadopoulos, Gonzalo and Söding 2019, "PROSSTT: probabilistic simulation of single-cell RNA-seq data for complex
+    differentiation processes".
+    """
+    check_at_least(1, n_genes=n_genes, n_cells=n_cells, n_programmes=1 if n_programmes is None else n_programmes)
+    check_at_least(0, alpha=alpha, beta=beta, scaling_sd=scaling_sd, sibling_tolerance=sibling_tolerance)
+    gene_rng, cell_rng, count_rng = np.random.default_rng(seed).spawn(3)
+    parents = random_tree(gene_rng, tree) if isinstance(tree, int | np.integer) else _parents(tree)
+    times = _times(n_times, len(parents))
+    coefficients_kg = _coefficients(gene_rng, parents, n_programmes, n_genes)
+    walks, n_draws = _programmes(gene_rng, parents, times, coefficients_kg, sibling_tolerance)
+    var, log_means = _genes(gene_rng, [w_tk @ coefficients_kg for w_tk in walks], alpha, beta)
+    obs = _cells(cell_rng, parents, times, n_cells, density, scaling_sd)
+    counts = _counts(count_rng, obs, var, log_means, times)
+    obs["total_counts"] = counts.sum(axis=1).A1.astype(np.float32)
+    start = _start_times(parents, times)
+    obs["pseudotime"] += start[obs["branch"].cat.codes]
+    return AnnData(
+        counts,
+        obs=obs,
+        var=var,
+        varm={"coefficients": coefficients_kg.T, "log_means": np.moveaxis(_padded(log_means), -1, 0)},
+        uns={
+            "prosstt": {
+                "tree": np.array([(parent, child) for child, parent in enumerate(parents) if child], int).reshape(
+                    -1, 2
+                ),
+                "n_times": times,
+                "start_time": start,
+                "programmes": _padded(walks),
+                "n_draws": n_draws,
+                "sibling_tolerance": sibling_tolerance,
+                "alpha": alpha,
+                "beta": beta,
+                "scaling_sd": scaling_sd,
+                "seed": seed,
+            }
+        },
+    )
+
+
+def random_tree(rng, n_splits: int) -> list[int]:
+    """Parent of each branch, -1 of the root, after a random leaf has been split in two ``n_splits`` times."""
+    check_at_least(0, tree=n_splits)
+    parents = [-1]
+    for _ in range(n_splits):
+        leaves = sorted(set(range(len(parents))) - set(parents))
+        parents += [int(rng.choice(leaves))] * 2
+    return parents
+
+
+def walk(rng, n_times: int, n_walks: int) -> np.ndarray:
+    """Walks with momentum, shape ``(n_times, n_walks)``."""
+    momentum = rng.uniform(0, 1, n_walks)
+    position, velocity = np.log(rng.uniform(0, 1.5, n_walks)), rng.normal(0, _VELOCITY_SD, n_walks)
+    steps = [position]
+    for noise in rng.normal(0, 2 / n_times, (n_times - 1, n_walks)):
+        steps.append(steps[-1] + velocity)
+        velocity = momentum * velocity + noise
+    return np.array(steps)
+
+
+def negative_binomial(rng, mean, alpha, beta) -> np.ndarray:
+    r"""Counts of the mean m with variance :math:`\alpha m^2 + \beta m`, :math:`\beta > 1`; as a gamma of Poissons."""
+    scale = alpha * mean + beta - 1  # the variance is mean + mean * scale
+    return rng.poisson(rng.standard_gamma(mean / scale) * scale)
+
+
+def _parents(tree) -> list[int]:
+    pairs = [(int(parent), int(child)) for parent, child in tree]
+    parent_of = {child: parent for parent, child in pairs}
+    names = set(range(len(pairs) + 1))
+    if len(parent_of) < len(pairs) or set(parent_of) != names - {0} or not set(parent_of.values()) <= names:
+        raise ValueError(
+            f"tree is {pairs}: number its {len(pairs) + 1} branches from 0, the root, to {len(pairs)}, and give each "
+            "but the root one parent"
+        )
+    parents = [-1, *(parent_of[child] for child in range(1, len(names)))]
+    if len(_breadth_first(parents)) < len(parents):
+        raise ValueError(f"tree is {pairs}: some branches go in a circle, let all descend from branch 0")
+    return parents
+
+
+def _breadth_first(parents) -> list[int]:
+    order = [0]
+    for branch in order:  # which grows
+        order += [child for child, parent in enumerate(parents) if parent == branch]
+    return order
+
+
+def _times(n_times, n_branches) -> np.ndarray:
+    times = np.ravel(n_times)
+    if times.size not in (1, n_branches) or times.min() < 2:
+        raise ValueError(
+            f"n_times is {n_times}: give 2 or more, as one number or one for each of the {n_branches} branches"
+        )
+    return np.broadcast_to(times, n_branches).astype(int)
+
+
+def _start_times(parents, times) -> np.ndarray:
+    start = np.zeros(len(parents), dtype=int)
+    for branch in _breadth_first(parents)[1:]:
+        start[branch] = start[parents[branch]] + times[parents[branch]]
+    return start
+
+
+def _coefficients(rng, parents, n_programmes, n_genes) -> np.ndarray:
+    if n_programmes is None:
+        n_programmes = 5 * len(set(parents) - {-1}) + rng.integers(3, 20)
+    return rng.gamma(min(0.05, 1 / n_programmes), 1, (n_programmes, n_genes))
+
+
+def _programmes(rng, parents, times, coefficients_kg, tolerance) -> tuple[list[np.ndarray], int]:
+    """Walks of each branch, and how many branches were drawn for them."""
+    walks, changes, n_draws = {}, {}, 0
+    for branch in _breadth_first(parents):
+        parent = parents[branch]
+        sisters = [changes[other] for other in walks if branch and parents[other] == parent]
+        for _ in range(_MOST_DRAWS):
+            n_draws += 1
+            w_tk = walk(rng, times[branch], len(coefficients_kg))
+            if branch:
+                w_tk += walks[parent][-1] - w_tk[0]
+            change_tg = w_tk @ coefficients_kg
+            if change_tg.max() <= _MOST_LOG_CHANGE and all(
+                _share_of_opposite(change_tg, sister_tg) > tolerance for sister_tg in sisters
+            ):
+                break
+        else:
+            raise ValueError(
+                f"branch {branch} was drawn {_MOST_DRAWS} times, each time with a gene above {_MOST_LOG_CHANGE} on the "
+                f"log scale or with a share of genes within sibling_tolerance={tolerance} of the branches beside it: "
+                "give fewer or shorter branches, or a lower tolerance"
+            )
+        walks[branch], changes[branch] = w_tk, change_tg
+    return [walks[branch] for branch in range(len(parents))], n_draws
+
+
+def _share_of_opposite(a_tg, b_tg) -> float:
+    """Share of genes with a negative correlation over the time that both branches have."""
+    n = min(len(a_tg), len(b_tg))
+    return np.mean(np.einsum("tg,tg->g", a_tg[:n] - a_tg[:n].mean(axis=0), b_tg[:n] - b_tg[:n].mean(axis=0)) < 0)
+
+
+def _genes(rng, changes, alpha, beta) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    n_genes = changes[0].shape[1]
+    largest_g = np.max([change_tg.max(axis=0) for change_tg in changes], axis=0)
+    log_base_g, drawn = np.zeros(n_genes), np.ones(n_genes, dtype=bool)
+    while drawn.any():
+        log_base_g[drawn] = rng.normal(*_BASE, drawn.sum())
+        drawn = log_base_g + largest_g > np.log(_MOST_COUNTS)
+    var = pd.DataFrame(
+        {
+            "log_base": log_base_g,
+            "alpha": alpha * rng.lognormal(0, _DISPERSION_SD, n_genes),
+            "beta": 1 + beta * rng.lognormal(0, _DISPERSION_SD, n_genes),
+        },
+        index=[f"gene_{g}" for g in range(n_genes)],
+    )
+    return var, [log_base_g + change_tg for change_tg in changes]
+
+
+def _cells(rng, parents, times, n_cells, density, scaling_sd) -> pd.DataFrame:
+    branch_p = np.repeat(np.arange(times.size), times)
+    time_p = np.concatenate([np.arange(n) for n in times])
+    if density is None:
+        position_n = np.sort(np.arange(n_cells) % time_p.size)
+    else:
+        position_n = np.sort(rng.choice(time_p.size, n_cells, p=_density(density, times)))
+    obs = pd.DataFrame(index=[f"cell_{n}" for n in range(n_cells)])
+    obs["branch"] = pd.Categorical.from_codes(branch_p[position_n], [f"branch {b}" for b in range(times.size)])
+    obs["pseudotime"] = time_p[position_n]
+    obs["scaling"] = rng.lognormal(0, scaling_sd, n_cells)
+    return obs
+
+
+def _density(density, times) -> np.ndarray:
+    lengths = [len(of_branch) for of_branch in density]
+    if lengths != list(times):
+        raise ValueError(
+            f"density has {lengths} values for its branches, which have {list(map(int, times))} times: give one value "
+            "for each time of each branch"
+        )
+    weights = np.concatenate([np.asarray(of_branch, dtype=float) for of_branch in density])
+    if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+        raise ValueError("density has negative or infinite values, or is 0 everywhere: give how likely each time is")
+    return weights / weights.sum()
+
+
+def _counts(rng, obs, var, log_means, times) -> sparse.csr_matrix:
+    mean_pg = np.exp(np.concatenate(log_means))
+    position_n = (np.cumsum(times) - times)[obs["branch"].cat.codes] + obs["pseudotime"].to_numpy()
+    blocks = []
+    for first in range(0, len(obs), max(1, _BLOCK // len(var))):
+        block = slice(first, first + max(1, _BLOCK // len(var)))
+        mean_ng = obs["scaling"].to_numpy()[block, None] * mean_pg[position_n[block]]
+        counts_ng = negative_binomial(rng, mean_ng, var["alpha"].to_numpy(), var["beta"].to_numpy())
+        blocks.append(sparse.csr_matrix(counts_ng.astype(np.float32)))
+    return sparse.vstack(blocks, format="csr")
+
+
+def _padded(arrays) -> np.ndarray:
+    """Stack the branches, with NaN beyond the last time of the shorter ones."""
+    longest = max(map(len, arrays))
+    return np.stack([np.pad(array, ((0, longest - len(array)), (0, 0)), constant_values=np.nan) for array in arrays])
