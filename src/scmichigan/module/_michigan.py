@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from scmichigan import losses
 from scmichigan._keys import LATENT_MEAN_TENSOR, LATENT_VAR_TENSOR
-from scmichigan.nn import ClosedFormGenerator, LinearGaussianDecoder, ProjectionCritic, poisson_log_normalized
+from scmichigan.nn import ClosedFormGenerator, ProjectionCritic, poisson_log_normalized
 
 from ._expression import ExpressionInputs
 
@@ -120,8 +120,8 @@ class MichiGANModule(BaseModuleClass):
             dropout=dropout,
         )
         self.critic = ProjectionCritic(n_input, n_condition, hidden=critic_hidden, norm=critic_norm)
-        # What predictions move source cells by: a trained network is arbitrary where it has seen no latents.
-        self.response = LinearGaussianDecoder(n_condition, n_input, n_noise)
+        # What batch and covariates add to log-normalised expression, by linear regression beside the latent.
+        self.register_buffer("covariate_weight", torch.zeros(n_input, self.inputs.n_columns))
         self.averaged_generator = None
         if average_decay is not None:
             self.averaged_generator = AveragedModel(
@@ -298,9 +298,3 @@ class MichiGANModule(BaseModuleClass):
         """
         generator = self.generator if self.averaged_generator is None else self.averaged_generator.module
         return self._output(generator, condition, noise)
-
-    @auto_move_data
-    @torch.inference_mode()
-    def respond(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Log-normalised expression by the closed-form decoder, which no training moves."""
-        return self.response(condition, noise)

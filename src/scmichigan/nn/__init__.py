@@ -3,7 +3,7 @@
 from ._basis import KernelBasis
 from ._counts import poisson_log_normalized
 from ._critic import ProjectionCritic
-from ._generator import ClosedFormGenerator, LinearGaussianDecoder
+from ._generator import ClosedFormGenerator
 from ._inputs import encode_covariates, log_normalize, n_covariate_columns
 from ._mlp import MLP
 
@@ -11,7 +11,6 @@ __all__ = [
     "MLP",
     "ClosedFormGenerator",
     "KernelBasis",
-    "LinearGaussianDecoder",
     "ProjectionCritic",
     "encode_covariates",
     "log_normalize",
