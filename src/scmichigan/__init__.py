@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, latent, losses, metrics, module, nn, pl, train
-    from .model import GMM, PPCA, BetaTCVAE, MichiGAN
+    from .model import GMM, PPCA, BetaTCVAE, MichiGAN, benchmark_predictions
 
-_MODELS = ("BetaTCVAE", "GMM", "MichiGAN", "PPCA")
+_MODELS = ("BetaTCVAE", "GMM", "MichiGAN", "PPCA", "benchmark_predictions")
 _ROOMS = ("datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train")
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "PPCA",
     "BetaTCVAE",
     "MichiGAN",
+    "benchmark_predictions",
     "datasets",
     "latent",
     "losses",

@@ -514,6 +514,9 @@ def test_requests_of_the_vae(unseen, make_vae):
     for request, error, message in BAD_CELLS:
         with pytest.raises(error, match=message):
             model.generate(**request)
+    for request, message in BAD_LATENTS:
+        with pytest.raises(ValueError, match=message):
+            model.generate(**request)
 
 
 def test_no_usable_reference(stored, make_gan):

@@ -1,5 +1,6 @@
 """scvi-tools models: AnnData in, AnnData out."""
 
+from ._benchmark import benchmark_predictions
 from ._beta_tcvae import BetaTCVAE
 from ._gmm import GMM
 from ._michigan import MichiGAN
