@@ -67,24 +67,24 @@ def best_linear_weights(
     particular -= b_cc.min() * distance_ll.sum() / (2 * n_levels * (n_levels - 1)) * common
 
     fixed_mc = (context_m[:, None] == np.arange(n_contexts)).astype(float)
-    centring = np.eye(n_observed) - fixed_mc @ np.linalg.pinv(fixed_mc)
-    observed = centring @ (gram_mm - np.diag(noise_m)) @ centring
-    covariance = _fit_covariance((common, particular), observed, centring)
+    covariance = _fit_covariance((common, particular), gram_mm - np.diag(noise_m), fixed_mc)
     return _kriging_weights(covariance, noise_m, fixed_mc, np.arange(n_contexts) == context)
 
 
 def _mean_distances(squared_mm: np.ndarray, position_cp: np.ndarray, preferred_p: np.ndarray) -> np.ndarray:
     """Root mean squared distance between two rows over the partners that both have, the preferred ones if any."""
-    n_rows = len(position_cp)
-    squared_cc = np.zeros((n_rows, n_rows))
-    for i in range(n_rows):
-        for j in range(i):
-            both = (position_cp[i] >= 0) & (position_cp[j] >= 0)
-            shared = both & preferred_p if (both & preferred_p).any() else both
-            values = squared_mm[position_cp[i, shared], position_cp[j, shared]]
-            squared_cc[i, j] = squared_cc[j, i] = values.mean() if len(values) else np.nan
+    total_cc, number_cc = np.zeros((2, 2, len(position_cp), len(position_cp)))
+    for position_c, preferred in zip(position_cp.T, preferred_p, strict=True):
+        rows = np.flatnonzero(position_c >= 0)
+        here = (int(preferred), *np.ix_(rows, rows))
+        total_cc[here] += squared_mm[np.ix_(position_c[rows], position_c[rows])]
+        number_cc[here] += 1
+    total, number = (np.where(number_cc[1] > 0, values[1], values[0]) for values in (total_cc, number_cc))
+    mean = total / np.maximum(number, 1)
     # Nothing is known of two rows without a common partner: they are as far from each other as any.
-    return np.sqrt(np.where(np.isnan(squared_cc), np.nanmax(squared_cc), squared_cc))
+    mean[number == 0] = mean.max()
+    np.fill_diagonal(mean, 0)
+    return np.sqrt(mean)
 
 
 def _brownian(distance_cc: np.ndarray) -> np.ndarray:
@@ -94,10 +94,16 @@ def _brownian(distance_cc: np.ndarray) -> np.ndarray:
     return (vectors * np.maximum(values, 0)) @ vectors.T
 
 
-def _fit_covariance(parts: tuple[np.ndarray, ...], observed: np.ndarray, centring: np.ndarray) -> np.ndarray:
-    """Sum of the parts, each times the variance that the observed products suggest."""
-    n_observed = len(observed)
-    columns = [(centring @ part[:n_observed, :n_observed] @ centring).ravel() for part in parts]
+def _fit_covariance(parts: tuple[np.ndarray, ...], gram_mm: np.ndarray, fixed_mc: np.ndarray) -> np.ndarray:
+    """Sum of the parts, each times the variance that the products of the observed means within contexts suggest."""
+    averaging_cm = fixed_mc.T / fixed_mc.sum(axis=0)[:, None]
+
+    def within(a_mm: np.ndarray) -> np.ndarray:
+        a_mm = a_mm - fixed_mc @ (averaging_cm @ a_mm)
+        return a_mm - (a_mm @ averaging_cm.T) @ fixed_mc.T
+
+    n_observed, observed = len(gram_mm), within(gram_mm)
+    columns = [within(part[:n_observed, :n_observed]).ravel() for part in parts]
     sizes = [np.linalg.norm(column) or 1.0 for column in columns]
     matrix = np.stack([column / size for column, size in zip(columns, sizes, strict=True)], axis=1)
     penalty = [0.0] * (len(parts) - 1) + [_TIE_BREAK]
