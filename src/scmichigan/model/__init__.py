@@ -6,4 +6,4 @@ from ._gmm import GMM
 from ._michigan import MichiGAN
 from ._ppca import PPCA
 
-__all__ = ["GMM", "PPCA", "BetaTCVAE", "MichiGAN"]
+__all__ = ["GMM", "PPCA", "BetaTCVAE", "MichiGAN", "benchmark_predictions"]

@@ -29,8 +29,9 @@ def best_linear_weights(
     between two levels over the contexts that have the target's level.
 
     Both variances are those that fit the products of the observed means best, less their sampling noise, by
-    non-negative least squares, under the constraint that the effects in two contexts are never taken to be opposed. Given these, the weights are those of universal kriging. Of what is noise, little is carried over; of a
-    context alike much; and the weights in the target's context sum to 1, those in each other context to 0.
+    non-negative least squares, under the constraint that the effects in two contexts are never taken to be opposed.
+    Given these, the weights are those of universal kriging. Of what is noise, little is carried over; of what is seen in
+    a similar context, much. Weights in the target's context sum to 1, those in each other context to 0.
 
     Parameters
     ----------
