@@ -557,7 +557,8 @@ def test_a_context_with_three_cells(unseen, make_gan):
     request = {"target": TARGET, "along": "condition", "references": ["control"]}
     with pytest.warns(UserWarning, match=r"fewer than 10 cells .*'type A', 'drug 1'.*leave them out with"):
         model.predict_combination(**request, weights="equal")
-    model.predict_combination(**request)  # which trusts few cells little: no warning
+    model.predict_combination(**request, weights={"type C": 1})  # no warning
+    model.predict_combination(**request)  # nor here, where few cells are trusted little
 
 
 @pytest.mark.parametrize("along", ["cell_type", "condition"])

@@ -482,9 +482,9 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
             Labels of ``along`` to start from; all usable ones by default.
         weights
             Of contexts and references. ``"similarity"``: those of the best linear unbiased prediction, which trusts
-            similar contexts more and noisy differences less, by their mean expression (see Notes). ``"equal"``: the cells of each reference are moved by the plain mean difference over
-            its contexts (the paper's form). Or the weight of each context, by its label (a tuple of labels, for
-            more than two keys): 0 where there is none.
+            similar contexts more and noisy differences less, by their mean expression (see Notes). ``"equal"``: the
+            cells of each reference are moved by the plain mean difference over its contexts (the paper's form). Or the
+            weight of each context, by its label (a tuple of labels, for more than two keys); 0 where none is given.
         residual
             ``"source"`` makes each cell of real ones: of the source cell, and of a partner of the same depth that has the
             target's label in another context. Both are moved by what the same arithmetic gives for mean expression, and
@@ -635,21 +635,11 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         key = along or choose_key(groups, keys, target, {c: mean_g for c, (mean_g, _) in expression.items()})
         chosen = select_references(found[key], keys, target, key, references)
         combinations = involved_combinations(chosen, keys, target, key)
-        # The best linear prediction knows by itself how little a mean of few cells says.
-        judged = [r.labels for r in chosen] if isinstance(weights, str) and weights == "similarity" else combinations
-        few = [labels for labels in judged if len(groups[labels]) < _FEW_CELLS]
-        if few:
-            warnings.warn(
-                f"fewer than {_FEW_CELLS} cells have the labels {few}: their mean is hardly known, and what starts from "
-                "them repeats them; leave them out with references= or weights=, or add cells",
-                UserWarning,
-                stacklevel=3,
-            )
         sizes = np.array([len(groups[c]) for c in combinations])
         means_mg = np.stack([expression[c][0] for c in combinations])
         # One variance for all: that of a combination with few cells is hardly known.
         variance = sum(expression[c][1] for c in combinations) / max(1, sizes.sum() - len(sizes))
-        return Arithmetic.plan(
+        arithmetic = Arithmetic.plan(
             combinations,
             means_mg,
             variance / sizes,
@@ -659,6 +649,19 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
             references=chosen,
             weights=weights,
         )
+        # The best linear prediction knows by itself how little a mean of few cells says.
+        by_itself = isinstance(weights, str) and weights == "similarity"
+        used = zip(combinations, arithmetic.weights.any(axis=0), strict=True)
+        judged = [r.labels for r in chosen] if by_itself else [labels for labels, counts in used if counts]
+        few = [labels for labels in judged if len(groups[labels]) < _FEW_CELLS]
+        if few:
+            warnings.warn(
+                f"fewer than {_FEW_CELLS} cells have the labels {few}: their mean is hardly known, and what starts from "
+                "them repeats them; leave them out with references= or weights=, or add cells",
+                UserWarning,
+                stacklevel=3,
+            )
+        return arithmetic
 
     def _mean_expression(self, rows: np.ndarray) -> tuple[np.ndarray, float]:
         """Mean expression of registered cells without what covariates add, and their summed squared deviations."""
