@@ -76,7 +76,7 @@ def main() -> None:
 def show(name: str, table: pd.DataFrame) -> None:
     order = table["predictor"].unique()
     means = table.pivot_table(index="metric", columns="predictor", values="value")
-    print(f"\n{name}: means over combinations and seeds\n{means.loc[SHOWN, order].round(3).T.to_string()}")
+    print(f"\n{name}: means over combinations and seeds\n{means.reindex(SHOWN)[order].round(3).T.to_string()}")
     distance = table[table["metric"] == "E-distance"]
     each = distance.pivot_table(index=FACTORS, columns="predictor", values="value")[order]
     print(f"\n{name}: E-distance of each combination\n{each.round(2).to_string()}")
