@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scmichigan import MichiGAN, benchmark_predictions, metrics
+from scmichigan import MichiGAN, benchmark_predictions, datasets, metrics
 from scmichigan.model._benchmark import PREDICTORS, hide
 
 FACTORS = ["cell_type", "condition"]
@@ -12,6 +12,12 @@ CONTROL = {"condition": "control"}
 TARGET = {"cell_type": "type B", "condition": "drug 1"}
 SETUP = {"size_factor_key": "total_counts"}
 JUDGE = {"n_trees": 3}
+
+
+@pytest.fixture
+def counts():
+    """1,000 cells of 3 types x 3 treatments: enough of each to judge by."""
+    return datasets.screen(1000, 40, n_treatments=3, seed=0)
 
 
 @pytest.fixture
@@ -94,7 +100,7 @@ def test_finished_combinations_are_not_run_again(counts, arguments, tmp_path):
     [
         ({"factors": ["cell_type", "nope"]}, KeyError, r"obs\['nope'\] does not exist"),
         ({"factors": ["condition"]}, ValueError, "give two or more columns, and a label of one"),
-        ({"control": {"batch": "batch 1"}}, ValueError, "give two or more columns, and a label of one"),
+        ({"control": {"pseudotime": 0.5}}, ValueError, "give two or more columns, and a label of one"),
         ({"control": {"condition": "nope"}}, ValueError, "no cell has obs.'condition'. == 'nope'"),
         ({"hold_out": [{"cell_type": "type B"}]}, ValueError, "hold_out has .*give one label for each of"),
         ({"hold_out": [TARGET | {"cell_type": "type Z"}]}, ValueError, "cannot be hidden: it has 0 cells; 10 are"),
