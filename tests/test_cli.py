@@ -112,7 +112,7 @@ def test_too_few_genes(file):
 
 
 def test_demo_writes_its_results(tmp_path):
-    adata = datasets.screen(180, 40, n_cell_types=2, n_treatments=3)
+    adata = datasets.screen(720, 40, n_cell_types=2, n_treatments=3)
     data = DemoData(adata, "cell_type", "condition", ("type B", "drug 1"), "control", n_genes=30)
     before = adata.copy()
     table = run_demo(data, tmp_path / "out", latent_steps=5, generator_steps=6, seed=1)
@@ -125,7 +125,7 @@ def test_demo_writes_its_results(tmp_path):
     )
     is_target = (cells.obs[["cell_type", "condition"]] == list(data.target)).all(axis=1)
     assert not is_target.any()
-    assert cells.n_obs == 180 - (adata.obs[["cell_type", "condition"]] == list(data.target)).all(axis=1).sum()
+    assert cells.n_obs == 720 - (adata.obs[["cell_type", "condition"]] == list(data.target)).all(axis=1).sum()
     assert (predicted.obs[["cell_type", "condition"]] == list(data.target)).all(axis=None)
     assert cells.n_vars == generated.n_vars == predicted.n_vars == 30
     read = pd.read_csv(tmp_path / "out" / "table.csv", index_col=[0, 1])

@@ -6,16 +6,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, latent, losses, metrics, module, nn, pl, train
-    from .model import GMM, PPCA, BetaTCVAE, MichiGAN, benchmark_predictions
+    from .model import (
+        CWGANGP,
+        GMM,
+        PPCA,
+        WGANGP,
+        BetaTCVAE,
+        InfoWGANGP,
+        MichiGAN,
+        SemiSupervisedInfoWGANGP,
+        benchmark_predictions,
+    )
 
-_MODELS = ("BetaTCVAE", "GMM", "MichiGAN", "PPCA", "benchmark_predictions")
+_MODELS = (
+    "BetaTCVAE",
+    "CWGANGP",
+    "GMM",
+    "InfoWGANGP",
+    "MichiGAN",
+    "PPCA",
+    "SemiSupervisedInfoWGANGP",
+    "WGANGP",
+    "benchmark_predictions",
+)
 _ROOMS = ("datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train")
 
 __all__ = [
     "GMM",
     "PPCA",
     "BetaTCVAE",
+    "CWGANGP",
+    "InfoWGANGP",
     "MichiGAN",
+    "SemiSupervisedInfoWGANGP",
+    "WGANGP",
     "benchmark_predictions",
     "datasets",
     "latent",

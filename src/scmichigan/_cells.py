@@ -94,8 +94,8 @@ def _check_scales(checked: Mapping[str, Matrix]) -> None:
     large = [name for name, matrix in checked.items() if matrix.max() > _MAX_LOGARITHM]
     if len(large) in (0, len(checked)):
         return
-    counts = next((name for name in large if checked[name].min() >= 0 and not _has_fractions(checked[name])), None)
-    logged = next((name for name in checked if name not in large and _has_fractions(checked[name])), None)
+    counts = next((name for name in large if checked[name].min() >= 0 and not has_fractions(checked[name])), None)
+    logged = next((name for name in checked if name not in large and has_fractions(checked[name])), None)
     if counts is not None and logged is not None:
         raise ValueError(
             f"{counts} holds counts (integers up to {checked[counts].max():g}), {logged} log-normalised values "
@@ -104,7 +104,8 @@ def _check_scales(checked: Mapping[str, Matrix]) -> None:
         )
 
 
-def _has_fractions(matrix: Matrix) -> bool:
+def has_fractions(matrix: Matrix) -> bool:
+    """Whether a value is no whole number."""
     value = np.ravel(_stored(matrix))
     return any(np.mod(value[start : start + _BLOCK_VALUES], 1).any() for start in range(0, value.size, _BLOCK_VALUES))
 

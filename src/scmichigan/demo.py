@@ -235,6 +235,7 @@ def _judge(
         n_trees=_N_TREES,
         seed=seed,
         n_jobs=-1,
+        enable_progress_bar=False,  # the console has a spinner
     )
 
 

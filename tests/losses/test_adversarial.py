@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from scmichigan.losses import (
-    mix,
     relativistic_critic_loss,
     relativistic_generator_loss,
     unit_slope_penalty,
@@ -66,18 +65,3 @@ def test_penalties_are_means_over_cells():
     slopes = torch.tensor([[3.0, 4.0], [0.0, 1.0], [0.0, 0.0]])
     assert unit_slope_penalty(slopes).item() == pytest.approx((16 + 0 + 1) / 3)
     assert zero_slope_penalty(slopes).item() == pytest.approx((25 + 1 + 0) / 3)
-
-
-def test_mixes_lie_between_each_real_cell_and_its_generated_one():
-    real, fake = torch.zeros(20_000, 2), torch.tensor([[1.0, 3.0]]).repeat(20_000, 1)
-    share = mix(real, fake, generator=torch.Generator().manual_seed(0)) / fake
-    torch.testing.assert_close(share[:, 0], share[:, 1])  # one weight a cell
-    assert ((share >= 0) & (share <= 1)).all()
-    # Uniform weights: mean 1/2 with sd 1/sqrt(12), second moment 1/3 with sd 0.298; four standard errors of each.
-    assert share[:, 0].mean().item() == pytest.approx(1 / 2, abs=0.0082)
-    assert share[:, 0].square().mean().item() == pytest.approx(1 / 3, abs=0.0085)
-
-
-def test_mixes_leave_the_generator_alone():
-    fake = torch.randn(4, 3, requires_grad=True)
-    assert not mix(torch.randn(4, 3), fake).requires_grad

@@ -37,7 +37,8 @@ def adata():
 
 
 def test_values_are_those_of_the_functions(adata):
-    table = disentanglement(adata, FACTORS, seed=3)["X_michigan"]
+    judged = disentanglement(adata, FACTORS, seed=3)
+    table = judged["X_michigan"]
     mean, var, factors = adata.obsm["X_michigan"], adata.obsm["X_michigan_var"], adata.obs[FACTORS]
     of_trees = dci(mean, factors, seed=3)
     expected = {
@@ -52,13 +53,127 @@ def test_values_are_those_of_the_functions(adata):
         "total correlation, aggregate posterior": total_correlation(mean, var, seed=3),
     }
     assert dict(table) == pytest.approx(expected)
+    assert list(judged["best"].drop("SAP")) == [1] * 7 + [0]
+
+
+@pytest.fixture
+def perfect():
+    """Factors in random combinations, each of them a latent."""
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({name: rng.integers(n_values, size=2000) for name, n_values in (("pair", 2), ("day", 3))})
+    obs["step"], obs["time"] = rng.integers(20, size=2000), rng.random(2000)
+    return AnnData(np.ones((2000, 1)), obs=obs.rename(str), obsm={"Z": obs.to_numpy()})
+
+
+@pytest.mark.parametrize(("factor", "best"), [("pair", 1 / 2), ("day", 2 / 3), ("time", 1)])
+def test_a_perfect_code_reaches_the_best_sap(perfect, factor, best):
+    """One latent is always right, and the next best is a guess."""
+    code = perfect.obsm["Z"][:, [list(perfect.obs).index(factor)]]
+    perfect.obsm["code"] = np.hstack([code, np.zeros_like(code)])
+    with pytest.warns(UserWarning, match="fewer than two latents that vary"):
+        table = disentanglement(perfect, factor, "code")
+    assert table.loc["SAP", "best"] == pytest.approx(best)
+    assert table.loc["SAP", "code"] == pytest.approx(best)
+
+
+def test_the_best_sap_of_many_categories_is_small_and_reached(perfect):
+    """On one axis lines hardly tell 20 of them apart, however they are placed."""
+    step = perfect.obs["step"].to_numpy()
+    for key, place in (("equal", step), ("doubling", 2.0**step)):
+        perfect.obsm[key] = np.column_stack([place, np.zeros(2000)])
+    with pytest.warns(UserWarning, match="fewer than two latents that vary"):
+        row = disentanglement(perfect, "step", ["equal", "doubling"]).loc["SAP"]
+    assert row["best"] == pytest.approx(row[["equal", "doubling"]].max())
+    assert row["best"] < 0.3
+
+
+def test_chance_is_what_the_latent_gets_beside_shuffled_factors(perfect):
+    table = disentanglement(perfect, ["pair", "day"], "Z", n_cells=1000)
+    assert (table.loc[["FactorVAE metric", "DCI informativeness", "SAP"], "Z"] > 0.4).all()
+    # Guesses: of one of two factors on 2,000 votes, of one of 2 and of 3 values on 200 cells each; 4 standard errors.
+    assert table.loc["FactorVAE metric", "chance"] == pytest.approx(1 / 2, abs=4 * 0.5 / np.sqrt(2000))
+    assert table.loc["DCI informativeness", "chance"] == pytest.approx((1 / 2 + 1 / 3) / 2, abs=4 * 0.5 / np.sqrt(400))
+    assert table.loc["SAP", "chance"] < 0.1
+    assert table.loc["MIG, nearest neighbours", "chance"] < 0.1
+    assert np.isnan(table.loc["total correlation, Gaussian", "chance"])
+
+
+def test_factors_are_shuffled_together(perfect):
+    """The latent tells of neither, but the two still tell of each other, so that one cannot be held fixed alone."""
+    perfect.obs["copy"] = perfect.obs["pair"]
+    table = disentanglement(perfect, ["pair", "copy"], "Z", n_cells=300)
+    # Whatever trees find for one factor they find for its copy.
+    assert table.loc["DCI disentanglement", "chance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_it_is_said_how_factors_were_taken(adata, tmp_path):
+    adata.obs["day"] = np.arange(120) % 5
+    adata.obs["few"] = np.arange(120) % 2 / 2
+    table = disentanglement(adata, ["type", "time", "day", "few"], n_cells=60)
+    taken = {"type": "3 categories", "time": "numbers", "day": "5 categories", "few": "numbers"}
+    assert table.attrs["factors"] == taken
+    generator_disentanglement(adata, adata, ["type", "day"])
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    read = anndata.read_h5ad(tmp_path / "cells.h5ad").uns
+    assert dict(read["michigan_disentanglement"]["factors"]["taken as"]) == taken
+    of_generator = dict(read["michigan_generator_disentanglement"]["factors"]["taken as"])
+    assert of_generator == {"type": "3 categories", "day": "numbers"}
+
+
+@pytest.mark.parametrize("dtype", [int, "Int64", object])
+def test_integers_of_more_values_than_cells_with_each_are_hardly_categories(adata, dtype):
+    adata.obs["day"] = pd.Series(np.arange(120) % 11, dtype=dtype).to_numpy()
+    message = (
+        r"integer factors are taken as categories, and these have many: 'day' has 11 in 120 cells; .* floating point"
+    )
+    with pytest.warns(UserWarning, match=message):
+        disentanglement(adata, "day")
+    adata.obs["day"] = adata.obs["day"].astype(float)
+    assert disentanglement(adata, "day").attrs["factors"] == {"day": "numbers"}
+    adata.obs["day"] = pd.Categorical(np.arange(120) % 11)
+    assert disentanglement(adata, "day").attrs["factors"] == {"day": "11 categories"}
+
+
+def test_a_constant_latent_among_others_changes_little(adata):
+    """As a dimension that a variational autoencoder does not use."""
+    adata.obsm["padded"] = np.column_stack([adata.obsm["X_michigan"], np.full(120, 0.3)])
+    del adata.obsm["X_michigan_var"]
+    table = disentanglement(adata, FACTORS, ["X_michigan", "padded"])
+    same = table.drop("DCI completeness")
+    # Trees choose between equal splits by the number of latents.
+    np.testing.assert_allclose(same["padded"], same["X_michigan"], rtol=0.01)
+    # its entropy is relative to that of one latent more
+    completeness = 1 - table.loc["DCI completeness", ["X_michigan", "padded"]]
+    assert completeness["padded"] == pytest.approx(completeness["X_michigan"] * np.log(3) / np.log(4), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("constant", "named"), [([0, 2], "latent 1, latent 3"), ([0, 1, 2], "latent 1, latent 2, latent 3")]
+)
+def test_latents_of_which_fewer_than_two_vary_are_warned_of(adata, constant, named):
+    adata.obsm["X_michigan"][:, constant] = 0.3
+    del adata.obsm["X_michigan_var"]
+    message = rf"obsm\['X_michigan'\] has fewer than two latents that vary.*: {named} of 3 are the same in all cells"
+    with pytest.warns(UserWarning, match=message):
+        table = disentanglement(adata, FACTORS)
+    assert np.isnan(table.loc["total correlation, Gaussian", "X_michigan"])
+    generated = AnnData(adata.X + 0.01, obsm={"X_michigan": adata.obsm["X_michigan"]})
+    with pytest.warns(UserWarning, match=rf"generated.{message}"):
+        generator_disentanglement(generated, adata, FACTORS)
+
+
+def test_columns_have_names_of_their_own(adata):
+    adata.obsm["chance"] = adata.obsm["X_michigan"]
+    with pytest.raises(ValueError, match="latent_key is 'chance', a column of the table: store these latents under"):
+        disentanglement(adata, FACTORS, "chance")
 
 
 def test_latents_without_variances_have_rows_of_their_own(adata, assert_unchanged):
     before = adata.copy()
     table = disentanglement(adata, "time", ["X_michigan", "X_pca"])
     assert_unchanged(adata, before, written=("michigan_disentanglement",))
-    assert list(table.columns) == ["X_michigan", "X_pca"]
+    assert list(table.columns) == ["X_michigan", "X_pca", "chance", "best"]
+    table = table[["X_michigan", "X_pca"]]
     for row in ("MIG, aggregate posterior", "total correlation, aggregate posterior"):
         assert list(table.loc[row].notna()) == [True, False]
     for row in ("MIG, nearest neighbours", "total correlation, Gaussian"):
@@ -120,6 +235,7 @@ def test_more_cells_are_drawn_from(adata):
             r"obsm\['X_scVI'\] is not in adata, which has \['X_michigan', 'X_michigan_var', 'X_pca', 'bad', 'line'\]",
         ),
         ({"latent_var_key": "V"}, KeyError, r"obsm\['V'\] is not in adata, .*: leave latent_var_key out"),
+        ({"latent_key": []}, ValueError, "latent_key is empty: name one key of obsm or more"),
         ({"latent_key": "line"}, ValueError, r"obsm\['line'\] has shape \(120, 1\): give 2 or more latents"),
         ({"latent_key": "bad"}, ValueError, r"obsm\['bad'\] is not finite in 2 cells: leave these cells out"),
         ({"latent_var_key": "line"}, ValueError, r"obsm\['line'\] has shape \(120, 1\), obsm\['X_michigan'\] has"),
@@ -173,7 +289,8 @@ def test_generators_result_survives_a_file(adata, tmp_path):
 
 def test_a_generator_of_one_cell_relates_to_nothing(adata):
     generated = AnnData(np.tile(adata.X[:1], (50, 1)), obsm={"Z": np.random.default_rng(0).normal(size=(50, 2))})
-    assert (generator_disentanglement(generated, adata, FACTORS, latent_key="Z") == 0).all(axis=None)
+    table = generator_disentanglement(generated, adata, FACTORS, latent_key="Z")
+    assert (table[["Z", "chance"]] == 0).all(axis=None)
 
 
 def test_layers_of_real_cells(adata):

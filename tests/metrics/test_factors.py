@@ -66,6 +66,17 @@ def test_rows_bear_the_names_of_the_generated_cells():
     assert list(infer_factors(GENERATED, REAL, FACTORS).index) == list(range(30))
 
 
+def test_cells_without_a_value_are_no_neighbours_for_it():
+    partly = FACTORS.assign(
+        size=FACTORS["size"].where(FACTORS["step"] >= 30), path=[None] * 30 + list(FACTORS["path"][30:])
+    )
+    found = infer_factors(GENERATED, REAL, partly)
+    only_those = infer_factors(GENERATED, REAL[30:], FACTORS[30:], basis=REAL)
+    pd.testing.assert_frame_equal(found[["size", "path"]], only_those[["size", "path"]])
+    others = ["step", "batch", "treated"]
+    pd.testing.assert_frame_equal(found[others], infer_factors(GENERATED, REAL, FACTORS)[others])
+
+
 def test_neighbours_are_those_in_the_basis():
     stretch = np.array([1.0, 1.0, 1.0, 1.0, 100.0])
     pca = PCA(1).fit(REAL * stretch)
@@ -80,8 +91,10 @@ def test_neighbours_are_those_in_the_basis():
     ("change", "message"),
     [
         ({"factors": FACTORS[:9]}, "factors has 9 rows, real 80 cells: give one row for each real cell"),
-        ({"factors": FACTORS.assign(step=[np.nan] * 2 + [1] * 78)}, "factor 'step' is missing in 2 cells: leave"),
-        ({"factors": FACTORS.assign(path=[None] + ["a"] * 79)}, "factor 'path' is missing in 1 cells"),
+        (
+            {"factors": FACTORS.assign(step=[np.nan] * 78 + [1] * 2)},
+            "factor 'step' is known of 2 cells: give n_neighbors=3",
+        ),
         ({"n_neighbors": 0}, "n_neighbors is 0: give 1 or more"),
         ({"n_neighbors": 81}, "n_neighbors is 81: give at most the number of real cells, 80"),
         ({"n_components": 0}, "n_components is 0: give 1 or more"),

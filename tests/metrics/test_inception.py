@@ -45,6 +45,20 @@ def test_real_cells_are_scored_out_of_the_fit():
     assert found.generated > 1.2
 
 
+def test_few_trees_raise_all_scores_alike():
+    """Labels mean nothing: all above 1 is the scatter of trees, in proportion to one over their number."""
+    rng = np.random.default_rng(0)
+    cells, meaningless = rng.normal(size=(2, 400, 5)), rng.integers(2, size=400)
+    few, many = (inception_score(cells[0], meaningless, cells[1], n_trees=n, seed=0) for n in (20, 1000))
+    # Probabilities scatter by 1/4 over the trees that are new to a cell, 37 in 100: 2 x 1/4 / 7.4 nats for 20 trees.
+    for name in ("real", "generated"):
+        excess = np.log([getattr(few, name), getattr(many, name)])
+        assert excess[0] > 0.04
+        assert excess[1] < excess[0] / 3
+    assert few.real == pytest.approx(few.generated, rel=0.03)
+    assert many.real == pytest.approx(many.generated, rel=0.02)
+
+
 def test_a_rare_label_and_few_cells_do():
     real, labels = _typed(0, (4, 1, 1))
     found = inception_score(real, labels, real[:1], **FAST)

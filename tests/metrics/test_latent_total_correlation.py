@@ -48,7 +48,6 @@ def test_the_means_alone_have_the_determinant_of_their_correlation():
     assert total_correlation(mean) == pytest.approx(expected)
     assert total_correlation(np.column_stack([mean, np.full(60, 0.1)])) == pytest.approx(expected)
     assert total_correlation(np.column_stack([mean, mean[:, 0] + mean[:, 1]])) == np.inf
-    assert total_correlation(np.ones((5, 2))) == 0
 
 
 def test_cells_apart_are_as_dependent_as_can_be():
@@ -63,6 +62,15 @@ def test_constant_latents_add_nothing():
     padded = total_correlation(np.column_stack([mean, np.zeros(100)]), np.column_stack([var, np.ones(100)]))
     # Other draws of the same two latents.
     assert padded == pytest.approx(total_correlation(mean, var), abs=0.3)
+
+
+@pytest.mark.parametrize("var", [None, 0.2])
+def test_a_latent_alone_depends_on_no_other(var):
+    mean = np.column_stack([np.full(50, 0.1), np.random.default_rng(3).normal(size=50)])
+    with pytest.raises(ValueError, match="1 of 2 latents vary: give 2 or more that do"):
+        total_correlation(mean, None if var is None else np.full_like(mean, var))
+    if var is not None:  # equal means, but not equal posteriors
+        assert np.isfinite(total_correlation(mean, np.abs(mean[:, ::-1]) + 0.1))
 
 
 def test_draws_from_some_cells_and_densities_of_all():

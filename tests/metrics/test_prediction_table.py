@@ -29,7 +29,7 @@ def cells():
     rng = np.random.default_rng(0)
     effect = np.where(np.arange(130) < 105, rng.normal(0, 2, 130), 0)
     names = {"control": 0, "real": effect, "predicted": 0.5 * effect}
-    given = {name: rng.normal(5 + shift, 1, (60, 130)) for name, shift in names.items()}
+    given = {name: rng.normal(5 + shift, 1, (100, 130)) for name, shift in names.items()}
     pairs = [(rng.normal(place, 1, (30, 130)), rng.normal(place + effect, 1, (40, 130))) for place in (6, 7)]
     return given | {"contexts": pairs}
 
@@ -40,7 +40,7 @@ def test_values_are_those_of_the_functions(cells):
     control, contexts = cells["control"], cells["contexts"]
     ceiling, reference = split_half(cells["real"])
     basis = np.vstack([control, *(side for pair in contexts for side in pair)])
-    distances = {"basis": basis, "n_cells": 30}
+    distances = {"basis": basis, "n_cells": 50}
     columns = {
         "predicted": cells["predicted"],
         "additive": additive(control, contexts),
@@ -64,7 +64,8 @@ def test_values_are_those_of_the_functions(cells):
         }
         assert dict(table[name].drop("random forest AUROC, genes")) == pytest.approx(expected), name
     assert list(table.columns) == COLUMNS
-    assert table.attrs["n_cells"] == 30
+    assert table.attrs == {"n_cells": 50, "basis": "control and contexts"}
+    assert table.columns.name == "components of control and contexts"
 
 
 def test_no_change_has_no_correlation_and_changes_nothing(cells):
@@ -76,7 +77,13 @@ def test_no_change_has_no_correlation_and_changes_nothing(cells):
 
 def test_without_contexts_there_are_no_additive_predictions(cells):
     del cells["contexts"]
-    assert list(prediction(**cells, **FAST).columns) == ["predicted", "no change", "real cells", "best"]
+    with pytest.warns(
+        UserWarning, match="components are fitted on the control cells alone, .* give the training cells"
+    ):
+        table = prediction(**cells, **FAST)
+    assert list(table.columns) == ["predicted", "no change", "real cells", "best"]
+    assert table.columns.name == "components of control"
+    assert prediction(**cells, basis=cells["real"], **FAST).attrs["basis"] == "the basis given"
 
 
 def test_others_have_columns(cells):
@@ -92,7 +99,8 @@ def test_components_never_see_the_real_cells(cells):
     seen = np.vstack([cells["control"], *(side for pair in cells["contexts"] for side in pair)])
     table = prediction(**cells, **FAST)
     for basis in (sparse.csr_matrix(seen), PCA(50, random_state=0).fit(seen)):
-        pd.testing.assert_frame_equal(prediction(**cells, basis=basis, **FAST), table, rtol=1e-3)
+        of_basis = prediction(**cells, basis=basis, **FAST)
+        pd.testing.assert_frame_equal(of_basis, table, rtol=1e-3, check_names=False)
     assert not prediction(**cells, basis=cells["real"], **FAST).equals(table)
 
 
@@ -104,7 +112,7 @@ def test_sparse_cells_are_the_same(cells):
 
 def test_few_genes_leave_rows_undefined(cells):
     few = {name: cells[name][:, :40] for name in ("control", "real", "predicted")}
-    table = prediction(**few, **FAST)
+    table = prediction(**few, basis=few["control"], **FAST)
     assert list(table.index[table["real cells"].isna()]) == [
         "correlation of mean change, top 100",
         "DE overlap, top 100",
@@ -119,13 +127,13 @@ def test_the_result_survives_a_file(cells, tmp_path, assert_unchanged):
     assert_unchanged(cells["predicted"], before, written=("michigan_prediction",))
     cells["predicted"].write_h5ad(tmp_path / "cells.h5ad")
     stored = anndata.read_h5ad(tmp_path / "cells.h5ad").uns["michigan_prediction"]
-    pd.testing.assert_frame_equal(stored["table"], table)
-    assert stored["n_cells"] == 30
+    pd.testing.assert_frame_equal(stored["table"], table, check_names=False)
+    assert (stored["n_cells"], stored["basis"]) == (50, "control and contexts")
 
 
 def test_nothing_is_written_to_views(cells):
     adata = AnnData(cells["predicted"])
-    cells["predicted"] = adata[:50]
+    cells["predicted"] = adata[:60]
     prediction(**cells, **FAST)
     assert cells["predicted"].is_view
     assert not adata.uns
@@ -140,17 +148,16 @@ def test_nothing_is_written_to_views(cells):
         ),
         ({"others": {"a/b": np.ones((9, 130))}}, r"others has the name 'a/b'"),
         ({"others": {"a": np.ones((9, 13))}}, r"others\['a'\] has 13 genes, predicted has 130"),
-        ({"others": {"a": np.ones((4, 130))}}, r"4 cells of a are too few to judge: 5 of each side are the least"),
+        ({"others": {"a": np.ones((4, 130))}}, r"others\['a'\] has 4 cells: give 5 or more"),
         ({"contexts": [(np.ones((9, 130)),)]}, r"contexts\[0\] has 1 members: give a pair \(unperturbed, perturbed\)"),
         ({"contexts": [(np.ones((9, 130)), np.ones((9, 3)))]}, r"contexts\[0\]\[1\] has 3 genes, predicted has 130"),
-        ({"real": np.ones((9, 130))}, "4 cells of real cells are too few"),
-        ({"real": np.ones((1, 130))}, "real has 1 cell: give 2 or more to split"),
+        ({"real": np.ones((9, 130))}, "real has 9 cells: give 2 x 5 or more"),
         ({"predicted": np.ones((0, 130))}, r"predicted has shape \(0, 130\)"),
         ({"control": np.full((9, 130), np.nan)}, "control has 1170 values that are NaN"),
         ({"basis": PCA()}, "basis is a PCA that is not fitted"),
         ({"n_cells": 0}, "n_cells is 0"),
         ({"n_trees": 0}, "n_trees is 0"),
-        ({"control": np.full((60, 130), 40)}, "control holds counts .*, predicted log-normalised values"),
+        ({"control": np.full((100, 130), 40)}, "control holds counts .*, predicted log-normalised values"),
     ],
 )
 def test_bad_requests(cells, arguments, message):

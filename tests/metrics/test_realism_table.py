@@ -33,7 +33,7 @@ def test_seen_cells_are_judged_in_thirds(real, generated, assert_unchanged):
     table = realism(real, generated, **FAST)
     assert list(table.columns) == ["generated", "real cells", "best"]
     assert "inception score" not in table.index
-    assert table.attrs == {"compared_with": "cells seen in training", "n_cells": 50}
+    assert table.attrs == {"compared_with": "cells seen in training", "n_cells": 50, "without_label": {}}
     assert table.columns.name == "beside cells seen in training"
     assert_unchanged(real, before[0], written=("michigan_realness",))
     assert_unchanged(generated, before[1], written=("michigan_realness", "michigan_realism"))
@@ -44,7 +44,7 @@ def test_seen_cells_are_judged_in_thirds(real, generated, assert_unchanged):
 def test_held_out_cells_are_what_all_is_compared_with(real, generated):
     held_out = _cells(2, 60, shift=3)
     table = realism(real, generated, held_out=held_out, labels_key="type", **FAST)
-    assert table.attrs == {"compared_with": "held-out cells", "n_cells": 60}
+    assert table.attrs == {"compared_with": "held-out cells", "n_cells": 60, "without_label": {}}
     assert "michigan_realness" not in real.obsm
     assert held_out.obsm["michigan_realness"].notna().all(axis=None)
     # neither the generated nor the real cells are like them
@@ -57,7 +57,9 @@ def test_labels_are_those_of_the_cells_compared_with(real, generated):
     held_out = _cells(2, 60)
     del real.obs["type"]
     held_out.obs.loc[held_out.obs_names[:5], "type"] = np.nan
-    table = realism(real, generated, held_out=held_out, labels_key="type", **FAST)
+    with pytest.warns(UserWarning, match="cells of held_out without a label are left out of .*: 5 of 60 no 'type'"):
+        table = realism(real, generated, held_out=held_out, labels_key="type", **FAST)
+    assert table.attrs["without_label"] == {"type": 5}
     assert table.loc["inception score", "generated"] > 2
     assert table.loc["inception score", "best"] == table.loc["inception score", "real cells"]
     with pytest.raises(KeyError, match=r"obs\['type'\] does not exist; the columns are \[\]"):
@@ -77,7 +79,8 @@ def test_genes_agree_as_in_their_function(real, generated):
 
 def test_copies_of_training_cells_pass_for_real_beside_held_out_ones(real):
     """The blind spot that is documented: they are real cells."""
-    table = realism(real, AnnData(real.X.copy()), held_out=_cells(2), n_trees=20)
+    with pytest.warns(UserWarning, match="150 of 150 cells of generated are cells of real, number for number"):
+        table = realism(real, AnnData(real.X.copy()), held_out=_cells(2), n_trees=20)
     # 75 cells of each side: the standard error of an error or an AUROC is below 0.05
     forest = table.index.str.startswith("random forest")
     np.testing.assert_allclose(table.loc[forest, "generated"], 0.5, atol=0.2)
@@ -108,7 +111,7 @@ def test_the_probability_goes_with_the_cells(real):
 
 def test_nothing_is_written_to_views(real, generated):
     view = generated[:60]
-    realism(real[:100], view, **FAST)
+    realism(real[:], view, **FAST)
     assert view.is_view
     assert not real.obsm
     assert not generated.uns
@@ -135,7 +138,8 @@ def test_layers_of_real_cells(real, generated):
 
 
 def test_a_generator_of_one_cell_gets_its_values(real):
-    table = realism(real, AnnData(np.tile(real.X[:1], (60, 1))), labels_key="type", **FAST)
+    with pytest.warns(UserWarning, match="60 of 60 cells of generated are cells of real"):
+        table = realism(real, AnnData(np.tile(real.X[:1], (60, 1))), labels_key="type", **FAST)
     assert np.isnan(table.loc["gene-gene correlation", "generated"])
     assert table.loc["random forest error, genes", "generated"] < 0.1
     assert table["generated"].isna().sum() == 1
@@ -161,12 +165,11 @@ def test_one_gene_and_repeated_names(real, generated):
         ({"real": np.ones((9, 6))}, "real is a ndarray: give an AnnData"),
         ({"generated": np.ones((9, 6))}, "generated is a ndarray: give an AnnData"),
         ({"held_out": np.ones((9, 6))}, "held_out is a ndarray: give an AnnData"),
-        ({"real": _cells(0, 14)}, "4 cells of a third of real are too few to judge: 5 of each side are the least"),
-        ({"generated": _cells(0, 3)}, "3 cells of generated are too few"),
-        ({"held_out": _cells(0, 2)}, "2 cells of held_out are too few"),
-        ({"real": _cells(0, 7), "held_out": _cells(1)}, "3 cells of half of real are too few"),
-        ({"n_cells": 0}, "n_cells is 0: give 1 or more"),
-        ({"n_cells": 4}, "4 cells of .* are too few"),
+        ({"real": _cells(0, 14)}, "real has 14 cells: give 3 x 5 or more without held_out"),
+        ({"generated": _cells(0, 3)}, "generated has 3 cells: give 5 or more"),
+        ({"held_out": _cells(0, 2)}, "held_out has 2 cells: give 5 or more"),
+        ({"real": _cells(0, 7), "held_out": _cells(1)}, "real has 7 cells: give 2 x 5 or more"),
+        ({"n_cells": 0}, "n_cells is 0: give 5 or more"),
         ({"n_trees": 0}, "n_trees is 0: give 1 or more"),
         ({"generated": _cells(0)[:, :4]}, "generated has 4 genes, real has 6"),
         ({"generated": AnnData(np.full((30, 6), np.nan))}, "generated has 180 values that are NaN or infinite"),

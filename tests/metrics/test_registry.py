@@ -49,8 +49,7 @@ def _disentanglement():
     with_variances = disentanglement(adata, ["a", "b"], keys)
     for key in keys:
         del adata.obsm[f"{key}_var"]
-    table = with_variances.combine_first(disentanglement(adata, ["a", "b"], keys))
-    return table.assign(best=registry().loc["disentanglement", "best"])
+    return with_variances.combine_first(disentanglement(adata, ["a", "b"], keys))
 
 
 def _generator_disentanglement():
@@ -58,7 +57,7 @@ def _generator_disentanglement():
     real = AnnData(grid @ np.array([[3.0, 0, 1], [0, 3, 1]]), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str))
     generated = AnnData(real.X, obsm=obsm)
     tables = [generator_disentanglement(generated, real, ["a", "b"], latent_key=key) for key in ("perfect", "useless")]
-    return pd.concat(tables, axis=1).assign(best=registry().loc["generator disentanglement", "best"])
+    return tables[0].assign(useless=tables[1]["useless"])
 
 
 def _cells(rng, n_cells=300):
@@ -94,7 +93,7 @@ def _prediction():
     scale = np.tile([1, 2], 150)
     control, real, perfect = (rng.normal(shift, scale, (400, 300)) for shift in (0, effect, effect))
     useless = rng.normal(other, 3 - scale, (400, 300))
-    table = prediction(perfect, real, control, others={"useless": useless}, n_trees=20).rename(
+    table = prediction(perfect, real, control, others={"useless": useless}, basis=control, n_trees=20).rename(
         columns={"predicted": "perfect"}
     )
     rank = {

@@ -5,11 +5,15 @@ import pytest
 from anndata import AnnData
 
 from scmichigan.metrics import (
+    _tables,
+    delta_entropy,
+    discrimination_rank,
     disentanglement,
     generator_disentanglement,
     prediction,
     realism,
     registry,
+    split_half,
     summary,
 )
 
@@ -21,14 +25,14 @@ TARGET = {"cell_type": "b", "condition": "drug"}
 def hand():
     """Two contexts beside the target's own, one without control; a batch that the labels do not name."""
     rng = np.random.default_rng(0)
-    combinations = [("a", "ctrl"), ("a", "drug"), ("b", "ctrl"), ("c", "drug"), ("a", "other")] * 40
+    combinations = [("a", "ctrl"), ("a", "drug"), ("b", "ctrl"), ("c", "drug"), ("a", "other")] * 60
     obs = pd.DataFrame(combinations, columns=["cell_type", "condition"]).astype("category").rename(str)
-    obs["time"] = rng.random(200)
+    obs["time"] = rng.random(300)
     means = pd.get_dummies(obs[["cell_type", "condition"]]).to_numpy(dtype=float)
     real = AnnData(rng.normal(means @ rng.normal(0, 2, (means.shape[1], 12)), 1), obs=obs)
     real.obsm["X_michigan"] = np.column_stack([obs["time"], real.X[:, 0]])
     generated = AnnData(real.X + rng.normal(0, 0.1, real.shape), obsm={"X_michigan": real.obsm["X_michigan"].copy()})
-    predicted = AnnData(real.X[:40] + 1, uns={"michigan": {"target": TARGET}})
+    predicted = AnnData(real.X[:60] + 1, uns={"michigan": {"target": TARGET}})
     return real, generated, predicted
 
 
@@ -38,7 +42,7 @@ def _of(real, cell_type, condition):
 
 def test_all_tables_in_one(hand):
     real, generated, predicted = hand
-    target = _of(real, "a", "other") + 1
+    target = np.concatenate([_of(real, "a", "other"), _of(real, "c", "drug")]) + 2
     prediction_sides = {"target": target, "control": {"condition": "ctrl"}}
     table = summary(real, generated, predicted, factors=["time"], labels_key="cell_type", **prediction_sides, **FAST)
     parts = {
@@ -54,7 +58,15 @@ def test_all_tables_in_one(hand):
             **FAST,
         ),
     }
-    assert list(table.columns) == ["model", "no change", "additive", "additive, weighted", "real cells", "best"]
+    assert list(table.columns) == [
+        "model",
+        "chance",
+        "no change",
+        "additive",
+        "additive, weighted",
+        "real cells",
+        "best",
+    ]
     assert list(table.index.get_level_values("question").unique()) == list(parts)
     for question, part in parts.items():
         part = part.rename(columns={"X_michigan": "model", "generated": "model", "predicted": "model"})
@@ -66,26 +78,112 @@ def test_all_tables_in_one(hand):
 
 def test_each_question_alone(hand):
     real, generated, predicted = hand
-    assert list(summary(real, factors="time").columns) == ["model", "best"]
+    assert list(summary(real, factors="time").columns) == ["model", "chance", "best"]
     real.obsm["Z"] = real.obsm["X_michigan"]
     pd.testing.assert_frame_equal(summary(real, factors="time", latent_key="Z"), summary(real, factors="time"))
     assert set(summary(real, generated, **FAST).index.get_level_values(0)) == {"realism"}
-    table = summary(real, None, predicted, target=real.X[:30], control={"condition": "ctrl"}, **FAST)
+    table = summary(real, None, predicted, target=real.X[:100] + 2, control={"condition": "ctrl"}, **FAST)
     assert set(table.index.get_level_values(0)) == {"prediction"}
 
 
 def test_cells_without_labels_and_layers(hand):
     real, _, predicted = hand
     real.layers["logged"] = real.X.copy()
-    target = AnnData(real.X[:30] * 0, layers={"logged": real.X[:30].copy()})
+    target = AnnData(real.X[:100] * 0, layers={"logged": real.X[:100] + 2})
     asked = {"target": target, "control": {"condition": "ctrl"}, "layer": "logged"}
     expected = summary(real, None, predicted, **asked, **FAST)
     real.X = real.X * 0
     pd.testing.assert_frame_equal(summary(real, None, predicted, **asked, **FAST), expected)
     more = anndata.concat([real, real[:9]], index_unique="-")
-    more.obs.loc[more.obs_names[200:], "condition"] = np.nan
-    more.layers["logged"][200:] = 1
-    pd.testing.assert_frame_equal(summary(more, None, predicted, **asked, **FAST), expected)
+    more.obs.loc[more.obs_names[300:], "condition"] = np.nan
+    more.layers["logged"][300:] = 1
+    with pytest.warns(UserWarning, match="cells of real without a label .*: 9 of 309 no 'condition'"):
+        table = summary(more, None, predicted, **asked, **FAST)
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_the_rank_is_among_perturbations_of_the_same_context(hand):
+    real, _, predicted = hand
+    real.obs["cell_type"] = real.obs["cell_type"].cat.rename_categories({"a": "b", "b": "a"})
+    target = real.X[:100] + 3
+    real.obs["condition"] = real.obs["condition"].cat.rename_categories({"drug": "first"})
+    table = summary(real, None, predicted, target=target, control={"condition": "ctrl"}, **FAST).loc["prediction"]
+    reference = split_half(target)[1]
+    of_b = {label: _of(real, "b", label) for label in ("first", "other")}
+    for column, cells in (("model", predicted.X), ("no change", _of(real, "b", "ctrl"))):
+        rank = discrimination_rank({"target": cells}, {"target": reference, **of_b}).iloc[0]
+        assert table.loc["discrimination rank", column] == rank
+    assert table.loc["discrimination rank", "real cells"] == 1
+
+
+def test_without_another_context_components_are_those_of_real(hand):
+    real, _, predicted = hand
+    alone = real[(real.obs["cell_type"] == "b").to_numpy()].copy()
+    alone.obsm["X_michigan"] = np.ones((alone.n_obs, 2))
+    table = summary(alone, None, predicted, target=real.X[:100] + 2, control={"condition": "ctrl"}, **FAST)
+    assert table.attrs["prediction"]["basis"] == "real"
+    assert "additive" not in table.columns
+    assert "discrimination rank" not in table.index.get_level_values("metric")
+
+
+def test_delta_entropy_where_latents_are_stored(hand):
+    """Of posterior means on both sides, whatever the predicted cells were drawn from."""
+    real, _, predicted = hand
+    rng = np.random.default_rng(1)
+    real.obsm["X_michigan_var"] = rng.uniform(0.1, 0.2, (300, 2))
+    moved = np.full((300, 2), np.nan)
+    moved[:60] = real.obsm["X_michigan"][:60] + 1
+    real.obsm["X_michigan_predicted"] = moved
+    real.uns["X_michigan_predicted"] = {"target": dict(TARGET)}
+    predicted.uns["michigan"]["latent"] = "X_michigan"
+    target = AnnData(real.X[:100] + 2, obsm={"X_michigan": real.obsm["X_michigan"][100:200]})
+    asked = {"target": target, "control": {"condition": "ctrl"}, **FAST}
+    row = summary(real, None, predicted, **asked).loc[("latent arithmetic", "delta entropy")]
+    posterior = real.obsm["X_michigan"], real.obsm["X_michigan_var"]
+    expected = delta_entropy(moved[:60], real.obsm["X_michigan"][100:200], *posterior)
+    assert row["model"] == pytest.approx(expected)
+    assert expected > 0.5
+    # one half of the target's cells beside the other
+    assert abs(row["real cells"]) < 0.5
+    assert row["best"] == 0
+    bad = AnnData(target.X, obsm={"X_michigan": np.ones((100, 3))})
+    with pytest.raises(
+        ValueError, match=r"target.obsm\['X_michigan'\] has shape \(100, 3\), .* \(300, 2\): give finite"
+    ):
+        summary(real, None, predicted, **asked | {"target": bad})
+    real.uns["X_michigan_predicted"] = {"target": {"cell_type": "a", "condition": "drug"}}
+    assert "latent arithmetic" not in summary(real, None, predicted, **asked).index.get_level_values("question")
+
+
+def test_the_progress_bar_can_be_switched_off(hand, capsys):
+    real, generated, predicted = hand
+    asked = {"target": real.X[:100] + 2, "control": {"condition": "ctrl"}, "factors": "time", "n_trees": 2}
+    shown = summary(real, generated, predicted, **asked)
+    assert "realism" in capsys.readouterr().err
+    switched_off = summary(real, generated, predicted, **asked, enable_progress_bar=False)
+    assert capsys.readouterr() == ("", "")
+    pd.testing.assert_frame_equal(switched_off, shown)
+
+
+@pytest.mark.parametrize("metric", [disentanglement, generator_disentanglement, realism, prediction])
+def test_progress_reaches_its_end(hand, metric, monkeypatch):
+    real, generated, predicted = hand
+    bars = []
+
+    class Bar(_tables.tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            bars.append(self)
+
+    monkeypatch.setattr(_tables, "tqdm", Bar)
+    calls = {
+        disentanglement: lambda: metric(real, ["time", "condition"]),
+        generator_disentanglement: lambda: metric(generated, real, "time"),
+        realism: lambda: metric(real, generated, labels_key="cell_type", **FAST),
+        prediction: lambda: metric(predicted, real.X[:100] + 2, real.X[:60], basis=real, others={"a": real.X}, **FAST),
+    }
+    calls[metric]()
+    assert [(bar.n, bar.total) for bar in bars] == [(bars[0].total,) * 2]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
 from sklearn.decomposition import PCA
 
-from scmichigan import MichiGAN, metrics
+from scmichigan import MichiGAN, datasets, metrics
 
 TARGET = {"cell_type": "B", "condition": "stim"}
 
@@ -157,3 +157,25 @@ def test_the_prediction_wins_against_both_additive_ones(shared_file):
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["predicted", "additive", "weighted"])
     assert table["predicted"].mean() < 0.9 * table["weighted"].mean() < 0.9 * table["additive"].mean()
     assert (table["predicted"] < table["weighted"]).sum() >= 6
+
+
+def test_a_summary_finds_all_that_a_prediction_can_be_judged_by(make_gan):
+    """Latents of the hidden cells, and other drugs in the same cell type, are all it takes beside the cells."""
+    adata = datasets.screen(960, 40, n_cell_types=2, n_treatments=4, seed=0)
+    target = {"cell_type": "type B", "condition": "drug 1"}
+    is_hidden = (adata.obs[list(target)] == list(target.values())).all(axis=1).to_numpy()
+    train, hidden = adata[~is_hidden].copy(), adata[is_hidden].copy()
+    model = make_gan(train, size_factor_key="total_counts")
+    predicted = model.predict_combination(target, seed=0)
+    hidden.X, hidden.obsm["X_michigan"] = (
+        model.get_normalized_expression(hidden),
+        model.get_latent_representation(hidden),
+    )
+    train.X = model.get_normalized_expression()
+    table = metrics.summary(train, None, predicted, target=hidden, control={"condition": "control"}, n_trees=5)
+    rank, entropy = table["model"].loc[[("prediction", "discrimination rank"), ("latent arithmetic", "delta entropy")]]
+    assert rank in (0, 0.5, 1)  # of two others
+    rows = np.isfinite(train.obsm["X_michigan_predicted"]).all(axis=1)
+    posterior = train.obsm["X_michigan"], train.obsm["X_michigan_var"]
+    expected = metrics.delta_entropy(train.obsm["X_michigan_predicted"][rows], hidden.obsm["X_michigan"], *posterior)
+    assert entropy == pytest.approx(expected)

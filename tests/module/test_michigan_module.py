@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from scvi import REGISTRY_KEYS
@@ -70,10 +72,61 @@ def test_losses_of_pairs(critic_norm):
     torch.testing.assert_close(generator_loss, torch.log1p(torch.exp(scores[0] - scores[1])).mean())
 
 
+def test_published_penalty_is_at_mixes_of_one_uniform_weight_a_cell():
+    module, n, found = make_module(loss="wgan-gp"), 20_000, []
+    compute = module.critic.scores_and_slopes
+    module.critic.scores_and_slopes = lambda *args, mixing: found.append(mixing) or compute(*args, mixing=mixing)
+    run(module, make_tensors(n), "critic")
+    (share,) = found
+    assert share.shape == (n, 1)
+    assert ((share >= 0) & (share <= 1)).all()
+    # Uniform weights: mean 1/2 with sd 1/sqrt(12), second moment 1/3 with sd 0.298; four standard errors of each.
+    assert share.mean().item() == pytest.approx(1 / 2, abs=0.0082)
+    assert share.square().mean().item() == pytest.approx(1 / 3, abs=0.0085)
+
+
 @pytest.mark.parametrize(("loss", "weight"), [("relativistic", 0.5), ("wgan-gp", 10.0)])
 def test_weights_of_the_penalties(loss, weight):
     assert make_module(loss=loss).penalty_weight == weight
     assert make_module(loss=loss, penalty_weight=0.0).penalty_weight == 0
+
+
+def test_latents_of_a_prior_are_independent_of_the_cells():
+    module, tensors = make_module(latent="prior"), make_tensors(n=20_000)
+    out = module.inference(**module._get_inference_input(tensors))
+    torch.testing.assert_close(out["z"], tensors[LATENT_MEAN_TENSOR])
+    drawn = out["condition"][:, :3]
+    # Five standard errors of 60,000 standard normal values, of their squares, and of products with the means.
+    assert abs(drawn.mean().item()) < 5 / 60_000**0.5
+    assert drawn.square().mean().item() == pytest.approx(1, abs=5 * (2 / 60_000) ** 0.5)
+    assert abs((drawn * out["z"]).mean().item()) < 5 / 60_000**0.5
+    del tensors[LATENT_MEAN_TENSOR]
+    assert module.inference(**module._get_inference_input(tensors))["z"] is None
+
+
+@pytest.mark.parametrize("information", [None, "generated", "both"])
+def test_information_is_added_to_both_players(information):
+    kwargs = {"latent": "prior", "critic_head": None, "loss": "wgan-gp"}
+    module = make_module(**kwargs, information=information, information_weight=3.0)
+    tensors = make_tensors(n=20)
+    inference = module.inference(**module._get_inference_input(tensors))
+    fake, code = module.generative(inference["condition"]), inference["condition"]
+    output = module.loss(tensors, inference, fake, player="critic")
+    parts = output.extra_metrics
+    wanted = -parts["score_gap"] + 10 * parts["gradient_penalty"]
+    of_generator = -module.critic(fake["x"], code).mean()
+
+    def error(x, code):  # minus the log density of N(codes, I), without its constant
+        density = torch.distributions.Normal(module.critic.codes(x, code), 1.0)
+        return -density.log_prob(code).sum(1).mean() - 1.5 * math.log(2 * math.pi)
+
+    if information is not None:
+        wanted = wanted + 3 * error(fake["x"], code)
+        of_generator = of_generator + 3 * error(fake["x"], code)
+    if information == "both":
+        wanted = wanted + 3 * error(tensors[REGISTRY_KEYS.X_KEY], inference["z"])
+    torch.testing.assert_close(output.loss, wanted)
+    torch.testing.assert_close(module.loss(tensors, inference, fake, player="generator").loss, of_generator)
 
 
 def test_counts_are_those_of_cells_with_the_totals_of_the_real_ones():

@@ -2,79 +2,102 @@ import pytest
 import torch
 
 from scmichigan.losses import unit_slope_penalty, zero_slope_penalty
-from scmichigan.nn import ProjectionCritic
+from scmichigan.nn import Critic
 
 
-def make(norm, activation, *, scaled=True):
+def make(norm, activation="leaky_relu", *, scaled=True, head="projection", n_codes=0):
     torch.manual_seed(0)
-    critic = ProjectionCritic(9, 4, hidden=(16, 12, 6), norm=norm, activation=activation)
+    critic = Critic(9, 4, hidden=(16, 12, 6), head=head, n_codes=n_codes, norm=norm, activation=activation).double()
+    for module in critic.body:
+        if norm is not None and hasattr(module, "eps"):  # weights of norms start at 1 and 0, which could hide mistakes
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
     if scaled:
         critic.input_scale.copy_(torch.rand(9) + 0.5)
         critic.condition_scale.copy_(torch.rand(4) + 0.5)
-    return critic, torch.randn(20, 9), torch.randn(20, 4)
+    return critic, *(torch.randn(20, n, dtype=torch.float64) for n in (9, 9, 4))
 
 
-def slopes(critic, x, condition):
+def by_double_backward(critic, real, fake, condition, *, mixing):
     """Scores and slopes by automatic differentiation of what forward gives."""
-    x = x.clone().requires_grad_()
-    score = critic(x, condition)
-    return score, torch.autograd.grad(score.sum(), x, create_graph=True)[0]
+    points = [real, fake] if mixing is None else [mixing * real + (1 - mixing) * fake]
+    points = [x.clone().requires_grad_() for x in points]
+    slopes = [torch.autograd.grad(critic(x, condition).sum(), x, create_graph=True)[0] for x in points]
+    return critic(real, condition), critic(fake, condition), torch.stack(slopes)
 
 
-EVERY = [
-    pytest.mark.parametrize("norm", [None, "layer", "batch"]),
-    pytest.mark.parametrize("activation", ["relu", "leaky_relu"]),
-]
-
-
-def every(test):
-    for mark in EVERY:
-        test = mark(test)
-    return test
-
-
-@every
-def test_scores_and_slopes_are_those_of_forward(norm, activation):
-    critic, x, condition = make(norm, activation)
-    score, slope = critic.score_and_slope(x, condition)
-    expected_score, expected_slope = slopes(critic, x, condition)
-    torch.testing.assert_close(score, expected_score)
-    torch.testing.assert_close(slope, expected_slope)
-    assert not x.requires_grad
-
-
-@every
+@pytest.mark.parametrize("head", ["projection", "concatenation", None])
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("penalty", [zero_slope_penalty, unit_slope_penalty])
-def test_penalties_have_the_gradients_of_double_backward(norm, activation, penalty):
-    critic, x, condition = make(norm, activation)
-    gradients = []
-    for score, slope in (critic.score_and_slope(x, condition), slopes(critic, x, condition)):
-        loss = score.square().mean() + penalty(slope)
-        found = torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True)
-        gradients.append(dict(zip(dict(critic.named_parameters()), found, strict=True)))
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradient, gradients[1][name], msg=lambda m, name=name: f"{name}: {m}")
-    assert gradients[0]["body.0.weight"].abs().sum() > 0
-    assert gradients[0]["projection.weight"].abs().sum() > 0
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("norm", [None, "layer", "batch"])
+def test_scores_and_slopes_have_the_values_and_gradients_of_double_backward(norm, activation, penalty, mixed, head):
+    critic, real, fake, condition = make(norm, activation, head=head)
+    mixing = torch.rand(20, 1, dtype=torch.float64) if mixed else None
+    results = []
+    for score_real, score_fake, slopes in (
+        critic.scores_and_slopes(real, fake, condition, mixing=mixing),
+        by_double_backward(critic, real, fake, condition, mixing=mixing),
+    ):
+        loss = score_real.square().mean() + score_fake.exp().mean() + 3 * sum(map(penalty, slopes))
+        gradients = torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True)
+        results.append((score_real, score_fake, slopes, *gradients))
+    names = ["score_real", "score_fake", "slopes", *dict(critic.named_parameters())]
+    for name, ours, expected in zip(names, *results, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}")
+    found = dict(zip(names, results[0], strict=True))
+    assert found["body.0.weight"].abs().sum() > 0
+    assert head != "projection" or found["projection.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("head", ["projection", "concatenation", None])
+def test_heads_look_at_the_condition_or_not(head):
+    critic, x, _, condition = make(None, head=head)
+    moved = critic(x, condition + 1) - critic(x, condition)
+    assert (moved != 0).all() if head else (moved == 0).all()
+
+
+def test_concatenation_is_the_body_of_cell_and_condition():
+    critic, x, _, condition = make("layer", scaled=False, head="concatenation")
+    together = torch.cat([x, condition, torch.zeros(20, 16 - 9 - 4)], dim=1)  # padded to a multiple of 16
+    torch.testing.assert_close(critic(x, condition), critic.score(critic.body(together)).squeeze(1))
+
+
+def test_codes_are_linear_in_what_the_body_makes_of_a_cell():
+    critic, x, _, condition = make(None, scaled=False, head=None, n_codes=3)
+    h = critic.body(torch.cat([x, torch.zeros(20, 16 - 9)], dim=1))
+    torch.testing.assert_close(critic.codes(x, condition), h @ critic.code.weight.T + critic.code.bias)
+    assert Critic(9, 4).code is None
 
 
 def test_scales_multiply_what_comes_in():
-    critic, x, condition = make(None, "leaky_relu")
-    plain, _, _ = make(None, "leaky_relu", scaled=False)
+    critic, real, fake, condition = make(None)
+    plain, *_ = make(None, scaled=False)
     plain.load_state_dict({k: v for k, v in critic.state_dict().items() if "scale" not in k}, strict=False)
-    scaled = x * critic.input_scale, condition * critic.condition_scale
-    torch.testing.assert_close(critic(x, condition), plain(*scaled))
-    _, slope = critic.score_and_slope(x, condition)
-    torch.testing.assert_close(slope, plain.score_and_slope(*scaled)[1] * critic.input_scale)
+    scaled = critic.input_scale, critic.input_scale, critic.condition_scale
+    for x in (real, fake):
+        torch.testing.assert_close(critic(x, condition), plain(x * scaled[0], condition * scaled[2]))
 
 
 def test_slopes_are_finite_differences_of_the_scores():
-    critic, x, condition = make(None, "leaky_relu")
-    critic, x, condition = critic.double(), x.double(), condition.double()
-    _, slope = critic.score_and_slope(x, condition)
+    critic, real, fake, condition = make(None)
+    _, _, slopes = critic.scores_and_slopes(real, fake, condition)
     step = 1e-7  # no kink within it
-    for gene in range(9):
-        up = torch.zeros(9, dtype=torch.float64)
-        up[gene] = step
-        difference = (critic(x + up, condition) - critic(x - up, condition)) / (2 * step)
-        torch.testing.assert_close(slope[:, gene], difference, atol=1e-6, rtol=1e-5)
+    for x, slope in zip((real, fake), slopes, strict=True):
+        for gene in range(9):
+            up = torch.zeros(9, dtype=torch.float64)
+            up[gene] = step
+            difference = (critic(x + up, condition) - critic(x - up, condition)) / (2 * step)
+            torch.testing.assert_close(slope[:, gene], difference, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_running_statistics_follow_every_minibatch(mixed):
+    critic, real, fake, condition = make("batch")
+    expected, *_ = make("batch")
+    mixing = torch.rand(20, 1, dtype=torch.float64) if mixed else None
+    critic.scores_and_slopes(real, fake, condition, mixing=mixing)
+    for x in (real, fake, mixing * real + (1 - mixing) * fake) if mixed else (real, fake):
+        expected(x, condition)
+    for name, buffer in critic.named_buffers():
+        torch.testing.assert_close(buffer, expected.get_buffer(name))

@@ -1,7 +1,7 @@
 """Loss terms as pure functions of tensors."""
 
 from ._adversarial import (
-    mix,
+    code_error,
     relativistic_critic_loss,
     relativistic_generator_loss,
     unit_slope_penalty,
@@ -13,7 +13,7 @@ from ._total_correlation import TotalCorrelationParts, stratified_log_weights, t
 
 __all__ = [
     "TotalCorrelationParts",
-    "mix",
+    "code_error",
     "relativistic_critic_loss",
     "relativistic_generator_loss",
     "stratified_log_weights",

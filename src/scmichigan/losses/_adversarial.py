@@ -1,4 +1,4 @@
-"""What critic and generator minimise, and what keeps critics smooth.
+"""What critic and generator minimise, what keeps critics smooth, and what holds generators to their codes.
 
 Scores have shape ``(n_minibatch,)``, slopes (gradients of the scores with respect to the cells)
 ``(n_minibatch, n_genes)``.
@@ -46,7 +46,7 @@ def relativistic_generator_loss(score_real: torch.Tensor, score_fake: torch.Tens
 def unit_slope_penalty(slope: torch.Tensor) -> torch.Tensor:
     r"""Mean squared distance of the slopes' norms from 1, :math:`E (||\nabla D||_2 - 1)^2`.
 
-    For slopes at random mixes of a real and a generated cell (:func:`mix`).
+    For slopes at random mixes of a real and a generated cell of the same condition.
 
     References
     ----------
@@ -67,17 +67,18 @@ def zero_slope_penalty(slope: torch.Tensor) -> torch.Tensor:
     return slope.square().sum(1).mean()
 
 
-def mix(real: torch.Tensor, fake: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:
-    r"""One random point between each real cell and the generated cell of the same condition.
+def code_error(inferred: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    r"""``-E log Q(code | x)`` for :math:`Q = N(\mathrm{inferred}, I)`, up to a constant.
 
-    :math:`\tilde x = \epsilon x + (1 - \epsilon) x'` with one :math:`\epsilon \sim U(0, 1)` for each cell.
+    Minus this is a lower bound of the mutual information of codes and cells, up to the entropy of the codes.
 
     Parameters
     ----------
-    real, fake
-        Real and generated cells in the same order of conditions, shape ``(n_minibatch, n_genes)``.
-    generator
-        Random numbers for the mixing weights.
+    inferred, code
+        Shape ``(n_minibatch, n_codes)``.
+
+    References
+    ----------
+    Chen et al. 2016, "InfoGAN", equation 5; Yu and Welch 2021, Methods, "InfoGAN and ssInfoGAN".
     """
-    weight = torch.rand(real.shape[0], 1, device=real.device, dtype=real.dtype, generator=generator)
-    return weight * real.detach() + (1 - weight) * fake.detach()
+    return (inferred - code).square().sum(1).mean() / 2

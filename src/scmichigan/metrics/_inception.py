@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import rel_entr
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import KFold
 
 from scmichigan._cells import Cells, check_at_least, dense, draw_rows, matrices, sample_rows
 
-_N_FOLDS = 5
+_N_LEAST = 5
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,19 @@ def inception_score(
     n_cells
         Cells of each side at most, drawn at random.
     n_trees
-        Trees of each forest. It works on the genes themselves.
+        Trees of the forest, which works on the genes themselves. Fewer raise the score of all cells, see the notes:
+        compare values at equal numbers.
     seed
-        Seed of the random choice of cells, the folds and the forests.
+        Seed of the random choice of cells and of the forest.
     n_jobs
         Processes that grow trees, as in scikit-learn.
 
     Returns
     -------
-    Score of the generated and of the real cells. Each of 5 forests is fitted on four fifths of the real cells drawn, and
-    scores the other fifth and a random fifth of the generated cells, so that both are new to it. From 1 (all cells look
-    alike to the forest) to the number of labels (each cell is clearly of one type, and types are equally frequent); as
-    high as the real cells' is best.
+    Score of the generated and of the real cells, from 1 (all cells look alike to the forest) to the number of labels
+    (each cell is clearly of one type, and types are equally frequent); as high as the real cells' is best. One forest is
+    fitted on all real cells drawn. A real cell is scored by its trees that have not seen it, a generated one by those
+    that have not seen a random real one, so that both are new to equally many trees.
 
     Raises
     ------
@@ -81,8 +81,11 @@ def inception_score(
 
     Notes
     -----
-    The paper fits one forest on all real cells drawn. It is somewhat surer of new cells than forests that are fitted on
-    four fifths of them, which would put a perfect generator above the real cells.
+    The paper scores generated cells by all trees, and real cells not at all.
+
+    The scatter of trees about their mean counts as certainty, and raises the scores of real and of generated cells by a
+    share that falls as 1 / ``n_trees``: for the eight types of 1,200 pancreas cells about a third at 20 trees, 4 in 100
+    at 200, and 1 in 100 at 1,000.
 
     It does not see whether cells of one type differ from each other: one cell of each type, repeated, has the highest
     score. Where generated cells are cleaner than real ones, theirs is above the real score.
@@ -93,26 +96,23 @@ def inception_score(
     score".
     """
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
-    check_at_least(_N_FOLDS, n_cells=n_cells)
+    check_at_least(_N_LEAST, n_cells=n_cells)
     check_at_least(1, n_trees=n_trees)
-    if real_ng.shape[0] < _N_FOLDS:
-        raise ValueError(f"real has {real_ng.shape[0]} cells: give {_N_FOLDS} or more, they are scored out of fold")
+    if real_ng.shape[0] < _N_LEAST:
+        raise ValueError(f"real has {real_ng.shape[0]} cells: give {_N_LEAST} or more, they are scored out of bag")
     rng = np.random.default_rng(seed)
     drawn = draw_rows(real_ng.shape[0], n_cells, rng)
     label_n = _codes(real_labels, real_ng.shape[0])[drawn]
-    cells = {"generated": sample_rows(generated_ng, n_cells, rng), "real": dense(real_ng[drawn])}
-    probability = {name: np.zeros((len(cells_ng), label_n.max() + 1)) for name, cells_ng in cells.items()}
-    fifths = np.array_split(rng.permutation(len(cells["generated"])), _N_FOLDS)
-    folds = KFold(_N_FOLDS, shuffle=True, random_state=seed).split(cells["real"])
-    for (train, held_out), fifth in zip(folds, fifths, strict=True):
-        forest = RandomForestClassifier(n_trees, random_state=seed, n_jobs=n_jobs)
-        forest.fit(cells["real"][train], label_n[train])
-        for name, rows in (("generated", fifth), ("real", held_out)):
-            if len(rows):
-                # a rare label may be in no training cell
-                known = np.ix_(rows, forest.classes_)
-                probability[name][known] = forest.predict_proba(cells[name][rows])
-    return InceptionScore(**{name: _score(probability_ny) for name, probability_ny in probability.items()})
+    sides = {"generated": sample_rows(generated_ng, n_cells, rng), "real": dense(real_ng[drawn])}
+    sides = {name: np.ascontiguousarray(cells_ng, dtype=np.float32) for name, cells_ng in sides.items()}
+    forest = RandomForestClassifier(n_trees, random_state=seed, n_jobs=n_jobs).fit(sides["real"], label_n)
+    new_to = {"generated": rng.integers(len(drawn), size=len(sides["generated"])), "real": np.arange(len(drawn))}
+    votes = {name: np.zeros((len(cells_ng), len(forest.classes_))) for name, cells_ng in sides.items()}
+    for tree, seen in zip(forest.estimators_, forest.estimators_samples_, strict=True):
+        is_new = ~np.isin(np.arange(len(drawn)), seen)
+        for name, cells_ng in sides.items():
+            votes[name] += is_new[new_to[name], None] * tree.predict_proba(cells_ng, check_input=False)
+    return InceptionScore(**{name: _score(votes_ny) for name, votes_ny in votes.items()})
 
 
 def _codes(labels: Sequence | pd.Series | np.ndarray, n_cells: int) -> np.ndarray:
@@ -126,5 +126,8 @@ def _codes(labels: Sequence | pd.Series | np.ndarray, n_cells: int) -> np.ndarra
     return codes
 
 
-def _score(probability_ny: np.ndarray) -> float:
+def _score(votes_ny: np.ndarray) -> float:
+    n_trees_n = votes_ny.sum(axis=1, keepdims=True)
+    # Of few trees, all may have seen a cell.
+    probability_ny = (votes_ny / np.maximum(n_trees_n, 1))[n_trees_n[:, 0] > 0]
     return float(np.exp(rel_entr(probability_ny, probability_ny.mean(axis=0)).sum(axis=1).mean()))

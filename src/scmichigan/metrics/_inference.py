@@ -40,6 +40,7 @@ def infer_factors(
     factors
         One column a factor, one row a real cell in the order of ``real``. Numbers are averaged over neighbours;
         categories, strings and booleans are voted on, and of equally frequent values the first in their order wins.
+        Cells with a missing value are no neighbours for that factor.
     n_neighbors
         Nearest real cells by Euclidean distance; the paper takes 3.
     basis
@@ -59,8 +60,8 @@ def infer_factors(
     Raises
     ------
     ValueError
-        If the cells are unusable (see the message), ``factors`` does not have one complete row for each real cell, there
-        are fewer real cells than neighbours, or the PCA is not fitted or has other genes.
+        If the cells are unusable (see the message), ``factors`` does not have one row for each real cell, fewer real
+        cells than neighbours have a factor, or the PCA is not fitted or has other genes.
 
     References
     ----------
@@ -73,18 +74,29 @@ def infer_factors(
         raise ValueError(f"n_neighbors is {n_neighbors}: give at most the number of real cells, {n_real}")
     if len(factors) != n_real:
         raise ValueError(f"factors has {len(factors)} rows, real {n_real} cells: give one row for each real cell")
-    for name, n_missing in factors.isna().sum().items():
-        if n_missing:
-            raise ValueError(f"factor {name!r} is missing in {n_missing} cells: leave these cells or the factor out")
+    for name, n_known in factors.notna().sum().items():
+        if n_known < n_neighbors:
+            raise ValueError(f"factor {name!r} is known of {n_known} cells: give n_neighbors={n_neighbors} or more")
     pca = fitted_pca(real_ng if basis is None else basis, n_components=n_components, seed=seed)
-    neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(pca.transform(dense(real_ng)))
-    nearest_mj = neighbors.kneighbors(pca.transform(dense(generated_ng)), return_distance=False)
-    index = generated.obs_names if isinstance(generated, AnnData) else pd.RangeIndex(len(nearest_mj))
-    return pd.DataFrame({name: _inferred(factor, nearest_mj) for name, factor in factors.items()}).set_axis(index)
+    real_nk, generated_mk = (pca.transform(dense(matrix)) for matrix in (real_ng, generated_ng))
+    nearest, inferred = {}, {}
+    for name, factor in factors.items():
+        known = np.flatnonzero(factor.notna())
+        if (cells := known.tobytes()) not in nearest:  # mostly the same for all factors
+            neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(real_nk[known])
+            nearest[cells] = neighbors.kneighbors(generated_mk, return_distance=False)
+        inferred[name] = _inferred(factor.iloc[known], nearest[cells])
+    index = generated.obs_names if isinstance(generated, AnnData) else pd.RangeIndex(len(generated_mk))
+    return pd.DataFrame(inferred).set_axis(index)
+
+
+def is_number(factor: pd.Series) -> bool:
+    """Whether the factor is averaged over neighbours, rather than voted on."""
+    return pd.api.types.is_numeric_dtype(factor) and not pd.api.types.is_bool_dtype(factor)
 
 
 def _inferred(factor: pd.Series, nearest_mj: np.ndarray) -> np.ndarray | pd.api.extensions.ExtensionArray:
-    if pd.api.types.is_numeric_dtype(factor) and not pd.api.types.is_bool_dtype(factor):
+    if is_number(factor):
         return factor.to_numpy(dtype=np.float64)[nearest_mj].mean(axis=1)
     category = factor.astype("category")
     voted = mode(category.cat.codes.to_numpy()[nearest_mj], axis=1).mode

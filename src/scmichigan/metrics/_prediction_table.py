@@ -5,7 +5,7 @@ Legend: n cells, g genes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,9 +20,11 @@ from ._basis import checked, fitted_pca
 from ._change import change_slope, de_direction, de_overlap, mean_change_correlation
 from ._discrimination import discriminate
 from ._prediction import additive, additive_weighted, split_half
+from ._rank import discrimination_rank
 from ._realism import e_distance, mmd
 from ._registry import PREDICTION
-from ._tables import agreement_rows, equal_number, metric_table, or_nan, with_best
+from ._remarks import remark_on
+from ._tables import Plan, Side, agreement_rows, computed, equal_number, metric_table, or_nan, warn, with_best
 
 _N_COMPONENTS = 50
 _TAKEN = ("predicted", "no change", "additive", "additive, weighted", "real cells", "best")
@@ -48,6 +50,7 @@ def prediction(
     n_trees: int = 200,
     seed: int = 0,
     n_jobs: int | None = None,
+    enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
     """Judge a predicted perturbation by all measures at once, beside simple predictions and the best there can be.
 
@@ -66,8 +69,8 @@ def prediction(
         Further predictions under their names, for columns of their own.
     basis
         Cells that principal components are fitted on, usually the training cells, or a fitted
-        :class:`sklearn.decomposition.PCA`; for E-distance and MMD. By default ``control`` and ``contexts``: never the
-        real cells of the prediction.
+        :class:`sklearn.decomposition.PCA`; for E-distance and MMD, which compare on the same basis only. By default
+        ``control`` and ``contexts``: never the real cells of the prediction.
     n_cells
         Cells of each side at most.
     n_trees
@@ -76,6 +79,8 @@ def prediction(
         Of all draws.
     n_jobs
         Processes that grow trees, as in scikit-learn.
+    enable_progress_bar
+        Whether to show how far it is.
 
     Returns
     -------
@@ -83,16 +88,23 @@ def prediction(
     change" (the control cells), with contexts "additive" and "additive, weighted" (:func:`additive` and
     :func:`additive_weighted`), "real cells" and "best". Everything is compared with one random half of the real cells,
     and "real cells" is the other half, what the best prediction reaches. E-distance, MMD and the random forest's AUROC,
-    which depend on the number of cells, take the same number everywhere, ``attrs["n_cells"]``; the others take all. A
-    value that is not defined is NaN, as is the correlation of no change, or that over more genes than there are.
+    which depend on the number of cells, take the same number everywhere, ``attrs["n_cells"]``; the others take all.
+    ``attrs["basis"]`` says which cells components were fitted on, and so does the name of the columns. A value that is
+    not defined is NaN, as is the correlation of no change, or that over more genes than there are.
 
-    Table and number are also written to ``predicted.uns["michigan_prediction"]`` where it is an AnnData and no view.
+    Table and attributes are also written to ``predicted.uns["michigan_prediction"]`` where it is an AnnData and no view.
 
     Raises
     ------
     ValueError
         If the cells are unusable (see the message), too few, or counts on one side and log-normalised on the other; if a
         name of ``others`` is a column already, or the PCA is not fitted or has other genes.
+
+    Warns
+    -----
+    UserWarning
+        If components are fitted on ``control`` alone, there are fewer than 50 cells on a side (of ``real``, in each
+        half), all are counts, genes are zero in all cells, or predicted cells are real ones number for number.
 
     Notes
     -----
@@ -106,60 +118,112 @@ def prediction(
     --------
     >>> mg.metrics.prediction(predicted, truth, control, contexts=[(other_control, other_perturbed)])
     """
-    check_at_least(1, n_trees=n_trees)
-    columns_ng, real_ng, control_ng, basis = _columns(predicted, real, control, contexts, dict(others or {}), basis)
-    columns_ng["real cells"], reference_ng = split_half(real_ng, seed=seed)
-    n_each = equal_number(n_cells, {name: matrix.shape[0] for name, matrix in columns_ng.items()})
-    pca = fitted_pca(basis, n_components=_N_COMPONENTS, seed=seed)
-    of_distance = {"basis": pca, "n_cells": n_each, "seed": seed}
-    of_forest = {"n_components": None, "n_cells": n_each, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
-
-    def rows(cells_ng: Matrix) -> dict[str, float]:
-        sides = (cells_ng, reference_ng, control_ng)
-        return {
-            "random forest AUROC, genes": discriminate(reference_ng, cells_ng, **of_forest).auroc,
-            "E-distance": e_distance(cells_ng, reference_ng, **of_distance),
-            "MMD": or_nan(mmd, cells_ng, reference_ng, **of_distance),
-            **agreement_rows(reference_ng, cells_ng, ("R2 of means", "R2 of variances")),
-            **{name: or_nan(metric, *sides) for name, metric in _OF_CHANGES.items()},
-        }
-
-    columns = {name: rows(cells_ng) for name, cells_ng in columns_ng.items()}
-    table = with_best(PREDICTION, metric_table(PREDICTION, columns))
-    keep(predicted, "uns", _keys.PREDICTION, {"table": table.copy(), "n_cells": n_each})
-    table.attrs["n_cells"] = n_each
-    return table
+    plan = plan_prediction(
+        predicted,
+        real,
+        control,
+        contexts=contexts,
+        others=others,
+        basis=basis,
+        n_cells=n_cells,
+        n_trees=n_trees,
+        seed=seed,
+        n_jobs=n_jobs,
+    )
+    return computed({PREDICTION: plan}, enable_progress_bar=enable_progress_bar)[PREDICTION]
 
 
-def _columns(
+def plan_prediction(
     predicted: Cells,
     real: Cells,
+    control: Cells,
+    *,
+    contexts: Sequence[tuple[Cells, Cells]] = (),
+    others: Mapping[str, Cells] | None = None,
+    basis: Cells | PCA | None = None,
+    fitted_on: str = "the basis given",
+    name_of_real: str = "real",
+    targets: Mapping[str, Cells] | None = None,
+    n_cells: int,
+    n_trees: int,
+    seed: int,
+    n_jobs: int | None,
+) -> Plan:
+    """Check what :func:`prediction` is given, and real cells of other targets for a discrimination rank."""
+    check_at_least(1, n_trees=n_trees)
+    others = dict(others or {})
+    sides_ng, contexts_ng, basis_ng = _checked(predicted, {name_of_real: real}, control, contexts, others, basis)
+    predicted_ng, real_ng, control_ng, *others_ng = sides_ng.values()
+    numbers = {name: Side(matrix.shape[0], 2 if name == name_of_real else 1) for name, matrix in sides_ng.items()}
+    n_each = equal_number(n_cells, numbers, beside="real cells")
+    remark_on(sides_ng, made=[name for name in sides_ng if name not in (name_of_real, "control")], truth=[name_of_real])
+    if basis is None:
+        fitted_on = "control and contexts" if contexts_ng else "control"
+        if not contexts_ng:
+            warn(
+                "components are fitted on the control cells alone, and what the perturbation changes may not be in them: "
+                "give the training cells as basis, or contexts"
+            )
+    attributes = {"n_cells": n_each, "basis": fitted_on}
+
+    def compute(tick: Callable[[], object]) -> pd.DataFrame:
+        columns_ng = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
+        if contexts_ng:
+            changes = list(zip(contexts_ng[::2], contexts_ng[1::2], strict=True))
+            columns_ng["additive"] = additive(control_ng, changes)
+            columns_ng["additive, weighted"] = additive_weighted(control_ng, changes)
+        columns_ng["real cells"], reference_ng = split_half(real_ng, seed=seed)
+        pca = fitted_pca(
+            _stacked([control_ng, *contexts_ng]) if basis is None else basis_ng, n_components=_N_COMPONENTS, seed=seed
+        )
+        of_distance = {"basis": pca, "n_cells": n_each, "seed": seed}
+        of_forest = {"n_components": None, "n_cells": n_each, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
+
+        def rows(cells_ng: Matrix) -> dict[str, float]:
+            sides = (cells_ng, reference_ng, control_ng)
+            values = {
+                "random forest AUROC, genes": discriminate(reference_ng, cells_ng, **of_forest).auroc,
+                "E-distance": e_distance(cells_ng, reference_ng, **of_distance),
+                "MMD": or_nan(mmd, cells_ng, reference_ng, **of_distance),
+                **agreement_rows(reference_ng, cells_ng, ("R2 of means", "R2 of variances")),
+                **{name: or_nan(metric, *sides) for name, metric in _OF_CHANGES.items()},
+            }
+            if targets:
+                real_of = {(): reference_ng, **targets}  # no target's name is an empty tuple
+                values["discrimination rank"] = discrimination_rank({(): cells_ng}, real_of).iloc[0]
+            tick()
+            return values
+
+        columns = {name: rows(cells_ng) for name, cells_ng in columns_ng.items()}
+        table = with_best(PREDICTION, metric_table(PREDICTION, columns))
+        keep(predicted, "uns", _keys.PREDICTION, {"table": table.copy()} | attributes)
+        table.attrs |= attributes
+        return table.rename_axis(columns=f"components of {fitted_on}")
+
+    return Plan(3 + len(others) + 2 * bool(contexts_ng), compute)
+
+
+def _checked(
+    predicted: Cells,
+    real: Mapping[str, Cells],
     control: Cells,
     contexts: Sequence[tuple[Cells, Cells]],
     others: Mapping[str, Cells],
     basis: Cells | PCA | None,
-) -> tuple[dict[str, Matrix], Matrix, Matrix, Matrix | PCA]:
-    """Cells of each column but the real ones; real and control cells; and what components are fitted on."""
+) -> tuple[dict[str, Matrix], list[Matrix], Matrix | PCA | None]:
+    """Cells of each side; those of the contexts, before and after by turns; and what components are fitted on."""
     for name in others:
         if name in _TAKEN or "/" in name:
             raise ValueError(f"others has the name {name!r}: give one without a slash that no column has, {_TAKEN}")
-    sides = {"predicted": predicted, "real": real, "control": control}
+    sides = {"predicted": predicted, **real, "control": control}
     sides |= {f"others[{name!r}]": cells for name, cells in others.items()}
+    n_sides = len(sides)
     for i, pair in enumerate(contexts):
         if len(pair) != 2:
             raise ValueError(f"contexts[{i}] has {len(pair)} members: give a pair (unperturbed, perturbed)")
         sides |= {f"contexts[{i}][{j}]": cells for j, cells in enumerate(pair)}
     *checked_ng, basis = checked(sides, basis)
-    predicted_ng, real_ng, control_ng = checked_ng[:3]
-    others_ng, contexts_ng = checked_ng[3 : 3 + len(others)], checked_ng[3 + len(others) :]
-    columns_ng = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
-    if contexts_ng:
-        changes = list(zip(contexts_ng[::2], contexts_ng[1::2], strict=True))
-        columns_ng["additive"] = additive(control_ng, changes)
-        columns_ng["additive, weighted"] = additive_weighted(control_ng, changes)
-    if basis is None:
-        basis = _stacked([control_ng, *contexts_ng])
-    return columns_ng, real_ng, control_ng, basis
+    return dict(zip(sides, checked_ng[:n_sides], strict=False)), checked_ng[n_sides:], basis
 
 
 def _stacked(parts: list[Matrix]) -> Matrix:

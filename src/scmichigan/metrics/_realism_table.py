@@ -5,6 +5,7 @@ Legend: n cells, g genes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +31,21 @@ from ._inception import inception_score
 from ._moments import gene_correlation_agreement
 from ._realism import e_distance, frechet_distance, mmd
 from ._registry import REALISM
-from ._tables import agreement_rows, equal_number, metric_table, or_nan, with_best
+from ._remarks import remark_on
+from ._tables import (
+    Plan,
+    Side,
+    agreement_rows,
+    computed,
+    equal_number,
+    metric_table,
+    or_nan,
+    with_best,
+    without_label,
+)
 
 _N_COMPONENTS = 50
+_N_LABELLED = 5  # cells that an inception score takes
 _SPACES = {"components": _N_COMPONENTS, "genes": None}
 
 
@@ -47,6 +60,7 @@ def realism(
     n_trees: int = 200,
     seed: int = 0,
     n_jobs: int | None = None,
+    enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
     """Judge how real generated cells are, by all measures at once, with real cells beside them.
 
@@ -62,26 +76,30 @@ def realism(
         split in thirds for components, comparison and "real cells", and what is compared with was seen in training,
         which flatters a generator that keeps close to its training cells.
     labels_key
-        Column of ``obs`` with cell types, for the inception score.
+        Column of ``obs`` with cell types, for the inception score. Cells without a type are left out of it.
     layer
         Layer of the real cells with expression on the scale of the generated ones; ``X`` without it.
     n_cells
         Cells of each side at most. All values are of the same number of cells on each side, as most get worse with
         fewer.
     n_trees
-        Trees of each random forest. The paper has 1,000, and 3,000 cells, which hardly moves the values and takes
-        longer.
+        Trees of each random forest that tells cells apart. The paper has 1,000, and 3,000 cells, which hardly moves the
+        values and takes longer. The inception score, which few trees move, always has the 1,000 of
+        :func:`inception_score`.
     seed
         Of all draws.
     n_jobs
         Processes that grow trees, as in scikit-learn.
+    enable_progress_bar
+        Whether to show how far it is.
 
     Returns
     -------
     One row a metric (:func:`registry` has ranges and sources). Columns: "generated"; "real cells", what a perfect
     generator reaches with so many cells; and "best". A value that is not defined for the cells is NaN.
     ``attrs["compared_with"]`` is "held-out cells" or "cells seen in training", and so is the name of the columns;
-    ``attrs["n_cells"]`` is the number of cells on each side.
+    ``attrs["n_cells"]`` is the number of cells on each side, ``attrs["without_label"]`` that of cells compared with that
+    lack a type.
 
     Table and attributes are also written to ``generated.uns["michigan_realism"]``, and the forests' probability that a
     cell is real to ``obsm["michigan_realness"]`` of ``generated`` and of the cells compared with (``held_out``, or
@@ -93,7 +111,14 @@ def realism(
     KeyError
         If the column or layer does not exist.
     ValueError
-        If the cells are unusable (see the message), too few, or counts on one side and log-normalised on the other.
+        If the cells are unusable (see the message), too few, or counts on one side and log-normalised on the other; or if
+        fewer than 5 of the cells compared with have a type, or they have one type only or more than one for every two.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer than 50 cells on a side (of ``real``, in each part), all are counts, genes are zero in all
+        cells, generated cells are real ones number for number, or cells lack a type.
 
     Notes
     -----
@@ -106,35 +131,82 @@ def realism(
     >>> adata.layers["lognorm"] = model.get_normalized_expression()
     >>> mg.metrics.realism(adata, model.generate(2000), labels_key="cell_type", layer="lognorm")
     """
+    plan = plan_realism(
+        real,
+        generated,
+        held_out=held_out,
+        labels_key=labels_key,
+        layer=layer,
+        n_cells=n_cells,
+        n_trees=n_trees,
+        seed=seed,
+        n_jobs=n_jobs,
+    )
+    return computed({REALISM: plan}, enable_progress_bar=enable_progress_bar)[REALISM]
+
+
+def plan_realism(
+    real: AnnData,
+    generated: AnnData,
+    *,
+    held_out: AnnData | None,
+    labels_key: str | None,
+    layer: str | None,
+    n_cells: int,
+    n_trees: int,
+    seed: int,
+    n_jobs: int | None,
+) -> Plan:
+    """Check what :func:`realism` is given."""
     check_anndata(real=real, generated=generated, **({} if held_out is None else {"held_out": held_out}))
     check_at_least(1, n_trees=n_trees)
+    check_obs_keys(real if held_out is None else held_out, [labels_key])
     parts = _split(real, generated, held_out, layer=layer, n_cells=n_cells, seed=seed)
-    check_obs_keys(parts.annotated, [labels_key])
-    pca = fit_pca(parts.basis_ng, n_components=_N_COMPONENTS, seed=seed)
-    trees = {"n_cells": parts.n_each, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
-    reference_ng, real_ng, generated_ng = parts.sampled
-    # Of all cells there are, so that each of them gets its probability.
-    told = _tell_apart(parts.reference_ng, parts.generated_ng, pca, trees)
-    columns = {
-        "generated": _forest_rows(told) | _other_rows(generated_ng, reference_ng, pca, seed),
-        "real cells": _forest_rows(_tell_apart(reference_ng, real_ng, pca, trees))
-        | _other_rows(real_ng, reference_ng, pca, seed),
-        "best": {"zero fraction": np.mean(reference_ng == 0)},
-    }
-    if labels_key is not None:
-        label_n = parts.annotated.obs[labels_key].iloc[parts.compared]
-        held = label_n.notna().to_numpy()
-        score = inception_score(parts.reference_ng[held], label_n[held], generated_ng, **trees)
-        for column, value in zip(columns.values(), (score.generated, score.real, score.real), strict=True):
-            column["inception score"] = value
-    table = with_best(REALISM, metric_table(REALISM, columns))
+    labels = pd.DataFrame() if labels_key is None else parts.annotated.obs[[labels_key]].iloc[parts.compared]
+    missing = without_label(labels, "real" if held_out is None else "held_out")
+    _check_labels(labels)
     attributes = {
         "compared_with": "cells seen in training" if held_out is None else "held-out cells",
         "n_cells": parts.n_each,
+        "without_label": missing,
     }
-    _write(generated, parts, told, {"table": table.copy()} | attributes)
-    table.attrs |= attributes
-    return table.rename_axis(columns=f"beside {attributes['compared_with']}")
+
+    def compute(tick: Callable[[], object]) -> pd.DataFrame:
+        pca = fit_pca(parts.basis_ng, n_components=_N_COMPONENTS, seed=seed)
+        trees = {"n_cells": parts.n_each, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
+        reference_ng, real_ng, generated_ng = parts.sampled
+        # Of all cells there are, so that each of them gets its probability.
+        told = _tell_apart(parts.reference_ng, parts.generated_ng, pca, trees, tick)
+        ceiling = _tell_apart(reference_ng, real_ng, pca, trees, tick)
+        columns = {
+            "generated": _forest_rows(told) | _other_rows(generated_ng, reference_ng, pca, seed),
+            "real cells": _forest_rows(ceiling) | _other_rows(real_ng, reference_ng, pca, seed),
+            "best": {"zero fraction": np.mean(reference_ng == 0)},
+        }
+        tick()
+        if labels_key is not None:
+            held = labels[labels_key].notna().to_numpy()
+            sides = parts.reference_ng[held], labels.loc[held, labels_key], generated_ng
+            score = inception_score(*sides, n_cells=parts.n_each, seed=seed, n_jobs=n_jobs)
+            for column, value in zip(columns.values(), (score.generated, score.real, score.real), strict=True):
+                column["inception score"] = value
+            tick()
+        table = with_best(REALISM, metric_table(REALISM, columns))
+        _write(generated, parts, told, {"table": table.copy()} | attributes)
+        table.attrs |= attributes
+        return table.rename_axis(columns=f"beside {attributes['compared_with']}")
+
+    return Plan(2 * len(_SPACES) + 1 + (labels_key is not None), compute)
+
+
+def _check_labels(labels: pd.DataFrame) -> None:
+    for key, label_n in labels.items():
+        n_labelled, n_labels = label_n.count(), label_n.nunique()
+        if n_labelled < _N_LABELLED or not 2 <= n_labels <= n_labelled / 2:
+            raise ValueError(
+                f"obs[{key!r}] has {n_labels} different labels in {n_labelled} of the {len(label_n)} cells compared with: "
+                f"give 2 or more, each in two cells on average or more, and {_N_LABELLED} cells, or leave labels_key out"
+            )
 
 
 class _Parts(NamedTuple):
@@ -161,21 +233,26 @@ def _split(
     fitted_on, ceiling = parts[:2]
     if held_out is None:
         annotated, compared, reference_ng = real, parts[2], real_ng[parts[2]]
-        available = {"a third of real": len(compared)}
+        sides = {"real": Side(real.n_obs, 3, " without held_out")}
     else:
         annotated, compared, reference_ng = held_out, np.arange(held_out.n_obs), others[0]
-        available = {"half of real": len(ceiling), "held_out": len(compared)}
-    available["generated"] = generated.n_obs
-    n_each = equal_number(n_cells, available)
+        sides = {"real": Side(real.n_obs, 2), "held_out": Side(held_out.n_obs)}
+    sides["generated"] = Side(generated.n_obs)
+    n_each = equal_number(n_cells, sides, beside="real cells")
+    truth = ["real"] if held_out is None else ["real", "held_out"]
+    remark_on(dict(zip(given, (real_ng, generated_ng, *others), strict=True)), made=["generated"], truth=truth)
     sampled = tuple(sample_rows(cells, n_each, rng) for cells in (reference_ng, real_ng[ceiling], generated_ng))
     return _Parts(annotated, compared, real_ng[fitted_on], reference_ng, generated_ng, n_each, sampled)
 
 
-def _tell_apart(real_ng: Matrix, other_ng: Matrix, pca: PCA, trees: dict[str, Any]) -> dict[str, Discrimination]:
-    return {
-        space: discriminate(real_ng, other_ng, basis=pca, n_components=n_components, **trees)
-        for space, n_components in _SPACES.items()
-    }
+def _tell_apart(
+    real_ng: Matrix, other_ng: Matrix, pca: PCA, trees: dict[str, Any], tick: Callable[[], object]
+) -> dict[str, Discrimination]:
+    told = {}
+    for space, n_components in _SPACES.items():
+        told[space] = discriminate(real_ng, other_ng, basis=pca, n_components=n_components, **trees)
+        tick()
+    return told
 
 
 def _forest_rows(told: dict[str, Discrimination]) -> dict[str, float]:

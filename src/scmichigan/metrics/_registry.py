@@ -29,7 +29,7 @@ class MetricInfo:
     low, high
         Ends of its range.
     best
-        The value to wish for; NaN where that is the value of real cells.
+        The value to wish for; NaN where that is the value of real cells, or depends on the factors.
     source
         Where it comes from.
     """
@@ -52,7 +52,7 @@ _METRICS = (
     MetricInfo("DCI disentanglement", (DISENTANGLEMENT,), "dci", 0, 1, 1, "Eastwood and Williams 2018"),
     MetricInfo("DCI completeness", (DISENTANGLEMENT,), "dci", 0, 1, 1, "Eastwood and Williams 2018"),
     MetricInfo("DCI informativeness", (DISENTANGLEMENT,), "dci", 0, 1, 1, "Eastwood and Williams 2018"),
-    MetricInfo("SAP", (DISENTANGLEMENT,), "sap", 0, 1, 1, "Kumar et al. 2018"),
+    MetricInfo("SAP", (DISENTANGLEMENT,), "sap", 0, 1, np.nan, "Kumar et al. 2018"),
     MetricInfo(
         "total correlation, aggregate posterior",
         (DISENTANGLEMENT,),
@@ -101,8 +101,8 @@ def registry() -> pd.DataFrame:
     Returns
     -------
     One row for each question and metric. Columns: ``function``, its name in ``scmichigan.metrics``; ``low`` and
-    ``high``, the ends of its range; ``best``, the value to wish for, NaN where that is the value of real cells; and
-    ``source``.
+    ``high``, the ends of its range; ``best``, the value to wish for; and ``source``. ``best`` is NaN where it is the
+    value of real cells, and for SAP, whose largest value is that of the factors: the tables have it.
 
     Examples
     --------

@@ -5,20 +5,24 @@ Legend: n cells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scmichigan import _keys
-from scmichigan._cells import Cells, check_anndata, check_obs_keys, in_layer, matrices
+from scmichigan._cells import Cells, check_anndata, check_obs_keys, in_layer, matrices, obsm_matrix
 
-from ._disentanglement_table import disentanglement, generator_disentanglement
-from ._prediction_table import prediction
-from ._realism_table import realism
-from ._registry import DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM
-from ._tables import with_best
+from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
+from ._entropy import delta_entropy
+from ._factors import checked_mean, checked_var
+from ._prediction import split_half
+from ._prediction_table import plan_prediction
+from ._realism_table import plan_realism
+from ._registry import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM
+from ._tables import Plan, computed, metric_table, with_best, without_label
 
 _JUDGED = "model"
 
@@ -39,6 +43,7 @@ def summary(
     n_trees: int = 200,
     seed: int = 0,
     n_jobs: int | None = None,
+    enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
     """Judge a model by all that is at hand, in one table.
 
@@ -49,14 +54,18 @@ def summary(
     generated
         Cells from ``model.generate``, for :func:`realism`.
     predicted
-        Cells from ``model.predict_combination``, for :func:`prediction`; ``target`` and ``control`` are needed, too.
+        Cells from ``model.predict_combination``, for :func:`prediction`; ``target`` and ``control`` are needed, too. Where
+        ``real`` has cells of the same context under other labels than both, they are the other targets of
+        :func:`discrimination_rank`.
     factors
         Columns of ``real.obs``, for :func:`disentanglement`, and for :func:`generator_disentanglement` where there are
         generated cells.
     latent_key
         Key of ``real.obsm`` with the latents that are judged.
     target
-        Real cells of the predicted combination, hidden from every fit.
+        Real cells of the predicted combination, hidden from every fit. With their latents in ``obsm[latent_key]``, those
+        of ``real`` with variances, and the predicted ones where the model left them, there is a :func:`delta_entropy`,
+        too.
     control
         The untreated label and its column, such as ``{"condition": "control"}``. Control cells and other contexts are
         then found in ``real`` by the labels of the prediction.
@@ -67,18 +76,21 @@ def summary(
     layer
         Layer of the real cells with expression on the scale of the generated ones; ``X`` without it.
     n_cells, n_trees
-        Cells of each side at most, and trees of each random forest.
+        Cells of each side at most, and trees of each random forest but that of the inception score.
     seed
         Of all draws.
     n_jobs
         Processes that grow trees, as in scikit-learn.
+    enable_progress_bar
+        Whether to show how far it is.
 
     Returns
     -------
     One row for each question and metric (:func:`registry` has ranges and sources). Columns: "model", the latent, the
-    generated or the predicted cells; "no change", "additive" and "additive, weighted", what a prediction has to beat;
-    "real cells", the best there can be with so many cells; and "best". NaN where a column does not apply.
-    ``attrs`` holds the attributes of each table under its question.
+    generated or the predicted cells; "chance", what the latent gets beside shuffled factors; "no change", "additive" and
+    "additive, weighted", what a prediction has to beat; "real cells", the best there can be with so many cells; and
+    "best". NaN where a column does not apply. ``attrs`` holds the attributes of each table under its question.
+    Components for the prediction are those of control and contexts, or of ``real`` where there is no other context.
 
     What the single functions write, this writes too.
 
@@ -88,7 +100,12 @@ def summary(
         If a column, key or layer does not exist.
     ValueError
         If there is nothing to judge, a prediction lacks its target or control, or cells are unusable: see the single
-        functions.
+        functions. All is checked before anything is computed.
+
+    Warns
+    -----
+    UserWarning
+        As the single functions, and where cells of ``real`` lack a label that was predicted.
 
     Examples
     --------
@@ -109,22 +126,30 @@ def summary(
             "there is nothing to judge: give factors, generated cells, or predicted ones with their target"
         )
     _check(real, generated, predicted, target, held_out=held_out, labels_key=labels_key, layer=layer)
-    of_prediction = None if predicted is None else _prediction_sides(real, predicted, target, control, layer)
     cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
-    tables = {}
+    plans = {}
     if factors is not None:
-        tables[DISENTANGLEMENT] = disentanglement(real, factors, latent_key, n_cells=n_cells, seed=seed)
+        plans[DISENTANGLEMENT] = plan_disentanglement(
+            real, factors, latent_key, n_cells=n_cells, seed=seed, name="real"
+        )
         if generated is not None:
-            tables[GENERATOR] = generator_disentanglement(generated, real, factors, layer=layer, seed=seed)
+            plans[GENERATOR] = plan_generator_disentanglement(
+                generated, real, factors, latent_key=_keys.LATENT, layer=layer, seed=seed
+            )
     if generated is not None:
-        tables[REALISM] = realism(real, generated, held_out=held_out, labels_key=labels_key, layer=layer, **cost)
+        plans[REALISM] = plan_realism(real, generated, held_out=held_out, labels_key=labels_key, layer=layer, **cost)
     if predicted is not None:
-        tables[PREDICTION] = prediction(predicted, **of_prediction, **cost)
+        labels = _predicted_labels(predicted, target, control)
+        sides = _prediction_sides(real, target, labels, control, layer)
+        plans[PREDICTION] = plan_prediction(predicted, **sides, name_of_real="target", **cost)
+        if (plan := _plan_arithmetic(real, predicted, target, labels, latent_key, seed)) is not None:
+            plans[ARITHMETIC] = plan
+    tables = computed(plans, enable_progress_bar=enable_progress_bar)
     names = dict.fromkeys((latent_key, _keys.LATENT, "generated", "predicted"), _JUDGED)
     attributes = {question: dict(table.attrs) for question, table in tables.items()}
     parts = {question: with_best(question, table.rename(columns=names)) for question, table in tables.items()}
     for part in parts.values():
-        part.attrs = {}  # pandas compares those of all parts
+        part.attrs, part.columns.name = {}, None  # pandas compares those of all parts
     whole = pd.concat(parts, names=["question", "metric"])
     whole.attrs = attributes
     order = [name for name in whole.columns if name not in ("real cells", "best")]
@@ -152,10 +177,7 @@ def _check(
         check_obs_keys(real if held_out is None else held_out, [labels_key])
 
 
-def _prediction_sides(
-    real: AnnData, predicted: AnnData, target: Cells | None, control: Mapping[str, str] | None, layer: str | None
-) -> dict[str, Any]:
-    """Arguments of :func:`prediction`, from the labels that were predicted."""
+def _predicted_labels(predicted: AnnData, target: Cells | None, control: Mapping[str, str] | None) -> dict[str, str]:
     if target is None or control is None:
         raise ValueError("predicted is given without target or control: give both, or call prediction with cells")
     labels = predicted.uns.get(_keys.PROVENANCE, {}).get("target")
@@ -166,10 +188,18 @@ def _prediction_sides(
         )
     if len(control) != 1 or not set(control) <= set(labels):
         raise ValueError(f"control is {dict(control)}: give one of the columns {list(labels)} with its untreated label")
+    return labels
+
+
+def _prediction_sides(
+    real: AnnData, target: Cells, labels: Mapping[str, str], control: Mapping[str, str], layer: str | None
+) -> dict[str, Any]:
+    """Arguments of :func:`plan_prediction`, from the labels that were predicted."""
     check_obs_keys(real, labels)
     ((key, untreated),) = control.items()
     if labels[key] == untreated:
         raise ValueError(f"control is the target's own label {untreated!r}: give that of untreated cells")
+    without_label(real.obs[list(labels)], "real")
     kept = real.obs[list(labels)].notna().all(axis=1).to_numpy()
     obs = real.obs.loc[:, list(labels)].astype(str)
     cells = in_layer(real, layer, "real")
@@ -183,8 +213,51 @@ def _prediction_sides(
         raise ValueError(f"no cell of real is {own | {key: untreated}}: give control another label")
     known = obs.loc[kept, list(own)].drop_duplicates().to_dict("records")
     pairs = [(under(context, untreated), under(context, labels[key])) for context in known if context != own]
+    contexts = [pair for pair in pairs if min(part.n_obs for part in pair)]
+    others = [label for label in obs.loc[kept, key].unique() if label not in (untreated, labels[key])]
+    targets = {label: under(own, label) for label in others}
     return {
         "real": in_layer(target, layer, "target"),
         "control": untreated_cells,
-        "contexts": [pair for pair in pairs if min(part.n_obs for part in pair)],
+        "contexts": contexts,
+        "targets": {label: rivals for label, rivals in targets.items() if rivals.n_obs},
+        **({} if contexts else {"basis": cells, "fitted_on": "real"}),
     }
+
+
+def _plan_arithmetic(
+    real: AnnData, predicted: AnnData, target: Cells, labels: Mapping[str, str], latent_key: str, seed: int
+) -> Plan | None:
+    """Plan a delta entropy, of posterior means on both sides, where all that it takes has been stored."""
+    var_key = f"{latent_key}_var"
+    is_stored = (
+        predicted.uns[_keys.PROVENANCE].get("latent") == latent_key
+        and {_keys.PREDICTED_LATENT, latent_key, var_key} <= set(real.obsm)
+        and dict(real.uns.get(_keys.PREDICTED_LATENT, {}).get("target", {})) == dict(labels)
+        and isinstance(target, AnnData)
+        and latent_key in target.obsm
+    )
+    if not is_stored:
+        return None
+    mean_nk, var_nk, predicted_nk = (
+        obsm_matrix(real, key, "store it") for key in (latent_key, var_key, _keys.PREDICTED_LATENT)
+    )
+    predicted_mk = predicted_nk[np.isfinite(predicted_nk).all(axis=1)]  # other cells are no source of it
+    target_mk = obsm_matrix(target, latent_key, "store it")
+    if target_mk.shape[1:] != mean_nk.shape[1:] or not np.isfinite(target_mk).all():
+        raise ValueError(
+            f"target.obsm[{latent_key!r}] has shape {target_mk.shape}, real.obsm[{latent_key!r}] {mean_nk.shape}: give "
+            "finite latents of one width, model.get_latent_representation of either"
+        )
+    checked_var(var_nk, checked_mean(mean_nk))
+
+    def compute(tick: Callable[[], object]) -> pd.DataFrame:
+        halves = split_half(target_mk, seed=seed)
+        values = {
+            _JUDGED: {"delta entropy": delta_entropy(predicted_mk, target_mk, mean_nk, var_nk)},
+            "real cells": {"delta entropy": delta_entropy(*halves, mean_nk, var_nk)},
+        }
+        tick()
+        return with_best(ARITHMETIC, metric_table(ARITHMETIC, values))
+
+    return Plan(1, compute)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from ._factors import checked_mean, checked_var, sample_cells, standardised
+from ._factors import checked_mean, checked_var, sample_cells, standardised, varies
 
 _BLOCK_VALUES = 1_000_000
 
@@ -25,7 +25,8 @@ def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cell
     Parameters
     ----------
     mean
-        Posterior means, shape ``(n_cells, n_latent)``. Latents that are the same in all cells count as independent.
+        Posterior means, shape ``(n_cells, n_latent)``, of two or more latents that vary. Others, with the same posterior
+        in all cells, are independent of them.
     var
         Posterior variances, same shape.
     n_cells
@@ -42,8 +43,8 @@ def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cell
     Raises
     ------
     ValueError
-        If shapes differ, values are not finite, a variance is not positive, or, without variances, there are not more
-        cells than latents.
+        If shapes differ, values are not finite, a variance is not positive, fewer than two latents vary, or, without
+        variances, there are not more cells than latents.
 
     Notes
     -----
@@ -61,9 +62,15 @@ def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cell
     of disentangled representations", section 5.1, for the Gaussian one.
     """
     mean_nk = checked_mean(mean)
+    var_nk = None if var is None else checked_var(var, mean_nk)
+    n_moving = np.count_nonzero(varies(mean_nk) | (False if var is None else varies(var_nk)))
+    if n_moving < 2:
+        raise ValueError(
+            f"{n_moving} of {mean_nk.shape[1]} latents vary: give 2 or more that do, a latent alone depends on no other"
+        )
     if var is None:
         return _gaussian_total_correlation(mean_nk)
-    scale_nk = np.sqrt(checked_var(var, mean_nk))
+    scale_nk = np.sqrt(var_nk)
     cells = sample_cells(len(mean_nk), n_cells, seed)
     z_ik = np.random.default_rng(seed).normal(mean_nk[cells], scale_nk[cells])
     blocks = np.array_split(z_ik, np.ceil(len(z_ik) * len(mean_nk) / _BLOCK_VALUES).astype(int))
@@ -88,6 +95,6 @@ def _gaussian_total_correlation(mean_nk: np.ndarray) -> float:
     if n <= k:
         raise ValueError(f"mean has {n} cells for {k} latents; a correlation matrix needs more cells than latents")
     singular_k = np.linalg.svd(z_nk / np.sqrt(n), compute_uv=False)
-    if k and singular_k[-1] <= np.finfo(np.float32).eps * singular_k[0]:
+    if singular_k[-1] <= np.finfo(np.float32).eps * singular_k[0]:
         return np.inf
     return max(0.0, -float(np.log(singular_k).sum()))

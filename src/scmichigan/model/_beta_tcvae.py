@@ -180,7 +180,13 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
         data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size, train_size=train_size)
         max_epochs = check_epochs(max_epochs) or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
         # scvi-tools' default eps of 0.01 would keep Adam from adapting to the small gradients of a mean over cells.
-        plan = TrainingPlan(self.module, **{"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **(plan_kwargs or {})})
+        settings = {"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **(plan_kwargs or {})}
+        if settings.setdefault("optimizer", "Adam") == "Adam":
+            # scvi-tools' takes a loop over the weights where torch has a kernel.
+            adam = {name: settings[name] for name in ("lr", "eps", "weight_decay")}
+            settings["optimizer"] = "Custom"
+            settings["optimizer_creator"] = lambda weights: torch.optim.Adam(weights, **adam, fused=True)
+        plan = TrainingPlan(self.module, **settings)
         if not data.n_val:
             # Lightning warns of a plan that can validate where there are no cells for it.
             plan.validation_step = None

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
-from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
-from sklearn.preprocessing import StandardScaler
+from sklearn.linear_model import RidgeCV
 
 from scmichigan import _keys
 from scmichigan._compat import finish_init, manager_of
 from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
-from scmichigan.module import MichiGANModule
-from scmichigan.train import AdversarialTrainingPlan, CellDataModule
+from scmichigan.train import LogSometimes
 
 from ._arithmetic import (
     Arithmetic,
@@ -33,111 +34,50 @@ from ._arithmetic import (
 )
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
 from ._common import (
-    ExpressionMixin,
-    check_epochs,
     check_labels,
-    check_latent,
     check_level,
     check_n_samples,
     check_trained,
     covariate_columns,
-    covariate_sizes,
     describe_expression,
-    draw_posterior,
-    draw_rows,
-    generated_anndata,
     in_chunks,
     normalized_expression,
     registered_arrays,
-    run_training,
 )
 from ._fields import register_cells
-from ._presets import SCHEDULES, check_choice, module_settings
+from ._gan import GANBase
+from ._latent_model import check_latent_model, class_of_saved, posterior_of
+from ._obedience import correlation_k, linear_encoder
+from ._presets import Row, check_choice
 from ._transfer import draw_evenly, in_proportion, pair_by_depth, rectify_keeping_means, round_on_log_scale, take_nearer
 
 _LATENT_MODEL_DIR = "latent_model"
+_N_CELLS_WATCHED = 500
+_N_LOOKS = 20
 _FEW_CELLS = 10
 
 
-class MichiGAN(ExpressionMixin, BaseModelClass):
-    """Conditional GAN that turns a latent into realistic cells.
+class LatentGAN(GANBase):
+    """A GAN whose latents are stored ones, or those of a beta-TCVAE that it fits first; a base only."""
 
-    The latent is a stored one (``setup_anndata(latent_key=...)``), or that of a beta-TCVAE which :meth:`train` fits
-    first.
+    latent_model: BaseModelClass | None
 
-    Parameters
-    ----------
-    adata
-        Registered with :meth:`setup_anndata`.
-    n_latent, beta
-        Of the beta-TCVAE; a stored latent has its own width, and no beta.
-    latent_sampling
-        ``"sample"`` draws each cell's latent anew from its posterior whenever it is visited, ``"mean"`` takes the
-        posterior mean. A stored latent without variance has only means.
-    preset
-        ``"default"``, or ``"paper"`` for networks, losses and training exactly as published.
-    **module_kwargs
-        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the preset. ``observation`` is
-        ``"poisson"`` by default where raw counts are registered: the generator makes counts.
-
-    Raises
-    ------
-    ValueError
-        If ``n_latent`` is below 1, ``beta`` negative or not finite, or another argument unknown or not one of its
-        choices.
-
-    Notes
-    -----
-    Before the first step the generator is set to the best one that can be had in closed form:
-    :func:`~scmichigan.latent.fit_poisson_log_normal` for counts, :func:`~scmichigan.latent.fit_linear_gaussian` for
-    log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
-    and ``score_gap``, the critic's mean score of real minus that of generated cells.
-
-    References
-    ----------
-    Yu and Welch 2021, "MichiGAN: sampling from disentangled representations of single-cell data using generative
-    adversarial networks", Algorithm 1.
-
-    Examples
-    --------
-    >>> mg.MichiGAN.setup_anndata(adata, labels_key="cell_type", size_factor_key="total_counts")
-    >>> model = mg.MichiGAN(adata, beta=10.0)
-    >>> model.train()
-    >>> cells = model.generate(n_samples=1000, seed=0)
-    """
-
-    def __init__(
-        self,
-        adata: AnnData,
-        n_latent: int = 10,
-        beta: float = 10.0,
-        latent_sampling: Literal["sample", "mean"] = "sample",
-        preset: Literal["default", "paper"] = "default",
-        **module_kwargs,
-    ) -> None:
+    def _build_on_latent(
+        self, n_latent: int, beta: float, latent_sampling: str, preset: str, module_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
         check_latent_arguments(n_latent, beta)
-        super().__init__(adata)
-        args = self.registry["setup_args"]
-        counts = args["expression"] == "counts"
-        module_kwargs = module_settings(preset, module_kwargs, counts=counts, n_cells=self.summary_stats.n_cells)
         check_choice("latent_sampling", latent_sampling, ("sample", "mean"))
-        self.n_latent = n_latent if args["latent_key"] is None else adata.obsm[args["latent_key"]].shape[1]
+        stored = self._stored_latent_key
         self.beta = beta
         self.latent_sampling = latent_sampling
-        self.preset = preset
-        self.latent_model: BetaTCVAE | None = None
-        self.module = MichiGANModule(
-            self.summary_stats.n_vars,
-            self.n_latent,
-            counts=counts,
-            target_sum=args["target_sum"],
-            **covariate_sizes(self),
-            **module_kwargs,
-        )
-        source = f"beta-TCVAE (beta: {beta})" if args["latent_key"] is None else f"obsm[{args['latent_key']!r}]"
-        finish_init(
-            self, locals(), f"MichiGAN with n_latent: {self.n_latent} from {source}, on {describe_expression(self)}"
-        )
+        self.latent_model = None
+        self._linear_encoder: RidgeCV | None = None
+        return self._build(n_latent if stored is None else self.adata.obsm[stored].shape[1], preset, module_kwargs)
+
+    def _summary(self) -> str:
+        stored = self._stored_latent_key
+        source = f"beta-TCVAE (beta: {self.beta})" if stored is None else f"obsm[{stored!r}]"
+        return f"{type(self).__name__} with n_latent: {self.n_latent} from {source}, on {describe_expression(self)}"
 
     @classmethod
     def setup_anndata(
@@ -182,6 +122,58 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         """
         register_cells(locals())
 
+    @classmethod
+    def from_latent_model(
+        cls, latent_model: BaseModelClass, *, setup_kwargs: dict[str, Any] | None = None, **kwargs
+    ) -> LatentGAN:
+        """A model on the latent of a trained one, such as an :class:`scvi.model.SCVI`, and on its cells.
+
+        Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
+        ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
+        model, which is saved and loaded with this one.
+
+        Parameters
+        ----------
+        latent_model
+            Trained model of scvi-tools or of this package, on an AnnData, with ``get_latent_representation``.
+        setup_kwargs
+            Arguments of :meth:`setup_anndata` that differ from those that the trained model was set up with (layer, batch,
+            labels, size factor and covariates).
+        **kwargs
+            Arguments of the new model.
+
+        Raises
+        ------
+        RuntimeError
+            If the latent model is untrained.
+        ValueError
+            If it has no latent of cells or is on a MuData, or as in :meth:`setup_anndata`.
+
+        Examples
+        --------
+        >>> scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
+        >>> vae = scvi.model.SCVI(adata)
+        >>> vae.train()
+        >>> model = mg.MichiGAN.from_latent_model(vae)
+        >>> model.train()
+        """
+        check_latent_model(latent_model)
+        adata = latent_model.adata
+        mean, var = posterior_of(latent_model)
+        adata.obsm[_keys.LATENT] = mean
+        keys = {"latent_key": _keys.LATENT}
+        provenance = {"model": type(latent_model).__name__}
+        if var is not None:
+            adata.obsm[_keys.LATENT_VAR] = var
+            keys["latent_var_key"] = provenance["variance"] = _keys.LATENT_VAR
+        adata.uns[_keys.LATENT] = provenance
+        known = inspect.signature(cls.setup_anndata).parameters
+        shared = {name: value for name, value in latent_model.registry["setup_args"].items() if name in known}
+        cls.setup_anndata(adata, **(shared | keys | (setup_kwargs or {})))
+        model = cls(adata, **kwargs)
+        model.latent_model = latent_model
+        return model
+
     def train(
         self,
         max_epochs: int | None = None,
@@ -201,8 +193,8 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         Parameters
         ----------
         max_epochs
-            Passes of the generator's training through the cells; by default as many as take about 3,000 critic steps
-            (1,000 epochs with the paper's preset). 0 leaves the generator as the closed form has it.
+            Passes of the generator's training through the cells; by default 150, but such that they take between 3,000
+            and 8,000 critic steps (1,000 epochs with the paper's preset). 0 leaves the generator as the closed form has it.
         batch_size
             Cells in a minibatch, in both stages; by default 128 (32 with the paper's preset).
         latent_kwargs
@@ -227,17 +219,14 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
                 f"latent_kwargs are for fitting a latent, but obsm[{self._stored_latent_key!r}] is registered as one; "
                 "leave them out"
             )
-        schedule = SCHEDULES[self.preset]
-        batch_size = schedule.batch_size if batch_size is None else batch_size
-        data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size)
-        if max_epochs != 0 or self.module.generator.decoder is None:
-            max_epochs = check_epochs(max_epochs) or schedule.epochs(data.n_train, batch_size)
+        data = self._cells_to_train_on(batch_size)
+        max_epochs = self._epochs(max_epochs, data)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
         heading = "conditional GAN"
         if self._stored_latent_key is None:
             heading = f"stage 2 of 2: {heading}"
             if self.latent_model is None:
-                shared_kwargs = {"batch_size": batch_size, **devices_kwargs, **trainer_kwargs}
+                shared_kwargs = {"batch_size": data.batch_size, **devices_kwargs, **trainer_kwargs}
                 self._fit_latent_model(shared_kwargs | (latent_kwargs or {}))
         mean, var = self._posterior()
         data.add(_keys.LATENT_MEAN_TENSOR, mean)
@@ -245,23 +234,25 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
             data.add(_keys.LATENT_VAR_TENSOR, var)
         if not self.is_trained:
             self._start(mean, var)
-        if max_epochs == 0:
-            self.module.eval()
-            self.is_trained = True
-            return
-        # scvi-tools adds to the history of a trained model; the closed form alone has none.
-        self.is_trained = self.history is not None
-        run_training(
-            self,
-            AdversarialTrainingPlan(self.module, **(schedule.plan_kwargs | (plan_kwargs or {}))),
+        self._train_gan(
             data,
-            max_epochs=max_epochs,
+            max_epochs,
             stage=heading,
-            advice="try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for "
-            "extreme values in expression and latent",
-            trainer_kwargs=trainer_kwargs,
+            plan_kwargs=plan_kwargs,
+            trainer_kwargs=self._watching_obedience(trainer_kwargs, max_epochs),
             **devices_kwargs,
         )
+
+    def _watching_obedience(self, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
+        measure = self._obedience(self.adata_manager, n_cells=_N_CELLS_WATCHED, seed=0)
+
+        def mean_and_gap() -> dict[str, float]:
+            table = measure()
+            gap = (table["replicates"] - table["generated"]).max()
+            return {"obedience": table["generated"].mean()} | ({} if np.isnan(gap) else {"obedience_gap": gap})
+
+        watch = LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
+        return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}
 
     @property
     def _stored_latent_key(self) -> str | None:
@@ -301,27 +292,83 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         kernel, *parts = fit_poisson_log_normal(self._counts(), size, condition, n_centres=n_centres, **settings)
         module.start(*map(torch.from_numpy, parts), kernel=tuple(map(torch.as_tensor, kernel)))
 
-    def _expression_deviation(self) -> torch.Tensor:
-        """Standard deviation of each gene's log-normalised expression."""
-        x = normalized_expression(self.adata_manager, self.module.inputs)
-        return torch.from_numpy(np.sqrt(StandardScaler(with_mean=False).fit(x).var_)).float()
+    def obedience(self, adata: AnnData | None = None, *, n_cells: int = 1000, seed: int = 0) -> pd.DataFrame:
+        """Whether generated cells have the latents that they were made from.
 
-    def _counts(self) -> np.ndarray | sp.csr_matrix:
-        x = registered_arrays(self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
-        return x.tocsr() if sp.issparse(x) else x
+        Cells are generated from the latents (posterior means) and totals of real cells, encoded, and correlated with what
+        was asked for. The encoder is that of the beta-TCVAE; for a stored latent it is a ridge regression of the latent on
+        the expression of the registered cells.
 
-    def _totals(self) -> np.ndarray:
-        """Total counts of each registered cell: registered, or the sum over the genes."""
-        registered = registered_arrays(self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
-        totals = registered.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-        return np.asarray(self._counts().sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
+        Parameters
+        ----------
+        adata
+            Cells with the same genes, best such that no fit has seen; ``None`` for the registered ones.
+        n_cells
+            Cells at most, drawn at random.
+        seed
+            Of all draws.
 
-    def _posterior(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Means and, where cells are to be sampled, variances of the registered cells' latents."""
-        # The beta-TCVAE draws a sample even where its posterior is all that is asked for.
+        Returns
+        -------
+        One row for each latent. Columns: "generated", Pearson's correlation of given and encoded latents, 1 is best; and
+        "replicates", the same for counts that are drawn anew around those of the cell itself (Poisson), which is what
+        counting noise alone would leave. NaN where log-normalised expression is registered. A latent that does not vary
+        has 0. ``attrs["encoder"]`` is "beta-TCVAE" or "ridge regression".
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        """
+        check_trained(self)
+        return self._obedience(manager_of(self, adata), n_cells=n_cells, seed=seed)()
+
+    def _obedience(self, manager: AnnDataManager, *, n_cells: int, seed: int) -> Callable[[], pd.DataFrame]:
+        """Draw and encode the real cells now, the generated ones whenever the result is called."""
+        rng = np.random.default_rng(seed)
+        rows = np.sort(rng.permutation(manager.adata.n_obs)[:n_cells])
+        totals = self._totals(manager)[rows]
+        noise = self._draw_noise(len(rows), rng)
         with torch.random.fork_rng():
-            mean, var = self.get_latent_representation(return_dist=True)
-        return mean, var if self.latent_sampling == "sample" else None
+            mean = self.get_latent_representation(manager.adata, rows)
+        replicates = np.full(self.n_latent, np.nan)
+        if self.registry["setup_args"]["expression"] == "counts":
+            counts = self._counts(manager)[rows]
+            again = rng.poisson(counts.toarray() if sp.issparse(counts) else counts)
+            replicates = correlation_k(mean, self._encode(self._log_normalized(again, totals)[0]))
+
+        def measure() -> pd.DataFrame:
+            x = self._render(mean, rows, noise, manager=manager)
+            if self.module.makes_counts:
+                drawn = np.random.default_rng(seed).poisson(self._expected(x, totals))
+                x, _ = self._log_normalized(drawn, totals)
+            table = pd.DataFrame({"generated": correlation_k(mean, self._encode(x)), "replicates": replicates})
+            table.attrs["encoder"] = "beta-TCVAE" if self._encodes_expression else "ridge regression"
+            return table.rename_axis("latent")
+
+        return measure
+
+    @property
+    def _encodes_expression(self) -> bool:
+        """Whether log-normalised expression is all that the latent model takes."""
+        return isinstance(self.latent_model, BetaTCVAE)
+
+    def _encode(self, x: np.ndarray) -> np.ndarray:
+        """Latents of log-normalised expression."""
+        if not self._encodes_expression:
+            if self._linear_encoder is None:
+                registered = normalized_expression(self.adata_manager, self.module.inputs)
+                mean = self.get_latent_representation()
+                self._linear_encoder = linear_encoder(registered, mean, np.random.default_rng(0))
+            return self._linear_encoder.predict(x)
+        module = self.latent_model.module
+        with torch.inference_mode(), torch.random.fork_rng():
+            return np.concatenate(
+                [module.inference(torch.from_numpy(x[c]))["qz"].loc.cpu().numpy() for c in in_chunks(len(x))]
+            )
+
+    def _latent_source(self) -> str:
+        return self._stored_latent_key or _keys.LATENT
 
     def get_latent_representation(
         self,
@@ -330,12 +377,12 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         *,
         return_dist: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray | None]:
-        """Latents of cells: encoded by the beta-TCVAE, or read from ``obsm`` where a latent is stored.
+        """Latents of cells: encoded by the beta-TCVAE or the latent model, or read from ``obsm``.
 
         Parameters
         ----------
         adata
-            Cells with the same genes; ``None`` for the registered ones.
+            Cells with the same genes; ``None`` for the registered ones. Without a latent model they need the stored latent.
         indices
             Cells to return, all by default.
         return_dist
@@ -345,10 +392,12 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         -------
         Posterior means, shape ``(n_cells, n_latent)``, and the variances where asked for.
         """
-        if self._stored_latent_key is None:
-            if self.latent_model is None:
-                raise RuntimeError("the beta-TCVAE of this MichiGAN is not trained yet; call train() first")
-            return self.latent_model.get_latent_representation(adata, indices, return_dist=return_dist)
+        is_stored = self._stored_latent_key is not None
+        if not is_stored and self.latent_model is None:
+            raise RuntimeError(f"the beta-TCVAE of this {type(self).__name__} is not trained yet; call train() first")
+        if not is_stored or (self.latent_model is not None and adata is not None and adata is not self.adata):
+            mean, var = posterior_of(self.latent_model, adata, indices)
+            return (mean, var) if return_dist else mean
         arrays = registered_arrays(manager_of(self, adata), (_keys.LATENT_MEAN_TENSOR, _keys.LATENT_VAR_TENSOR))
         rows = slice(None) if indices is None else indices
         mean = np.asarray(arrays[_keys.LATENT_MEAN_TENSOR][rows], dtype=np.float32)
@@ -356,103 +405,6 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
             return mean
         var = arrays.get(_keys.LATENT_VAR_TENSOR)
         return mean, None if var is None else np.asarray(var[rows], dtype=np.float32)
-
-    def generate(
-        self,
-        n_samples: int = 1000,
-        *,
-        where: dict[str, str] | None = None,
-        latent: np.ndarray | None = None,
-        size_factor: float | np.ndarray | None = None,
-        seed: int = 0,
-    ) -> AnnData:
-        """Sample cells.
-
-        Parameters
-        ----------
-        n_samples
-            Cells to generate from latents (and covariates) drawn from the registered cells. Not used with ``latent``.
-        where
-            Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
-        latent
-            Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then
-            drawn from the registered cells.
-        size_factor
-            Expected total counts of each cell, one for all or one each; by default the totals of the source cells. Only
-            of models that make counts.
-        seed
-            Of all draws.
-
-        Returns
-        -------
-        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``; of models that make counts, also these in
-        ``layers["counts"]`` and what they are normalised by in obs, under the registered key or ``"total_counts"``.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is untrained.
-        ValueError
-            If ``where`` selects no cell, ``latent`` has another width than the model's or is not finite, or
-            ``size_factor`` is no total of so many cells.
-        """
-        check_trained(self)
-        rng = np.random.default_rng(seed)
-        provenance = {"model": "MichiGAN", "latent": self._stored_latent_key or _keys.LATENT, "seed": seed}
-        z = None if latent is None else check_latent(latent, self.n_latent)
-        rows = draw_rows(self.adata, n_samples if z is None else len(z), where, rng)
-        totals = self._given_totals(size_factor, rows)
-        z = self._draw_latent(rows, rng) if z is None else z
-        output = self._render(z, rows, self._draw_noise(len(z), rng))
-        counts = rng.poisson(self._expected(output, totals)) if self.module.makes_counts else None
-        return self._cells(
-            output if counts is None else counts,
-            totals,
-            rows=rows if latent is None else None,
-            latent=z,
-            provenance=provenance,
-        )
-
-    def _given_totals(self, size_factor: float | np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-        """Totals of the cells to make, by default those of their source cells."""
-        if not self.module.makes_counts:
-            if size_factor is not None:
-                raise ValueError("size_factor is for models that make counts; this one makes log-normalised expression")
-            return None
-        if size_factor is None:
-            return self._totals()[rows]
-        totals = np.asarray(size_factor, dtype=np.float64)
-        if totals.shape not in ((), (len(rows),)) or not (np.isfinite(totals).all() and (totals > 0).all()):
-            raise ValueError(
-                f"size_factor has shape {totals.shape} and minimum {totals.min(initial=np.inf):g}; give one positive "
-                f"total, or one for each of the {len(rows)} cells"
-            )
-        return np.broadcast_to(totals, len(rows))
-
-    def _expected(self, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        return rates * (totals / self.module.inputs.target_sum)[:, None]
-
-    def _cells(
-        self,
-        values: np.ndarray,
-        totals: np.ndarray | None,
-        *,
-        rows: np.ndarray | None,
-        latent: np.ndarray,
-        provenance: dict[str, Any],
-    ) -> AnnData:
-        """AnnData of generated expression (where there are no totals) or counts."""
-        if totals is None:
-            return generated_anndata(self.adata, values, rows=rows, latent=latent, provenance=provenance)
-        key = self.registry["setup_args"]["size_factor_key"]
-        if key is None:  # normalised as the registered cells are: by the sum over the genes
-            totals = np.maximum(values.sum(axis=1), 1)
-        x = np.log1p(self.module.inputs.target_sum / totals[:, None] * values).astype(np.float32)
-        cells = generated_anndata(self.adata, x, rows=rows, latent=latent, provenance=provenance)
-        cells.layers[_keys.COUNTS] = sp.csr_matrix(values, dtype=np.float32)
-        cells.obs[key or _keys.TOTAL_COUNTS] = totals
-        return cells
 
     def predict_combination(
         self,
@@ -557,7 +509,7 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
 
         names = np.array([str(r.labels[keys.index(key)]) for r in chosen], dtype=object)
         provenance = {
-            "model": "MichiGAN",
+            "model": type(self).__name__,
             "target": {k: str(v) for k, v in target.items()},
             "along": key,
             "references": list(names),
@@ -566,6 +518,7 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
             "combination_weights": arithmetic.table(),
             "residual": residual,
             "seed": seed,
+            "latent": self._stored_latent_key or _keys.LATENT,
         }
         self.adata.obsm[_keys.PREDICTED_LATENT] = stored
         self.adata.uns[_keys.PREDICTED_LATENT] = provenance
@@ -716,29 +669,15 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
     def _expression_sums(self) -> np.ndarray:
         return np.asarray(normalized_expression(self.adata_manager, self.module.inputs).sum(axis=1)).ravel()
 
-    def _draw_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        mean, var = self._posterior()
-        z = mean[rows]
-        return z if var is None else draw_posterior(z, var[rows], rng)
-
-    def _draw_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
-        return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))
-
-    def _render(self, z: np.ndarray, rows: np.ndarray, noise: torch.Tensor) -> np.ndarray:
-        """Output of the generator for latents, the covariates of the given registered cells, and noise."""
-        covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
-        condition = torch.cat([torch.from_numpy(z), covariates], dim=1)
-        return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
-
     def save(self, dir_path: str, *args, **kwargs) -> None:
-        """Save the model, and its beta-TCVAE beside it; arguments as in scvi-tools."""
+        """Save the model, and its latent model beside it; arguments as in scvi-tools."""
         super().save(dir_path, *args, **kwargs)
         if self.latent_model is not None:
             kwargs = {name: value for name, value in kwargs.items() if name in ("prefix", "overwrite")}
             self.latent_model.save(os.path.join(dir_path, _LATENT_MODEL_DIR), **kwargs)
 
     @classmethod
-    def load(cls, dir_path: str, adata: AnnData | None = None, *args, **kwargs) -> MichiGAN:
+    def load(cls, dir_path: str, adata: AnnData | None = None, *args, **kwargs) -> LatentGAN:
         """Load a saved model with cells of the same genes; arguments as in scvi-tools.
 
         Raises
@@ -749,5 +688,144 @@ class MichiGAN(ExpressionMixin, BaseModelClass):
         model = super().load(dir_path, adata, *args, **kwargs)
         latent_dir = Path(dir_path) / _LATENT_MODEL_DIR
         if latent_dir.exists():
-            model.latent_model = BetaTCVAE.load(str(latent_dir), model.adata, *args, **kwargs)
+            latent_class = class_of_saved(str(latent_dir), kwargs.get("prefix"))
+            model.latent_model = latent_class.load(str(latent_dir), model.adata, *args, **kwargs)
         return model
+
+
+class MichiGAN(LatentGAN):
+    """Conditional GAN that turns a latent into realistic cells.
+
+    The latent is a stored one (``setup_anndata(latent_key=...)``), or that of a beta-TCVAE which :meth:`train` fits
+    first.
+
+    Parameters
+    ----------
+    adata
+        Registered with :meth:`setup_anndata`.
+    n_latent, beta
+        Of the beta-TCVAE; a stored latent has its own width, and no beta.
+    latent_sampling
+        ``"sample"`` draws each cell's latent anew from its posterior whenever it is visited, ``"mean"`` takes the
+        posterior mean. A stored latent without variance has only means.
+    preset
+        ``"default"``, or ``"paper"`` for networks, losses and training exactly as published.
+    **module_kwargs
+        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the preset. ``observation`` is
+        ``"poisson"`` by default where raw counts are registered: the generator makes counts.
+
+    Raises
+    ------
+    ValueError
+        If ``n_latent`` is below 1, ``beta`` negative or not finite, or another argument unknown or not one of its
+        choices.
+
+    Notes
+    -----
+    Before the first step the generator is set to the best one that can be had in closed form:
+    :func:`~scmichigan.latent.fit_poisson_log_normal` for counts, :func:`~scmichigan.latent.fit_linear_gaussian` for
+    log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
+    and ``score_gap``, the critic's mean score of real minus that of generated cells; and twenty times in a training
+    ``obedience``, the mean correlation of the latents of 500 generated cells with what was asked for, and
+    ``obedience_gap``, how far the least obedient latent is behind replicates of real cells (see :meth:`obedience`).
+
+    References
+    ----------
+    Yu and Welch 2021, "MichiGAN: sampling from disentangled representations of single-cell data using generative
+    adversarial networks", Algorithm 1.
+
+    Examples
+    --------
+    >>> mg.MichiGAN.setup_anndata(adata, labels_key="cell_type", size_factor_key="total_counts")
+    >>> model = mg.MichiGAN(adata, beta=10.0)
+    >>> model.train()
+    >>> cells = model.generate(n_samples=1000, seed=0)
+    """
+
+    row = Row(latent="stored", critic_head="projection")
+
+    def __init__(
+        self,
+        adata: AnnData,
+        n_latent: int = 10,
+        beta: float = 10.0,
+        latent_sampling: Literal["sample", "mean"] = "sample",
+        preset: Literal["default", "paper"] = "default",
+        **module_kwargs,
+    ) -> None:
+        super().__init__(adata)
+        module_kwargs = self._build_on_latent(n_latent, beta, latent_sampling, preset, module_kwargs)
+        finish_init(self, locals(), self._summary())
+
+
+class CWGANGP(LatentGAN):
+    """Conditional WGAN-GP by concatenation: MichiGAN whose critic gets cell and latent side by side.
+
+    Parameters
+    ----------
+    adata, n_latent, beta, latent_sampling
+        As in :class:`MichiGAN`.
+    **module_kwargs
+        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
+
+    Raises
+    ------
+    ValueError
+        As in :class:`MichiGAN`.
+
+    References
+    ----------
+    Yu and Welch 2021, Additional file 1, Figure S7; Mirza and Osindero 2014, "Conditional generative adversarial nets".
+    """
+
+    row = Row(latent="stored", critic_head="concatenation")
+
+    def __init__(
+        self,
+        adata: AnnData,
+        n_latent: int = 10,
+        beta: float = 10.0,
+        latent_sampling: Literal["sample", "mean"] = "sample",
+        **module_kwargs,
+    ) -> None:
+        super().__init__(adata)
+        module_kwargs = self._build_on_latent(n_latent, beta, latent_sampling, "paper", module_kwargs)
+        finish_init(self, locals(), self._summary())
+
+
+class SemiSupervisedInfoWGANGP(LatentGAN):
+    """Semi-supervised InfoWGAN-GP: cells from a prior, and a code that is held to the latents of the real cells.
+
+    The critic does not look at the latent. Its body infers one from each cell instead: that which a generated cell was made
+    from, and that which is stored for a real one.
+
+    Parameters
+    ----------
+    adata, n_latent, beta, latent_sampling
+        As in :class:`MichiGAN`.
+    **module_kwargs
+        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
+
+    Raises
+    ------
+    ValueError
+        As in :class:`MichiGAN`.
+
+    References
+    ----------
+    Yu and Welch 2021, Methods, "InfoGAN and ssInfoGAN"; Spurr et al. 2017, "Guiding InfoGAN with semi-supervision".
+    """
+
+    row = Row(latent="prior", critic_head=None, information="both")
+
+    def __init__(
+        self,
+        adata: AnnData,
+        n_latent: int = 10,
+        beta: float = 10.0,
+        latent_sampling: Literal["sample", "mean"] = "sample",
+        **module_kwargs,
+    ) -> None:
+        super().__init__(adata)
+        module_kwargs = self._build_on_latent(n_latent, beta, latent_sampling, "paper", module_kwargs)
+        finish_init(self, locals(), self._summary())

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from scmichigan.module import MichiGANModule
 
@@ -26,6 +26,7 @@ _RANGES = {
     "dropout": (lambda p: 0 <= p < 1, "at least 0 and below 1"),
     "average_decay": (lambda decay: 0 <= decay < 1, "at least 0 and below 1, or None for no average"),
     "penalty_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
+    "information_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
     "n_noise": (lambda n: n >= 0, "at least 0"),
 }
 _PAPER = {
@@ -44,6 +45,33 @@ _PAPER = {
 
 
 @dataclass(frozen=True)
+class Row:
+    """What makes one GAN of the family; see the module's arguments of the same names.
+
+    Parameters
+    ----------
+    latent, critic_head, information
+        As in :class:`~scmichigan.module.MichiGANModule`.
+    n_noise
+        Noise beside the latent where it is not for the user to choose.
+    """
+
+    latent: Literal["stored", "prior"]
+    critic_head: Literal["projection", "concatenation"] | None
+    information: Literal["generated", "both"] | None = None
+    n_noise: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the module that are fixed."""
+        fixed = {"latent": self.latent, "critic_head": self.critic_head, "information": self.information}
+        if self.n_noise is not None:
+            fixed["n_noise"] = self.n_noise
+        if self.latent == "prior":  # no latent of a cell, no closed form of its expression
+            fixed |= {"closed_form_start": False, "n_centres": 0}
+        return fixed
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How long and how a preset is trained.
 
@@ -51,24 +79,27 @@ class Schedule:
     ----------
     batch_size
         Cells in a minibatch.
-    n_epochs, n_steps
-        Passes through the cells, or as many as take about so many critic steps.
+    n_epochs
+        Passes through the cells.
+    n_steps
+        Fewest and most critic steps of so many passes.
     plan_kwargs
         Arguments of the training plan that differ from its defaults.
     """
 
     batch_size: int
-    n_epochs: int | None = None
-    n_steps: int | None = None
+    n_epochs: int
+    n_steps: tuple[float, float] = (0, math.inf)
     plan_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def epochs(self, n_cells: int, batch_size: int) -> int:
         """Passes through ``n_cells`` in minibatches of ``batch_size``."""
-        return epochs_for(self.n_steps, n_cells, batch_size) if self.n_epochs is None else self.n_epochs
+        fewest, most = (epochs_for(n, n_cells, batch_size) if n < math.inf else n for n in self.n_steps)
+        return min(max(self.n_epochs, fewest), most)
 
 
 SCHEDULES = {
-    "default": Schedule(128, n_steps=3000),
+    "default": Schedule(128, n_epochs=150, n_steps=(3000, 8000)),
     "paper": Schedule(
         32,
         n_epochs=1000,
@@ -83,8 +114,8 @@ SCHEDULES = {
 }
 
 
-def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells: int) -> dict[str, Any]:
-    """Arguments of the module: those of the preset, and over them those given.
+def module_settings(row: Row, preset: str, given: dict[str, Any], *, counts: bool, n_cells: int) -> dict[str, Any]:
+    """Arguments of the module: those of the preset and, over them, those given; not those of the row.
 
     Raises
     ------
@@ -92,10 +123,12 @@ def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells
         If one is unknown, not one of its choices, out of range, or asks for counts where there are none.
     """
     check_choice("preset", preset, tuple(SCHEDULES))
-    known = [name for name in inspect.signature(MichiGANModule).parameters if name not in _FROM_CELLS]
+    fixed = row.settings()
+    hidden = (*_FROM_CELLS, *fixed, *(() if row.information else ("information_weight",)))
+    known = [name for name in inspect.signature(MichiGANModule).parameters if name not in hidden]
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise ValueError(f"MichiGAN does not know {', '.join(unknown)}; further arguments are {', '.join(known)}")
+        raise ValueError(f"this GAN does not know {', '.join(unknown)}; further arguments are {', '.join(known)}")
     settings = (
         {"observation": "poisson" if counts else "log_normalized"} | (_PAPER if preset == "paper" else {}) | given
     )
@@ -119,7 +152,7 @@ def module_settings(preset: str, given: dict[str, Any], *, counts: bool, n_cells
     if makes_counts:
         n_centres = min(_N_CENTRES, n_cells // _CELLS_PER_CENTRE)
         settings = {"n_centres": n_centres if n_centres > 1 else 0} | settings
-    return settings
+    return {name: value for name, value in settings.items() if name not in fixed}
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from scmichigan import losses
 from scmichigan._keys import LATENT_MEAN_TENSOR, LATENT_VAR_TENSOR
-from scmichigan.nn import ClosedFormGenerator, ProjectionCritic, poisson_log_normalized
+from scmichigan.nn import ClosedFormGenerator, Critic, poisson_log_normalized
 
 from ._expression import ExpressionInputs
 
@@ -23,7 +23,7 @@ _PENALTY_WEIGHTS = {"relativistic": 0.5, "wgan-gp": 10.0}
 
 
 class MichiGANModule(BaseModuleClass):
-    """Conditional GAN on stored latents.
+    """Generator and critic of all GANs.
 
     The condition of a cell is its latent beside the columns of its batch and covariates.
 
@@ -33,6 +33,17 @@ class MichiGANModule(BaseModuleClass):
         Genes.
     n_latent
         Latent dimensions.
+    latent
+        ``"stored"``: cells are generated from the latents of the real cells that they are compared with. ``"prior"``: from
+        standard normal ones.
+    critic_head
+        What the critic makes of the condition, see :class:`~scmichigan.nn.Critic`.
+    information
+        Cells whose latents the critic's body is trained to infer, with unit variance: ``"generated"`` for a lower bound of
+        the mutual information of latents and generated cells (InfoGAN); ``"both"`` for that of real cells and their stored
+        latents, too (semi-supervised InfoGAN); ``None`` for neither.
+    information_weight
+        Weight of these bounds in the losses of both players.
     observation
         ``"poisson"``: the generator's output is the logarithm of each gene's rate, from which counts are drawn and
         log-normalised before the critic sees them. ``"log_normalized"``: its output is the expression.
@@ -65,7 +76,8 @@ class MichiGANModule(BaseModuleClass):
 
     References
     ----------
-    Yu and Welch 2021, Algorithm 1 and Methods; Gulrajani et al. 2017; Miyato and Koyama 2018; Huang et al. 2024.
+    Yu and Welch 2021, Algorithm 1 and Methods; Gulrajani et al. 2017; Miyato and Koyama 2018; Chen et al. 2016, "InfoGAN",
+    equation 5; Huang et al. 2024.
     """
 
     def __init__(
@@ -73,6 +85,10 @@ class MichiGANModule(BaseModuleClass):
         n_input: int,
         n_latent: int,
         *,
+        latent: Literal["stored", "prior"] = "stored",
+        critic_head: Literal["projection", "concatenation"] | None = "projection",
+        information: Literal["generated", "both"] | None = None,
+        information_weight: float = 1.0,
         observation: Literal["poisson", "log_normalized"] = "log_normalized",
         loss: Literal["relativistic", "wgan-gp"] = "relativistic",
         penalty_weight: float | None = None,
@@ -96,6 +112,9 @@ class MichiGANModule(BaseModuleClass):
         super().__init__()
         self.n_latent = n_latent
         self.n_noise = n_noise
+        self.latent = latent
+        self.information = information
+        self.information_weight = information_weight
         self.makes_counts = observation == "poisson"
         self.scale_inputs = scale_inputs
         self.loss_name = loss
@@ -119,7 +138,14 @@ class MichiGANModule(BaseModuleClass):
             norm=generator_norm,
             dropout=dropout,
         )
-        self.critic = ProjectionCritic(n_input, n_condition, hidden=critic_hidden, norm=critic_norm)
+        self.critic = Critic(
+            n_input,
+            n_condition,
+            hidden=critic_hidden,
+            head=critic_head,
+            n_codes=0 if information is None else n_latent,
+            norm=critic_norm,
+        )
         # What batch and covariates add to log-normalised expression, by linear regression beside the latent.
         self.register_buffer("covariate_weight", torch.zeros(n_input, self.inputs.n_columns))
         self.averaged_generator = None
@@ -130,7 +156,7 @@ class MichiGANModule(BaseModuleClass):
 
     def _get_inference_input(self, tensors: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor | None]:
         return {
-            "mean": tensors[LATENT_MEAN_TENSOR],
+            "mean": tensors.get(LATENT_MEAN_TENSOR),
             "var": tensors.get(LATENT_VAR_TENSOR),
             "covariates": self.inputs.covariates(tensors),
         }
@@ -146,11 +172,15 @@ class MichiGANModule(BaseModuleClass):
 
     @auto_move_data
     def inference(
-        self, mean: torch.Tensor, var: torch.Tensor | None, covariates: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """Condition of each cell: its latent mean, or a fresh sample where a variance is given."""
+        self, mean: torch.Tensor | None, var: torch.Tensor | None, covariates: torch.Tensor
+    ) -> dict[str, torch.Tensor | None]:
+        """Latent of each real cell, and the condition of the cell that is generated beside it.
+
+        The latent is the mean, or a fresh sample where a variance is given; ``None`` where none is stored.
+        """
         z = mean if var is None else mean + var.sqrt() * torch.randn_like(mean)
-        return {"z": z, "condition": torch.cat([z, covariates], dim=1)}
+        from_latent = z if self.latent == "stored" else covariates.new_empty(len(covariates), self.n_latent).normal_()
+        return {"z": z, "condition": torch.cat([from_latent, covariates], dim=1)}
 
     @auto_move_data
     def generative(
@@ -193,19 +223,24 @@ class MichiGANModule(BaseModuleClass):
         real = self.inputs.expression(tensors)
         if player == "generator":
             loss = self._generator_loss(real, fake, condition)
+            if self.information is not None:
+                loss = loss + self.information_weight * self._code_error(fake, condition)
             return LossOutput(loss=loss, n_obs_minibatch=len(fake), extra_metrics={"generator_loss": loss})
         fake = fake.detach()
         score_real, score_fake, penalty = self._scores_and_penalty(real, fake, condition)
         loss = _CRITIC_LOSSES[self.loss_name](score_real, score_fake) + self.penalty_weight * penalty
-        return LossOutput(
-            loss=loss,
-            n_obs_minibatch=len(real),
-            extra_metrics={
-                "critic_loss": loss,
-                "gradient_penalty": penalty,
-                "score_gap": (score_real - score_fake).mean(),
-            },
-        )
+        parts = {"gradient_penalty": penalty, "score_gap": (score_real - score_fake).mean()}
+        if self.information is not None:
+            parts["code_error"] = self._code_error(fake, condition)
+            loss = loss + self.information_weight * parts["code_error"]
+        if self.information == "both":
+            stored = torch.cat([inference_outputs["z"], condition[:, self.n_latent :]], dim=1)
+            parts["code_error_real"] = self._code_error(real, stored)
+            loss = loss + self.information_weight * parts["code_error_real"]
+        return LossOutput(loss=loss, n_obs_minibatch=len(real), extra_metrics={"critic_loss": loss, **parts})
+
+    def _code_error(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return losses.code_error(self.critic.codes(x, condition), condition[:, : self.n_latent])
 
     def _generator_loss(self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         if self.loss_name == "wgan-gp":
@@ -217,26 +252,12 @@ class MichiGANModule(BaseModuleClass):
     def _scores_and_penalty(
         self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        critic = self.critic
         if self.loss_name == "wgan-gp":
-            _, slope = critic.score_and_slope(losses.mix(real, fake), condition)
-            score_real, score_fake = self._in_one_pass(critic, real, fake, condition)
-            return score_real, score_fake, losses.unit_slope_penalty(slope)
-        (score_real, slope_real), (score_fake, slope_fake) = self._in_one_pass(
-            critic.score_and_slope, real, fake, condition
-        )
-        return score_real, score_fake, losses.zero_slope_penalty(slope_real) + losses.zero_slope_penalty(slope_fake)
-
-    def _in_one_pass(
-        self, function: Callable, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
-    ) -> tuple:
-        """Give what a function of the critic gives of real and of generated cells."""
-        if self.critic.couples_cells:  # its norm must not see real and generated cells at once
-            return function(real, condition), function(fake, condition)
-        both = function(torch.cat([real, fake]), condition.repeat(2, 1))
-        if isinstance(both, tuple):
-            return tuple(zip(*(value.chunk(2) for value in both), strict=True))
-        return both.chunk(2)
+            mixing = torch.rand_like(real[:, :1])
+            score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition, mixing=mixing)
+            return score_real, score_fake, losses.unit_slope_penalty(slopes[0])
+        score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition)
+        return score_real, score_fake, losses.zero_slope_penalty(slopes[0]) + losses.zero_slope_penalty(slopes[1])
 
     @torch.no_grad()
     def set_scales(self, expression: torch.Tensor, condition: torch.Tensor) -> None:
@@ -298,3 +319,10 @@ class MichiGANModule(BaseModuleClass):
         """
         generator = self.generator if self.averaged_generator is None else self.averaged_generator.module
         return self._output(generator, condition, noise)
+
+    @auto_move_data
+    @torch.inference_mode()
+    def infer_codes(self, x: torch.Tensor, covariates: torch.Tensor) -> torch.Tensor:
+        """Latents of cells as the critic's body infers them, shape ``(n_cells, n_latent)``."""
+        condition = torch.cat([covariates.new_zeros(len(x), self.n_latent), covariates], dim=1)
+        return self.critic.codes(x, condition)

@@ -2,7 +2,7 @@
 
 from ._basis import KernelBasis
 from ._counts import poisson_log_normalized
-from ._critic import ProjectionCritic
+from ._critic import Critic
 from ._generator import ClosedFormGenerator
 from ._inputs import encode_covariates, log_normalize, n_covariate_columns
 from ._mlp import MLP
@@ -10,8 +10,8 @@ from ._mlp import MLP
 __all__ = [
     "MLP",
     "ClosedFormGenerator",
+    "Critic",
     "KernelBasis",
-    "ProjectionCritic",
     "encode_covariates",
     "log_normalize",
     "n_covariate_columns",

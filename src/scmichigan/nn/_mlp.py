@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
 _NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, None: None}
 _ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2)}
+
+
+class Block(NamedTuple):
+    """One hidden layer without dropout."""
+
+    linear: nn.Linear
+    norm: nn.Module | None
+    activation: nn.Module
 
 
 class MLP(nn.Sequential):
@@ -52,3 +61,13 @@ class MLP(nn.Sequential):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(n_cells, n_input)`` to ``(n_cells, hidden[-1])``."""
         return super().forward(x)
+
+    def blocks(self) -> list[Block]:
+        """Hidden layers, for what has to know more of them than their output."""
+        layers = list(self)
+        starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+        blocks = []
+        for start, end in pairwise([*starts, len(layers)]):
+            linear, *norm, activation = layers[start:end]
+            blocks.append(Block(linear, norm[0] if norm else None, activation))
+        return blocks

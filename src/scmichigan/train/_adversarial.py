@@ -50,8 +50,9 @@ class AdversarialTrainingPlan(pl.LightningModule):
         self.lr_critic = lr_critic
         self.betas = betas
         self.n_critic_steps = 0
-        self.last_step: list[torch.Tensor] | None = None
         self.prediction_step = prediction_step
+        self.extrapolated: list[torch.Tensor] | None = None
+        self.recorded: dict[str, list[torch.Tensor]] = {}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the generator and for the critic, in this order."""
@@ -61,7 +62,7 @@ class AdversarialTrainingPlan(pl.LightningModule):
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """One critic step and, when it is due, one generator step."""
         optimizer_generator, optimizer_critic = self.optimizers()
-        module, n_cells = self.module, len(next(iter(batch.values())))
+        module = self.module
         inference = module.inference(**module._get_inference_input(batch))
         inputs = module._get_generative_input(batch, inference)
         self.n_critic_steps += 1
@@ -74,45 +75,55 @@ class AdversarialTrainingPlan(pl.LightningModule):
         optimizer_critic.zero_grad()
         self.manual_backward(output.loss)
         optimizer_critic.step()
-        self._log(output.extra_metrics, n_cells)
-        if not generator_is_due:
-            return output.loss.detach()
+        self._record(output.extra_metrics)
+        loss = output.loss.detach()
 
-        module.critic.requires_grad_(False)
-        if not shared:
-            fake = module.generative(**inputs)
-        generator_output = module.loss(batch, inference, fake, player="generator")
-        optimizer_generator.zero_grad()
-        self.manual_backward(generator_output.loss)
-        before = [p.detach().clone() for p in module.generator.parameters()] if self.prediction_step else None
+        if generator_is_due:
+            module.critic.requires_grad_(False)
+            if not shared:
+                fake = module.generative(**inputs)
+            output = module.loss(batch, inference, fake, player="generator")
+            optimizer_generator.zero_grad()
+            self.manual_backward(output.loss)
+            self._step(optimizer_generator)
+            module.critic.requires_grad_(True)
+            module.update_average()
+            self._record(output.extra_metrics)
+            loss = loss + output.loss.detach()
+        if self.trainer.is_last_batch:
+            self._log_means()
+        return loss
+
+    def _step(self, optimizer_generator: torch.optim.Optimizer) -> None:
+        """Take the generator's step, and note where one more like it would lead."""
+        parameters = [p.detach() for p in self.module.generator.parameters()]
+        before = [p.clone() for p in parameters] if self.prediction_step else None
         optimizer_generator.step()
         if before is not None:
-            self.last_step = [p.detach() - b for p, b in zip(module.generator.parameters(), before, strict=True)]
-        module.critic.requires_grad_(True)
-        module.update_average()
-        self._log(generator_output.extra_metrics, n_cells)
-        return output.loss.detach() + generator_output.loss.detach()
+            self.extrapolated = list(torch._foreach_lerp(before, parameters, 2.0))
 
     @contextmanager
     def _extrapolated(self) -> Iterator[None]:
-        """Take the generator's last step once more, and back."""
-        if self.last_step is None:
+        """Give the generator the weights that one more step would, for a while."""
+        if self.extrapolated is None:
             yield
             return
         parameters = list(self.module.generator.parameters())
-        with torch.no_grad():
-            torch._foreach_add_(parameters, self.last_step)
+        own = [p.data for p in parameters]
         try:
+            for p, weights in zip(parameters, self.extrapolated, strict=True):
+                p.data = weights
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_sub_(parameters, self.last_step)
+            for p, weights in zip(parameters, own, strict=True):
+                p.data = weights
 
-    def _log(self, metrics: dict[str, torch.Tensor], n_cells: int) -> None:
-        self.log_dict(
-            {name: value.detach() for name, value in metrics.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=n_cells,
-            prog_bar=True,
-        )
+    def _record(self, metrics: dict[str, torch.Tensor]) -> None:
+        for name, value in metrics.items():
+            self.recorded.setdefault(name, []).append(value.detach())
+
+    def _log_means(self) -> None:
+        """Log means over the epoch: Lightning's own would take time at every step."""
+        means = {name: torch.stack(values).mean() for name, values in self.recorded.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, prog_bar=True)
+        self.recorded = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -79,3 +80,29 @@ class StopOnNonFinite(Callback):
                 f"the loss of {type(pl_module.module).__name__} became {loss.item()} in epoch "
                 f"{trainer.current_epoch + 1} of {trainer.max_epochs}; {self.advice}"
             )
+
+
+class LogSometimes(Callback):
+    """Logs what a function measures of the module in evaluation mode, after some epochs and after the last.
+
+    Parameters
+    ----------
+    measure
+        Gives a number for each name.
+    every
+        Epochs from one measurement to the next.
+    """
+
+    def __init__(self, measure: Callable[[], dict[str, float]], *, every: int) -> None:
+        super().__init__()
+        self.measure = measure
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure and log, where it is time."""
+        n_done = trainer.current_epoch + 1
+        if n_done % self.every and n_done != trainer.max_epochs:
+            return
+        pl_module.module.eval()
+        pl_module.log_dict(self.measure())
+        pl_module.module.train()

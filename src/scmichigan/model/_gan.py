@@ -1,0 +1,244 @@
+"""What all GANs do alike: their networks, how these are trained, and the cells they make."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
+from sklearn.preprocessing import StandardScaler
+
+from scmichigan import _keys
+from scmichigan.module import MichiGANModule
+from scmichigan.train import AdversarialTrainingPlan, CellDataModule
+
+from ._common import (
+    ExpressionMixin,
+    check_epochs,
+    check_latent,
+    check_trained,
+    covariate_columns,
+    covariate_sizes,
+    draw_posterior,
+    draw_rows,
+    generated_anndata,
+    in_chunks,
+    normalized_expression,
+    registered_arrays,
+    run_training,
+)
+from ._presets import SCHEDULES, Row, module_settings
+
+
+class GANBase(ExpressionMixin, BaseModelClass):
+    """A generator and a critic on registered cells; a base only."""
+
+    row: ClassVar[Row]
+    latent_sampling = "sample"
+
+    def _build(self, n_latent: int, preset: str, module_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Make the module; give its settings, with which it can be built again for other cells."""
+        args = self.registry["setup_args"]
+        counts = args["expression"] == "counts"
+        settings = module_settings(self.row, preset, module_kwargs, counts=counts, n_cells=self.summary_stats.n_cells)
+        self.n_latent = n_latent
+        self.preset = preset
+        self.module = MichiGANModule(
+            self.summary_stats.n_vars,
+            n_latent,
+            counts=counts,
+            target_sum=args["target_sum"],
+            **covariate_sizes(self),
+            **settings,
+            **self.row.settings(),
+        )
+        return settings
+
+    def _cells_to_train_on(self, batch_size: int | None) -> CellDataModule:
+        batch_size = SCHEDULES[self.preset].batch_size if batch_size is None else batch_size
+        return CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size)
+
+    def _epochs(self, max_epochs: int | None, data: CellDataModule) -> int:
+        if max_epochs == 0 and self.module.generator.decoder is not None:
+            return 0
+        return check_epochs(max_epochs) or SCHEDULES[self.preset].epochs(data.n_train, data.batch_size)
+
+    def _train_gan(
+        self, data: CellDataModule, max_epochs: int, *, stage: str, plan_kwargs: dict[str, Any] | None, **train_kwargs
+    ) -> None:
+        if max_epochs == 0:
+            self.module.eval()
+            self.is_trained = True
+            return
+        # scvi-tools adds to the history of a trained model; the closed form alone has none.
+        self.is_trained = self.history is not None
+        run_training(
+            self,
+            AdversarialTrainingPlan(self.module, **(SCHEDULES[self.preset].plan_kwargs | (plan_kwargs or {}))),
+            data,
+            max_epochs=max_epochs,
+            stage=stage,
+            advice="try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for "
+            "extreme values in expression and latent",
+            **train_kwargs,
+        )
+
+    def _expression_deviation(self) -> torch.Tensor:
+        """Standard deviation of each gene's log-normalised expression."""
+        x = normalized_expression(self.adata_manager, self.module.inputs)
+        return torch.from_numpy(np.sqrt(StandardScaler(with_mean=False).fit(x).var_)).float()
+
+    def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
+        x = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
+        return x.tocsr() if sp.issparse(x) else x
+
+    def _totals(self, manager: AnnDataManager | None = None) -> np.ndarray:
+        """Total counts of each registered cell: registered, or the sum over the genes."""
+        registered = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
+        totals = registered.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        return np.asarray(self._counts(manager).sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
+
+    def generate(
+        self,
+        n_samples: int = 1000,
+        *,
+        where: dict[str, str] | None = None,
+        latent: np.ndarray | None = None,
+        size_factor: float | np.ndarray | None = None,
+        seed: int = 0,
+    ) -> AnnData:
+        """Sample cells.
+
+        Parameters
+        ----------
+        n_samples
+            Cells to generate, from latents (and covariates) drawn from the registered cells; by models whose latents
+            have a prior, from that. Not used with ``latent``.
+        where
+            Labels of the registered cells whose latents are drawn, for example ``{"cell_type": "B cells"}``; ``{}`` takes
+            all cells.
+        latent
+            Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then
+            drawn from the registered cells.
+        size_factor
+            Expected total counts of each cell, one for all or one each; by default the totals of the source cells. Only
+            of models that make counts.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
+        cells in obs (where the latents are those of cells), provenance in ``uns["michigan"]``; of models that make counts,
+        also these in ``layers["counts"]`` and what they are normalised by in obs, under the registered key or
+        ``"total_counts"``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        ValueError
+            If ``where`` selects no cell, or is given to a model that knows no latents of cells; if ``latent`` has another
+            width than the model's or is not finite, or ``size_factor`` is no total of so many cells.
+        """
+        check_trained(self)
+        rng = np.random.default_rng(seed)
+        z = None if latent is None else check_latent(latent, self.n_latent)
+        rows = draw_rows(self.adata, n_samples if z is None else len(z), where, rng)
+        totals = self._given_totals(size_factor, rows)
+        if z is not None:
+            source = "given"
+        elif self.row.latent == "prior" and where is None:
+            source, z = "prior", rng.standard_normal((len(rows), self.n_latent), dtype=np.float32)
+        else:
+            source, z = self._latent_source(), self._draw_latent(rows, rng)
+        provenance = {"model": type(self).__name__, "latent": source, "seed": seed}
+        output = self._render(z, rows, self._draw_noise(len(z), rng))
+        counts = rng.poisson(self._expected(output, totals)) if self.module.makes_counts else None
+        return self._cells(
+            output if counts is None else counts,
+            totals,
+            rows=None if source in ("given", "prior") else rows,
+            latent=z,
+            provenance=provenance,
+        )
+
+    def _latent_source(self) -> str:
+        """Where the latents of registered cells come from, for the provenance; a ``ValueError`` where there are none."""
+        raise ValueError(f"{type(self).__name__} knows no latents of cells; leave where out")
+
+    def _posterior(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Means and, where cells are to be sampled, variances of the registered cells' latents."""
+        # The beta-TCVAE draws a sample even where its posterior is all that is asked for.
+        with torch.random.fork_rng():
+            mean, var = self.get_latent_representation(return_dist=True)
+        return mean, var if self.latent_sampling == "sample" else None
+
+    def _given_totals(self, size_factor: float | np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+        """Totals of the cells to make, by default those of their source cells."""
+        if not self.module.makes_counts:
+            if size_factor is not None:
+                raise ValueError("size_factor is for models that make counts; this one makes log-normalised expression")
+            return None
+        if size_factor is None:
+            return self._totals()[rows]
+        totals = np.asarray(size_factor, dtype=np.float64)
+        if totals.shape not in ((), (len(rows),)) or not (np.isfinite(totals).all() and (totals > 0).all()):
+            raise ValueError(
+                f"size_factor has shape {totals.shape} and minimum {totals.min(initial=np.inf):g}; give one positive "
+                f"total, or one for each of the {len(rows)} cells"
+            )
+        return np.broadcast_to(totals, len(rows))
+
+    def _expected(self, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        return rates * (totals / self.module.inputs.target_sum)[:, None]
+
+    def _cells(
+        self,
+        values: np.ndarray,
+        totals: np.ndarray | None,
+        *,
+        rows: np.ndarray | None,
+        latent: np.ndarray,
+        provenance: dict[str, Any],
+    ) -> AnnData:
+        """AnnData of generated expression (where there are no totals) or counts."""
+        if totals is None:
+            return generated_anndata(self.adata, values, rows=rows, latent=latent, provenance=provenance)
+        x, totals = self._log_normalized(values, totals)
+        cells = generated_anndata(self.adata, x, rows=rows, latent=latent, provenance=provenance)
+        cells.layers[_keys.COUNTS] = sp.csr_matrix(values, dtype=np.float32)
+        cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals
+        return cells
+
+    def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts normalised as the registered ones are, and what by: the given totals, or the sum over the genes."""
+        if self.registry["setup_args"]["size_factor_key"] is None:
+            totals = np.maximum(counts.sum(axis=1), 1)
+        return np.log1p(self.module.inputs.target_sum / totals[:, None] * counts).astype(np.float32), totals
+
+    def _draw_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        mean, var = self._posterior()
+        z = mean[rows]
+        return z if var is None else draw_posterior(z, var[rows], rng)
+
+    def _draw_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))
+
+    def _render(
+        self,
+        z: np.ndarray,
+        rows: np.ndarray,
+        noise: torch.Tensor,
+        *,
+        manager: AnnDataManager | None = None,
+    ) -> np.ndarray:
+        """Output of the generator for latents, the covariates of the given registered cells, and noise."""
+        covariates = covariate_columns(manager or self.adata_manager, self.module.inputs, rows)
+        condition = torch.cat([torch.from_numpy(z), covariates], dim=1)
+        return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()

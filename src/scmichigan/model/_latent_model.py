@@ -1,0 +1,51 @@
+"""Models whose latents a GAN is trained on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+
+import numpy as np
+from anndata import AnnData
+from scvi.model.base import BaseModelClass
+
+# Where a saved latent model's class is looked for by its name: no other code is imported for a file.
+_PACKAGES = ("scmichigan.model", "scvi.model", "scvi.external")
+
+
+def check_latent_model(model: object) -> None:
+    """Refuse what is no trained model of single cells with a latent."""
+    name = type(model).__name__
+    if not (isinstance(model, BaseModelClass) and hasattr(model, "get_latent_representation")):
+        raise ValueError(f"latent_model is a {name}; give a model of scvi-tools that has get_latent_representation")
+    if not model.is_trained:
+        raise RuntimeError(f"latent_model is an untrained {name}; call its train() first")
+    if not isinstance(model.adata, AnnData):
+        raise ValueError(
+            f"latent_model is a {name} on a {type(model.adata).__name__}; store its latent in the obsm of an AnnData with "
+            "the expression, and give it as latent_key to setup_anndata"
+        )
+
+
+def posterior_of(
+    model: BaseModelClass, adata: AnnData | None = None, indices: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Means and, where the model gives any, variances of the latents of cells."""
+    if "return_dist" not in inspect.signature(model.get_latent_representation).parameters:
+        return np.asarray(model.get_latent_representation(adata, indices), dtype=np.float32), None
+    mean, var = model.get_latent_representation(adata, indices, return_dist=True)
+    return np.asarray(mean, dtype=np.float32), None if var is None else np.asarray(var, dtype=np.float32)
+
+
+def class_of_saved(dir_path: str, prefix: str | None) -> type[BaseModelClass]:
+    """Class of the model that was saved in a folder."""
+    name = BaseModelClass.load_registry(dir_path, prefix)["model_name"]
+    for package in _PACKAGES:
+        found = getattr(import_module(package), name, None)
+        if found is not None:
+            return found
+    raise ValueError(
+        f"{dir_path} holds a {name}, which none of {', '.join(_PACKAGES)} has; load it yourself, store its latent in obsm, "
+        "and set up a new model with latent_key"
+    )

@@ -1,0 +1,27 @@
+"""Whether generated cells have the latents that they were asked for.
+
+Legend: n cells, g genes, k latents.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.linear_model import RidgeCV
+
+_N_CELLS_OF_ENCODER = 3000
+_RIDGES = np.logspace(0, 4, 9)
+
+
+def correlation_k(given_nk: np.ndarray, found_nk: np.ndarray) -> np.ndarray:
+    """Pearson correlation of each latent with what was found of it; 0 where either does not vary."""
+    given_nk, found_nk = (z.astype(np.float64) - z.mean(axis=0, dtype=np.float64) for z in (given_nk, found_nk))
+    size_k = np.sqrt((given_nk**2).sum(axis=0) * (found_nk**2).sum(axis=0))
+    return np.divide((given_nk * found_nk).sum(axis=0), size_k, out=np.zeros_like(size_k), where=size_k > 0)
+
+
+def linear_encoder(x: np.ndarray | sp.csr_matrix, mean_nk: np.ndarray, rng: np.random.Generator) -> RidgeCV:
+    """Ridge regression of stored latents on expression: an encoder for latents that came without one."""
+    rows = rng.permutation(x.shape[0])[:_N_CELLS_OF_ENCODER]
+    x_ng = x[rows].toarray() if sp.issparse(x) else x[rows]
+    return RidgeCV(_RIDGES).fit(x_ng, mean_nk[rows])

@@ -1,0 +1,94 @@
+"""Scores of a critic beside their slopes, in one forward pass.
+
+Legend: p minibatches (of real cells, of generated ones, of mixes of the two), n cells of a minibatch, i columns of the
+input, h hidden units.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ._mlp import MLP, Block
+
+
+def scores_and_slopes(
+    body: MLP, x_pni: torch.Tensor, head_nh: torch.Tensor, *, mixing_n1: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""Scores :math:`\mathrm{head} \cdot \mathrm{body}(x)` and their gradients with respect to x.
+
+    Both are functions of the weights, and x is taken as constant. A layer's norm and activation have a derivative that
+    is a diagonal matrix times a symmetric one, so that the gradient is a chain of products, each differentiated like
+    any other layer: automatic differentiation would differentiate each of its own steps, and with respect to x as well.
+    All minibatches take one pass; batch norm takes the statistics of each by itself, as in training.
+
+    Parameters
+    ----------
+    body
+        Without dropout.
+    x_pni
+        A minibatch of real and one of generated cells.
+    head_nh
+        What the body's output is multiplied by, in both minibatches.
+    mixing_n1
+        Shares of the real cells in mixes of real and generated ones, which are where slopes are taken; ``None`` takes
+        them at the cells themselves.
+
+    Returns
+    -------
+    Scores of shape ``(2, n)`` and slopes of shape ``(p, n, i)``, p being 1 for mixes and 2 otherwise.
+    """
+    first, *others = body.blocks()
+    product_pnh = x_pni @ first.linear.weight.T
+    if mixing_n1 is not None:  # a linear layer's product with a mix is the mix of its products
+        product_pnh = torch.cat([product_pnh, torch.lerp(product_pnh[1:], product_pnh[:1], mixing_n1)])
+    n_slopes = len(x_pni) if mixing_n1 is None else 1
+    h_pnh, derivative = _pass(first, product_pnh, n_slopes)
+    layers = [(first.linear.weight, derivative)]
+    for block in others:
+        h_pnh, derivative = _pass(block, h_pnh @ block.linear.weight.T, n_slopes)
+        layers.append((block.linear.weight, derivative))
+    slope_pni = head_nh
+    for weight, derivative in reversed(layers):
+        slope_pni = derivative.transposed_times(slope_pni) @ weight
+    return (h_pnh[: len(x_pni)] * head_nh).sum(2), slope_pni
+
+
+class _Derivative(NamedTuple):
+    """Derivative of a norm and an activation: the diagonal ``gain`` times the symmetric derivative of standardising."""
+
+    gain: torch.Tensor
+    standardized: torch.Tensor | None = None
+    deviation: torch.Tensor | None = None
+    dim: int | None = None
+
+    def transposed_times(self, v: torch.Tensor) -> torch.Tensor:
+        v = self.gain * v
+        if self.standardized is None:
+            return v
+        along = (self.standardized * v).mean(self.dim, keepdim=True)
+        return (v - v.mean(self.dim, keepdim=True) - self.standardized * along) / self.deviation
+
+
+def _pass(block: Block, product_pnh: torch.Tensor, n_slopes: int) -> tuple[torch.Tensor, _Derivative]:
+    """What a block makes of its linear layer's products, and its derivative in the last ``n_slopes`` minibatches."""
+    norm, y = block.norm, product_pnh + block.linear.bias
+    standardizing = ()
+    if norm is not None:
+        dim = 1 if isinstance(norm, nn.BatchNorm1d) else 2
+        if dim == 1:
+            with torch.no_grad():  # for its running statistics
+                for y_nh in y:
+                    norm(y_nh)
+        centred = y - y.mean(dim, keepdim=True)
+        deviation = (centred.square().mean(dim, keepdim=True) + norm.eps).sqrt()
+        standardized = centred / deviation
+        y = standardized * norm.weight + norm.bias
+        standardizing = (standardized[-n_slopes:], deviation[-n_slopes:], dim)
+    at = y[-n_slopes:].detach()
+    gain = torch.ones_like(at).masked_fill_(at <= 0, getattr(block.activation, "negative_slope", 0.0))
+    if norm is not None:
+        gain = gain * norm.weight
+    return block.activation(y), _Derivative(gain, *standardizing)

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import scvi
+from anndata import AnnData
+from mudata import MuData
+
+from scmichigan import MichiGAN, _keys
+from scmichigan.model import PPCA, BetaTCVAE
+
+FIT = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False, "batch_size": 64}
+SMALL = {"n_latent": 3, "n_hidden": 16}
+
+
+def _scvi(adata):
+    scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
+    return scvi.model.SCVI(adata, **SMALL)
+
+
+def _scanvi(adata):
+    scvi.model.SCANVI.setup_anndata(adata, labels_key="cell_type", unlabeled_category="type A", batch_key="batch")
+    return scvi.model.SCANVI(adata, **SMALL)
+
+
+def _linear(adata):
+    scvi.model.LinearSCVI.setup_anndata(adata)
+    return scvi.model.LinearSCVI(adata, **SMALL)
+
+
+def _autozi(adata):
+    scvi.model.AUTOZI.setup_anndata(adata)
+    return scvi.model.AUTOZI(adata, **SMALL)
+
+
+def _peakvi(adata):
+    scvi.model.PEAKVI.setup_anndata(adata)
+    return scvi.model.PEAKVI(adata, **SMALL)
+
+
+def _totalvi(adata):
+    adata.obsm["protein"] = np.random.default_rng(0).poisson(5, (adata.n_obs, 4))
+    scvi.model.TOTALVI.setup_anndata(adata, protein_expression_obsm_key="protein")
+    return scvi.model.TOTALVI(adata, n_latent=3, empirical_protein_background_prior=False)
+
+
+def _beta_tcvae(adata):
+    BetaTCVAE.setup_anndata(adata, batch_key="batch", size_factor_key="total_counts")
+    return BetaTCVAE(adata, n_latent=3, hidden=(16, 8))
+
+
+def _ppca(adata):
+    PPCA.setup_anndata(adata, size_factor_key="total_counts")
+    return PPCA(adata, n_latent=3)
+
+
+MODELS = {make.__name__[1:]: make for make in (_scvi, _scanvi, _linear, _autozi, _peakvi, _totalvi, _beta_tcvae, _ppca)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore")  # of the trained models; ours are errors in every other test
+def test_models(counts, small, tmp_path, name):
+    held_out = counts[200:].copy()
+    adata = counts[:200].copy()
+    latent_model = MODELS[name](adata)
+    latent_model.train(**({} if name == "ppca" else FIT))
+    if name == "totalvi":
+        held_out.obsm["protein"] = np.tile([1, 2, 3, 4], (held_out.n_obs, 1))
+    mean, var = latent_model.get_latent_representation(return_dist=True)
+    of_held_out = latent_model.get_latent_representation(held_out)
+
+    model = MichiGAN.from_latent_model(latent_model, **small.gan)
+    np.testing.assert_allclose(model.get_latent_representation(return_dist=True), [mean, var], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(adata.obsm[_keys.LATENT], mean, rtol=1e-4, atol=1e-5)
+    assert adata.uns[_keys.LATENT] == {"model": type(latent_model).__name__, "variance": _keys.LATENT_VAR}
+    args = latent_model.registry["setup_args"]
+    for key in ("layer", "batch_key", "labels_key", "size_factor_key"):
+        assert model.registry["setup_args"][key] == args.get(key)
+    model.train(**small.gan_fit)
+    assert model.generate(20).layers["counts"].shape == (20, adata.n_vars)
+    # another registration of the same cells has not harmed the latent model
+    np.testing.assert_allclose(latent_model.get_latent_representation(), mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.get_latent_representation(held_out), of_held_out, rtol=1e-4, atol=1e-5)
+
+    model.save(tmp_path / "model")
+    loaded = MichiGAN.load(tmp_path / "model", adata)
+    assert type(loaded.latent_model) is type(latent_model)
+    np.testing.assert_allclose(loaded.get_latent_representation(held_out), of_held_out, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(loaded.generate(20, seed=1).X, model.generate(20, seed=1).X)
+
+
+def test_setup_and_settings_can_differ(counts):
+    model = _ppca(counts)
+    model.train()
+    gan = MichiGAN.from_latent_model(model, setup_kwargs={"size_factor_key": None, "batch_key": "batch"}, n_noise=7)
+    assert gan.registry["setup_args"]["size_factor_key"] is None
+    assert gan.module.inputs.n_batch == 2
+    assert gan.module.n_noise == 7
+
+
+def test_what_is_no_trained_model_is_refused(counts):
+    with pytest.raises(ValueError, match="latent_model is a str; give a model of scvi-tools"):
+        MichiGAN.from_latent_model("scvi")
+    with pytest.raises(RuntimeError, match=r"untrained PPCA; call its train\(\) first"):
+        MichiGAN.from_latent_model(_ppca(counts))
+
+
+@pytest.mark.filterwarnings("ignore")  # of scvi-tools' model
+def test_models_of_several_modalities_are_refused(counts):
+    protein = AnnData(np.random.default_rng(0).poisson(5.0, (counts.n_obs, 4)).astype(np.float32), counts.obs[[]])
+    mdata = MuData({"rna": counts, "protein": protein})
+    modalities = {"rna_layer": "rna", "protein_layer": "protein", "batch_key": "rna"}
+    scvi.model.TOTALVI.setup_mudata(mdata, protein_layer=None, modalities=modalities)
+    model = scvi.model.TOTALVI(mdata, n_latent=3, empirical_protein_background_prior=False)
+    model.train(**FIT)
+    with pytest.raises(ValueError, match="TOTALVI on a MuData; store its latent in the obsm"):
+        MichiGAN.from_latent_model(model)
+
+
+def test_classes_are_not_imported_for_a_file(counts, small, tmp_path, monkeypatch):
+    latent_model = _ppca(counts)
+    latent_model.train()
+    model = MichiGAN.from_latent_model(latent_model, **small.gan)
+    model.train(**small.gan_fit)
+    model.save(tmp_path / "model")
+    monkeypatch.setattr("scmichigan.model._latent_model._PACKAGES", ("scvi.model",))
+    with pytest.raises(ValueError, match="holds a PPCA, which none of scvi.model has"):
+        MichiGAN.load(tmp_path / "model", counts)
