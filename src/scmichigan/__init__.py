@@ -6,9 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, latent, losses, metrics, module, nn, pl, train
-    from .model import CWGANGP, GMM, PPCA, WGANGP, BetaTCVAE, InfoWGANGP, MichiGAN, SemiSupervisedInfoWGANGP
+    from .model import (
+        CWGANGP,
+        GMM,
+        PPCA,
+        WGANGP,
+        BetaTCVAE,
+        InfoWGANGP,
+        MichiGAN,
+        SemiSupervisedInfoWGANGP,
+        benchmark_predictions,
+    )
 
-_MODELS = ("BetaTCVAE", "CWGANGP", "GMM", "InfoWGANGP", "MichiGAN", "PPCA", "SemiSupervisedInfoWGANGP", "WGANGP")
+_MODELS = (
+    "BetaTCVAE",
+    "CWGANGP",
+    "GMM",
+    "InfoWGANGP",
+    "MichiGAN",
+    "PPCA",
+    "SemiSupervisedInfoWGANGP",
+    "WGANGP",
+    "benchmark_predictions",
+)
 _ROOMS = ("datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train")
 
 __all__ = [
@@ -20,6 +40,7 @@ __all__ = [
     "MichiGAN",
     "SemiSupervisedInfoWGANGP",
     "WGANGP",
+    "benchmark_predictions",
     "datasets",
     "latent",
     "losses",

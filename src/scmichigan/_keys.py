@@ -30,6 +30,9 @@ PREDICTED_LATENT = "X_michigan_predicted"
 SOURCE = "michigan_source"
 """obs of generated cells: name of the cell whose latent each one was made from."""
 
+PARTNER = "michigan_partner"
+"""obs of predicted cells: name of the cell of another combination that some of the genes come from."""
+
 REFERENCE = "michigan_reference"
 """obs of predicted cells: labels of the reference combination each one came from."""
 

@@ -17,11 +17,11 @@ from anndata import AnnData, read_h5ad
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from sklearn.preprocessing import StandardScaler
 
 from scmichigan import _keys, datasets, metrics, pl
 from scmichigan.model import MichiGAN
 from scmichigan.model._arithmetic import find_references, observed_combinations
+from scmichigan.model._benchmark import hide
 from scmichigan.model._common import check_level, epochs_for
 
 _N_JUDGED = 1000
@@ -174,7 +174,7 @@ def run_demo(
         "(gene selection included)"
     )
     _check_predictable(data, hidden)
-    train, real = _select_genes(data, hidden)
+    train, real = hide(data.adata, hidden, data.n_genes, layer=data.layer, size_factor_key=data.size_factor_key)
     MichiGAN.setup_anndata(train, layer=data.layer, labels_key=data.cell_type_key, size_factor_key=data.size_factor_key)
     model = MichiGAN(train)
     console.print(model)
@@ -212,16 +212,6 @@ def _check_predictable(data: DemoData, hidden: np.ndarray) -> None:
             f"{data.labels} cannot be predicted: it takes another cell type under {data.target[1]!r}, and a condition "
             f"under which that type and {data.target[0]!r} were both seen; hide another combination"
         )
-
-
-def _select_genes(data: DemoData, hidden: np.ndarray) -> tuple[AnnData, AnnData]:
-    """Training and hidden cells on the genes whose log-normalised expression varies most among the training cells."""
-    everything = data.adata[~hidden].copy()
-    MichiGAN.setup_anndata(everything, layer=data.layer, size_factor_key=data.size_factor_key)
-    x = MichiGAN(everything, n_latent=1).get_normalized_expression()
-    variance = StandardScaler(with_mean=False).fit(x).var_
-    genes = np.sort(np.argsort(-variance, kind="stable")[: data.n_genes])
-    return data.adata[~hidden, genes].copy(), data.adata[hidden, genes].copy()
 
 
 def _judge(

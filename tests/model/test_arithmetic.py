@@ -1,15 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from scmichigan.model._arithmetic import (
+    Arithmetic,
     Reference,
     choose_key,
     find_references,
-    latent_shift,
+    involved_combinations,
     observed_combinations,
-    rectify_keeping_means,
-    round_on_log_scale,
 )
 
 KEYS = ["type", "drug"]
@@ -57,15 +58,25 @@ def test_references_of_two_keys():
     along_type = {r.labels: r.contexts for r in find_references(groups, KEYS, ("B", "y"), "type")}
     # B and A share x and z; B and C share z
     assert along_type == {("A", "y"): (("x",), ("z",)), ("C", "y"): (("z",),)}
-    assert choose_key(groups, KEYS, ("B", "y")) == "type"  # 2 contexts each: the first of the keys
+    involved = involved_combinations(find_references(groups, KEYS, ("B", "y"), "type"), KEYS, ("B", "y"), "type")
+    assert involved == [tuple(labels) for labels in ("Ax", "Ay", "Az", "Bx", "Bz", "Cy", "Cz")]
+    along_drug = find_references(groups, KEYS, ("B", "y"), "drug")[:1]
+    assert involved_combinations(along_drug, KEYS, ("B", "y"), "drug") == [("A", "x"), ("A", "y"), ("B", "x")]
 
 
-def test_chosen_key_has_more_contexts():
-    # three drugs and one other type: the change of type can be averaged over two drugs, that of drug over one type
+def test_chosen_key_makes_the_smallest_difference():
     groups = {tuple(pair): np.array([i]) for i, pair in enumerate(["Ax", "Ay", "Az", "Bx", "Bz"])}
-    assert choose_key(groups, KEYS, ("B", "y")) == "type"
+    # y - x in A; B - A in x and z, one squared difference of which is larger and one smaller
+    means = {("A", "x"): [0, 0], ("A", "y"): [3, 0], ("A", "z"): [0, 1], ("B", "x"): [0, 5], ("B", "z"): [0, 1]}
+    means = {labels: np.array(mean, dtype=float) for labels, mean in means.items()}
+    # drug: 9 and 10 (y - z); type: 25 and 0
+    assert choose_key(groups, KEYS, ("B", "y"), means) == "drug"
+    means["A", "y"] = np.array([6.0, 0])
+    assert choose_key(groups, KEYS, ("B", "y"), means) == "type"
+    means = dict.fromkeys(groups, np.zeros(2))
+    assert choose_key(groups, KEYS, ("B", "y"), means) == "type"
     flipped = {pair[::-1]: rows for pair, rows in groups.items()}
-    assert choose_key(flipped, ["drug", "type"], ("y", "B")) == "type"
+    assert choose_key(flipped, KEYS[::-1], ("y", "B"), {p: np.zeros(2) for p in flipped}) == "drug"
 
 
 def test_the_target_is_no_reference_and_no_context():
@@ -83,17 +94,73 @@ def test_no_reference():
     assert find_references(groups, KEYS, ("B", "y"), "type") == []
 
 
+def _plan(latent, groups, keys, target, reference, weights="equal"):
+    key = next(k for k, ours, theirs in zip(keys, target, reference.labels, strict=True) if ours != theirs)
+    combinations = involved_combinations([reference], keys, target, key)
+    means = np.stack([latent[groups[c]].mean(axis=0) for c in combinations])
+    return Arithmetic.plan(
+        combinations,
+        means,
+        np.zeros(len(means)),
+        keys=keys,
+        key=key,
+        target=target,
+        references=[reference],
+        weights=weights,
+    )
+
+
+def _shift(latent, groups, keys, target, reference, weights="equal"):
+    plan = _plan(latent, groups, keys, target, reference, weights)
+    (shift,) = plan.shifts(plan.means)
+    np.testing.assert_allclose(plan.targets[0] - latent[reference.rows].mean(axis=0), shift)
+    return shift
+
+
 def test_shift_of_two_keys():
     groups = {("A", "x"): [0, 1], ("A", "y"): [2], ("C", "x"): [3], ("C", "y"): [4, 5], ("B", "x"): [6]}
     groups = {labels: np.array(rows) for labels, rows in groups.items()}
     latent = np.array([[0.0, 1], [2, 3], [5, 5], [1, 1], [4, 1], [6, 3], [100, 100]])
     # A: (5, 5) - (1, 2) = (4, 3);  C: (5, 2) - (1, 1) = (4, 1)
     (reference,) = find_references(groups, KEYS, ("B", "y"), "drug")
-    shift = latent_shift(latent, groups, KEYS, target=("B", "y"), reference=reference)
-    np.testing.assert_array_equal(shift, [4, 2])
+    np.testing.assert_allclose(_shift(latent, groups, KEYS, ("B", "y"), reference), [4, 2])
+    np.testing.assert_allclose(_shift(latent, groups, KEYS, ("B", "y"), reference, {"A": 3, "C": 1}), [4, 2.5])
+    np.testing.assert_allclose(_shift(latent, groups, KEYS, ("B", "y"), reference, {"C": 5}), [4, 1])
     # contexts count once each, whatever their numbers of cells
     one = Reference(("B", "x"), groups["B", "x"], (("A",),))
-    np.testing.assert_array_equal(latent_shift(latent, groups, KEYS, target=("B", "y"), reference=one), [4, 3])
+    np.testing.assert_allclose(_shift(latent, groups, KEYS, ("B", "y"), one), [4, 3])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"D": 1}, r"weights has \['D'\], which are no contexts of these references; choose from \['A', 'C'\]"),
+        ({}, r"weights are \{\}; give finite ones of 0 or more, and not only 0 for the contexts \['A', 'C'\]"),
+        ({"A": 0, "C": 0}, "not only 0"),
+        ({"A": -1, "C": 2}, "finite ones of 0 or more"),
+        ({"A": np.nan}, "finite ones of 0 or more"),
+    ],
+)
+def test_weights_that_are_none_of_contexts(weights, message):
+    groups = {tuple(pair): np.array([i]) for i, pair in enumerate(["Ax", "Ay", "Cx", "Cy", "Bx"])}
+    (reference,) = find_references(groups, KEYS, ("B", "y"), "drug")
+    with pytest.raises(ValueError, match=message):
+        _plan(np.zeros((5, 2)), groups, KEYS, ("B", "y"), reference, weights)
+
+
+def test_partners_have_the_label_and_a_weight():
+    groups = {tuple(pair): np.array([i]) for i, pair in enumerate(["Ax", "Ay", "Cx", "Cy", "Bx"])}
+    (reference,) = find_references(groups, KEYS, ("B", "y"), "drug")
+    plan = _plan(np.zeros((5, 2)), groups, KEYS, ("B", "y"), reference, {"A": 1, "C": 3})
+    pools, shares = plan.partners(0)
+    assert {plan.combinations[pool]: share for pool, share in zip(pools, shares, strict=True)} == {
+        ("A", "y"): 0.25,
+        ("C", "y"): 0.75,
+    }
+    alone = replace(plan, weights=np.array([[-0.1, 0, 1.2, 0.1, -0.2]]))
+    assert plan.combinations == (("A", "x"), ("A", "y"), ("B", "x"), ("C", "x"), ("C", "y"))
+    pools, shares = alone.partners(0)
+    assert [plan.combinations[pool] for pool in pools] == [("B", "x")]
 
 
 def test_shift_along_the_first_key():
@@ -103,7 +170,7 @@ def test_shift_along_the_first_key():
     (reference,) = find_references(groups, KEYS, ("B", "y"), "type")
     assert reference.labels == ("A", "y")
     # x: 4 - 1 = 3; z: 7 - 0 = 7
-    assert latent_shift(latent, groups, KEYS, target=("B", "y"), reference=reference) == pytest.approx([5])
+    assert _shift(latent, groups, KEYS, ("B", "y"), reference) == pytest.approx([5])
 
 
 def test_three_keys():
@@ -122,9 +189,9 @@ def test_three_keys():
         (reference,) = find_references(groups, keys, target, key)
         assert reference.labels == start
         assert set(reference.contexts) == contexts
-        found = latent_shift(latent, groups, keys, target=target, reference=reference)
-        np.testing.assert_allclose(found, [shift])
-    assert choose_key(groups, keys, target) == "type"
+        np.testing.assert_allclose(_shift(latent, groups, keys, target, reference), [shift])
+        one = {sorted(contexts)[0]: 1.0}
+        assert np.isfinite(_shift(latent, groups, keys, target, reference, one)).all()
     del groups["A", "y", "1"], groups["B", "x", "1"]
     # type: x2; drug: A2; dose: Ax (and not Ay, whose other dose is gone)
     assert {k: len(find_references(groups, keys, target, k)[0].contexts) for k in keys} == {
@@ -132,43 +199,3 @@ def test_three_keys():
         "drug": 1,
         "dose": 1,
     }
-
-
-def test_rectification_removes_negative_values_and_keeps_means():
-    rng = np.random.default_rng(0)
-    x = rng.normal(loc=[-2.0, -0.1, 0.1, 1.0, 8.0], size=(500, 5))
-    rectified = rectify_keeping_means(x)
-    assert rectified.min() >= 0
-    np.testing.assert_allclose(rectified.mean(0), np.maximum(x.mean(0), 0), atol=1e-6)
-    np.testing.assert_allclose(rectified[:, 4], x[:, 4], atol=1e-6)
-    # One offset for all cells of a gene: differences between cells that stay positive are untouched.
-    kept = (rectified[:, 2] > 0) & (x[:, 2] > 0)
-    assert np.ptp((x - rectified)[kept, 2]) < 1e-12
-
-
-def test_rectification_of_expression_that_is_nowhere_negative_changes_nothing():
-    x = np.random.default_rng(1).random((20, 4), dtype=np.float32)
-    np.testing.assert_allclose(rectify_keeping_means(x), x, atol=1e-6)
-
-
-def test_counts_keep_each_value_on_the_log_scale():
-    rng = np.random.default_rng(0)
-    n = 100_000
-    for scale, value in ((5.0, 0.0), (5.0, 0.4), (0.5, 3.3), (2.0, 8.0)):
-        counts = round_on_log_scale(np.full((n, 1), value, np.float32), np.full((n, 1), scale), rng)
-        assert np.array_equal(counts, np.round(counts))
-        assert counts.min() >= 0
-        assert np.ptp(counts) <= 1
-        logged = np.log1p(scale * counts)
-        # One of two values: the standard error is at most half their distance over the root of n.
-        assert abs(logged.mean() - value) <= 5 * np.ptp(logged) / 2 / np.sqrt(n) + 1e-6
-
-
-def test_values_of_whole_counts_give_these_counts_back():
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(3, (200, 30)) * rng.choice([1, 100], (200, 30))
-    scale = rng.uniform(0.3, 30, (200, 1))
-    x = np.log1p(scale * counts).astype(np.float32)
-    # float32 keeps 24 bits, and at values near 10 a count of 1,000 moves by 1e-3 of one: chance decides as rarely.
-    changed = round_on_log_scale(x, scale, rng) != counts
-    assert changed.mean() < 5e-3

@@ -475,6 +475,12 @@ BAD_TARGETS = [
         r"cannot be used along 'cell_type'; choose from \['type A', 'type C'\]",
     ),
     ({"target": TARGET, "n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
+    ({"target": TARGET, "weights": "all"}, ValueError, "weights is 'all'; choose 'similarity' or 'equal'"),
+    (
+        {"target": TARGET, "along": "condition", "weights": {"type D": 1}},
+        ValueError,
+        r"weights has \['type D'\], which are no contexts of these references; choose from \['type A', 'type C'\]",
+    ),
 ]
 
 
@@ -508,6 +514,9 @@ def test_requests_of_the_vae(unseen, make_vae):
     for request, error, message in BAD_CELLS:
         with pytest.raises(error, match=message):
             model.generate(**request)
+    for request, message in BAD_LATENTS:
+        with pytest.raises(ValueError, match=message):
+            model.generate(**request)
 
 
 def test_no_usable_reference(stored, make_gan):
@@ -521,6 +530,35 @@ def test_no_usable_reference(stored, make_gan):
             ValueError, match=r"no reference for \{'cell_type': 'type B', 'condition': 'drug 1'\} along"
         ):
             model.predict_combination(TARGET, along=along)
+
+
+def test_a_key_with_one_label(stored, make_gan):
+    model = make_gan(stored[stored.obs["condition"] == "drug 1"].copy(), latent_key="Z", fit={"max_epochs": 0})
+    with pytest.raises(ValueError, match=r"obs\['condition'\] has 'drug 1' only; give keys with two or more labels"):
+        model.predict_combination(TARGET)
+
+
+@pytest.mark.parametrize("weights", ["similarity", "equal"])
+def test_a_reference_with_three_cells(unseen, make_gan, weights):
+    control = np.flatnonzero((unseen.obs["cell_type"] == "type B") & (unseen.obs["condition"] == "control"))
+    adata = unseen[np.setdiff1d(np.arange(unseen.n_obs), control[3:])].copy()
+    model = make_gan(adata, latent_key="Z", fit={"max_epochs": 0})
+    with pytest.warns(UserWarning, match=r"fewer than 10 cells .*'type B', 'control'.*leave them out with") as w:
+        cells = model.predict_combination(TARGET, along="condition", weights=weights)
+    assert w[0].filename == __file__
+    assert np.isfinite(cells.X).all()
+    model.predict_combination(TARGET, along="condition", references=["drug 2"], weights=weights)  # no warning
+
+
+def test_a_context_with_three_cells(unseen, make_gan):
+    treated = np.flatnonzero((unseen.obs["cell_type"] == "type A") & (unseen.obs["condition"] == "drug 1"))
+    adata = unseen[np.setdiff1d(np.arange(unseen.n_obs), treated[3:])].copy()
+    model = make_gan(adata, latent_key="Z", fit={"max_epochs": 0})
+    request = {"target": TARGET, "along": "condition", "references": ["control"]}
+    with pytest.warns(UserWarning, match=r"fewer than 10 cells .*'type A', 'drug 1'.*leave them out with"):
+        model.predict_combination(**request, weights="equal")
+    model.predict_combination(**request, weights={"type C": 1})  # no warning
+    model.predict_combination(**request)  # nor here, where few cells are trusted little
 
 
 @pytest.mark.parametrize("along", ["cell_type", "condition"])

@@ -200,6 +200,15 @@ def test_generate(counts, make_vae):
     assert (only.obs[list(where)] == list(where.values())).all(axis=None)
 
 
+def test_decode_given_latents(counts, make_vae):
+    model = make_vae(counts)
+    cells = model.generate(20, seed=1)
+    decoded = model.generate(latent=cells.obsm["X_michigan"])
+    np.testing.assert_allclose(decoded.X, cells.X, rtol=1e-6)
+    np.testing.assert_array_equal(decoded.obsm["X_michigan"], cells.obsm["X_michigan"])
+    assert list(decoded.obs) == []
+
+
 def test_generate_with_the_noise_of_the_likelihood(counts, make_vae):
     model = make_vae(counts)
     mean, drawn = model.generate(500), model.generate(500, noise=True)

@@ -1,6 +1,7 @@
 """Models that make counts."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import scvi
@@ -200,13 +201,12 @@ def test_latents_far_away_make_no_more_than_the_target_of_any_gene(stored, make_
 
 
 @pytest.mark.parametrize("key", [None, "total_counts"])
-def test_prediction_without_a_shift_is_the_source(stored, make_gan, key):
-    stored.obsm["Z"] = np.tile([[1.0], [2.0]], (120, 3)).astype(np.float32)
+def test_prediction_without_a_difference_is_the_source(stored, make_gan, key):
+    # The same cells in each combination: no gene has to be moved, from neither source nor partner.
     groups = stored.obs.groupby(["cell_type", "condition"], observed=True).indices
-    for rows in groups.values():  # the same latents in each combination
-        stored.obsm["Z"][rows] = np.resize([[1.0], [2.0]], (len(rows) // 2 * 2, 1)).repeat(3, axis=1)[: len(rows)]
-        if len(rows) % 2:
-            stored.obsm["Z"][rows[-1]] = 1.5
+    stored = stored[np.concatenate([rows[:25] for rows in groups.values()])].copy()
+    stored.X = sp.csr_matrix(np.tile(stored.X[:25].toarray(), (len(groups), 1)))
+    stored.obs["total_counts"] = np.tile(stored.obs["total_counts"].to_numpy()[:25], len(groups))
     adata = _without(stored, TARGET)
     cells = make_gan(adata, latent_key="Z", size_factor_key=key).predict_combination(TARGET)
     source = adata[cells.obs["michigan_source"].to_numpy()]
@@ -227,23 +227,45 @@ def test_predicted_counts_are_normalised_by_the_totals_of_their_sources(stored, 
     np.testing.assert_allclose(cells.X, np.log1p(1e4 * counts / source[["total_counts"]].to_numpy()), rtol=1e-6)
 
 
-def test_source_cells_move_along_the_closed_form_decoder(stored, make_gan):
+@pytest.mark.parametrize("weights", ["similarity", "equal", {"control": 3, "drug 2": 1}])
+def test_predicted_counts_have_the_mean_of_the_weighted_combinations(stored, make_gan, weights):
     adata = _without(stored, TARGET)
     model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
-    model.module.response.weight.fill_(3)  # a change that nobody can overlook
     n = 4000
-    cells = model.predict_combination(TARGET, along="cell_type", references=["type A"], n_samples=n)
-    rows = adata.obs_names.get_indexer(cells.obs["michigan_source"])
-    source = model.get_normalized_expression()[rows].toarray()
-    noise = torch.randn(n, model.module.n_noise, generator=torch.Generator().manual_seed(0))
-    before, after = (
-        model.module.respond(torch.as_tensor(z), noise) for z in (adata.obsm["Z"][rows], cells.obsm["X_michigan"])
+    cells = model.predict_combination(
+        TARGET, along="cell_type", references=["type A"], weights=weights, n_samples=n, seed=1
     )
-    change = (after - before).numpy()
-    expected = np.maximum((source + change).mean(axis=0), 0)
-    # The means of other noise than the model's, and of the drawn counts, whose values are less than log 2 and one count
-    # more away from the value asked for: five standard errors of each.
+    x = pd.DataFrame(model.get_normalized_expression().toarray(), index=adata.obs_names)
+    means = x.groupby([adata.obs["cell_type"], adata.obs["condition"]], observed=True).mean()
+    table = cells.uns["michigan"]["combination_weights"]
+    parts = means.loc[list(zip(table["cell_type"], table["condition"], strict=True))].to_numpy()
+    expected = np.maximum(table["weight"].to_numpy() @ parts, 0)
+    if isinstance(weights, dict):
+        a, b = means.loc["type A"], means.loc["type B"]
+        shift = 0.75 * (b.loc["control"] - a.loc["control"]) + 0.25 * (b.loc["drug 2"] - a.loc["drug 2"])
+        np.testing.assert_allclose(expected, np.maximum(a.loc["drug 1"] + shift, 0), atol=1e-6)
+    # Cells come back equally often, but for one time in 4,000 / 27, and so do their partners. The drawn counts' values
+    # are less than log 2 and one count more away from the value asked for: five standard errors.
     one_more = np.log1p(1e4 / adata.obs["total_counts"].min())
-    tolerance = 5 * np.sqrt((2 * change.var(axis=0) + one_more**2 / 4) / n)
+    repeats = np.diff(np.percentile(x, [0, 100], axis=0), axis=0)[0] * 27 / n
+    tolerance = 5 * one_more / 2 / np.sqrt(n) + 2 * repeats
     assert (np.abs(cells.X.mean(axis=0) - expected) < tolerance).all()
-    assert np.abs(change.mean(axis=0)).max() > 5 * tolerance.max()
+
+
+def test_each_gene_comes_from_the_cell_that_has_to_be_moved_less(stored, make_gan):
+    # Gene 0 tells types apart, gene 1 conditions: in either, cells with the same label are the same.
+    x = stored.X.toarray()
+    x[:, 0] = 10 * (1 + stored.obs["cell_type"].cat.codes)
+    x[:, 1] = 10 * (1 + stored.obs["condition"].cat.codes)
+    x[:, :2] += np.random.default_rng(0).integers(0, 3, (len(x), 2))
+    stored.X, stored.obs["total_counts"] = sp.csr_matrix(x), 1e4
+    adata = _without(stored, TARGET)
+    model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
+    cells = model.predict_combination(TARGET, along="condition")
+    logged = pd.DataFrame(model.get_normalized_expression()[:, :2].toarray(), index=adata.obs_names)
+    assert set(adata.obs.loc[cells.obs["michigan_source"], "cell_type"]) == {"type B"}
+    assert set(adata.obs.loc[cells.obs["michigan_partner"], "condition"]) == {"drug 1"}
+    for gene, origin in enumerate(("michigan_source", "michigan_partner")):
+        change = cells.X[:, gene] - logged.loc[cells.obs[origin], gene]
+        # One count of ten or more, above or below, and as much for the means of 13 partners.
+        assert np.abs(change).max() < 2 * np.log(11 / 10)

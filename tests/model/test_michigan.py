@@ -333,11 +333,11 @@ def test_additive_latents_are_predicted_exactly(counts, make_gan, along):
     truth = _additive(counts, TARGET)
     adata = _without(counts, TARGET)
     model = make_gan(adata, latent_key="Z")
-    cells = model.predict_combination(TARGET, along=along)
-    np.testing.assert_array_equal(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)))
+    cells = model.predict_combination(TARGET, along=along, weights="equal")
+    np.testing.assert_allclose(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)), atol=1e-5)
     written = adata.obsm["X_michigan_predicted"]
     used = ~np.isnan(written).any(axis=1)
-    np.testing.assert_array_equal(written[used], np.tile(truth, (used.sum(), 1)))
+    np.testing.assert_allclose(written[used], np.tile(truth, (used.sum(), 1)), atol=1e-5)
     assert used.sum() == len(cells)
 
 
@@ -346,7 +346,7 @@ def test_additive_latents_are_predicted_exactly(counts, make_gan, along):
 def test_predict_combination(stored, make_gan, along, latent):
     adata = _without(stored, TARGET)
     model = make_gan(adata, **latent)
-    cells = model.predict_combination(TARGET, along=along, seed=2)
+    cells = model.predict_combination(TARGET, along=along, weights="equal", seed=2)
 
     other = {"cell_type": "condition", "condition": "cell_type"}[along]
     z = pd.DataFrame(model.get_latent_representation(), index=adata.obs_names)
@@ -376,12 +376,21 @@ def test_predict_combination(stored, make_gan, along, latent):
         "along": along,
         "references": references,
         "n_contexts": [2, 2],
+        "weights": "equal",
         "residual": "source",
         "seed": 2,
         "latent": latent.get("latent_key", "X_michigan"),
     }
-    assert cells.uns["michigan"] == provenance
-    assert adata.uns["X_michigan_predicted"] == provenance
+    for found in (cells.uns["michigan"], adata.uns["X_michigan_predicted"]):
+        table = found["combination_weights"]
+        assert {key: value for key, value in found.items() if value is not table} == provenance
+        expected_weights = {}
+        for reference in references:
+            expected_weights[reference, reference, TARGET[other]] = 1
+            for context in contexts:
+                expected_weights |= {(reference, TARGET[along], context): 0.5, (reference, reference, context): -0.5}
+        columns = table[["michigan_reference", along, other]].itertuples(index=False, name=None)
+        assert dict(zip(columns, table["weight"], strict=True)) == expected_weights
     at_source = expected.loc[cells.obs["michigan_source"]].to_numpy()
     if latent == {"latent_key": "Z"}:
         np.testing.assert_allclose(cells.obsm["X_michigan"], at_source, atol=1e-5)
@@ -396,12 +405,18 @@ def test_seeds_and_numbers_of_predicted_cells(stored, make_gan):
     np.testing.assert_array_equal(model.predict_combination(TARGET, seed=1).X, first.X)
     assert (model.predict_combination(TARGET, seed=2).X != first.X).any()
     for n in (1, 7, 501):
-        cells = model.predict_combination(TARGET, along="cell_type", n_samples=n)
+        cells = model.predict_combination(TARGET, along="cell_type", n_samples=n, seed=3)
         assert len(cells) == n
-        numbers = cells.obs["michigan_reference"].value_counts()
-        assert sorted(numbers) == [x for x in (n // 2, n - n // 2) if x]
+        weights = cells.uns["michigan"]["combination_weights"]
+        assert set(weights["michigan_reference"]) == {"all"}
+        expected = weights[weights["condition"] == "drug 1"].set_index("cell_type")["weight"].clip(lower=0)
+        numbers = cells.obs["michigan_reference"].value_counts().reindex(expected.index, fill_value=0)
+        # Largest remainders: less than one cell off.
+        assert (np.abs(numbers - n * expected / expected.sum()) < 1).all()
     few = model.predict_combination(TARGET, along="cell_type", n_samples=20)
     assert few.obs["michigan_source"].is_unique
+    repeats = cells.obs["michigan_source"].value_counts().groupby(lambda name: adata.obs.at[name, "cell_type"])
+    assert (repeats.max() - repeats.min() <= 1).all()
 
 
 def test_references_of_ones_own(stored, make_gan):
@@ -413,14 +428,16 @@ def test_references_of_ones_own(stored, make_gan):
     assert list(used) == list((adata.obs["cell_type"] == "type B") & (adata.obs["condition"] == "control"))
 
 
-def test_key_by_default(counts, make_gan):
-    # Without "drug 2" a change of cell type is averaged over one other condition, one of condition over two types.
-    truth = _additive(counts, TARGET)
-    adata = _without(counts[counts.obs["condition"] != "drug 2"].copy(), TARGET)
-    cells = make_gan(adata, latent_key="Z").predict_combination(TARGET)
-    assert cells.uns["michigan"]["along"] == "condition"
-    assert cells.uns["michigan"]["n_contexts"] == [2]
-    np.testing.assert_array_equal(cells.obsm["X_michigan"][0], truth)
+@pytest.mark.parametrize("key", ["cell_type", "condition"])
+def test_key_by_default_is_the_one_that_makes_the_smaller_difference(counts, make_gan, key):
+    other = {"cell_type": "condition", "condition": "cell_type"}[key]
+    x = counts.X.toarray()
+    x[np.arange(counts.n_obs), counts.obs[other].cat.codes] += 5000  # a gene for each label: a large difference
+    counts.X, counts.obs["total_counts"] = sp.csr_matrix(x), 1e4
+    _additive(counts, TARGET)
+    adata = _without(counts, TARGET)
+    model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit={"max_epochs": 0})
+    assert model.predict_combination(TARGET).uns["michigan"]["along"] == key
 
 
 @pytest.mark.parametrize("along", ["cell_type", "condition", "batch", None])
@@ -429,7 +446,7 @@ def test_three_keys(counts, make_gan, along):
     truth = _additive(counts, TARGET) + [0, 0, 3]
     counts.obsm["Z"][(counts.obs["batch"] == "batch 2").to_numpy(), 2] += 3
     adata = _without(counts, target)
-    cells = make_gan(adata, latent_key="Z").predict_combination(target, along=along)
+    cells = make_gan(adata, latent_key="Z").predict_combination(target, along=along, weights="equal")
     np.testing.assert_allclose(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)), atol=1e-5)
     assert (cells.obs[list(target)] == list(target.values())).all(axis=None)
 
@@ -441,6 +458,9 @@ def test_cells_without_a_label_take_no_part(counts, make_gan):
     condition[:30] = None
     adata.obs["condition"] = pd.Categorical(condition)
     adata.obsm["Z"][:30] = 1000
-    cells = make_gan(adata, latent_key="Z").predict_combination(TARGET)
-    np.testing.assert_array_equal(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)))
+    model = make_gan(adata, latent_key="Z")
+    with pytest.warns(UserWarning, match=r"30 cells have no label in one of \['cell_type', 'condition'\]") as w:
+        cells = model.predict_combination(TARGET, weights="equal")
+    assert w[0].filename == __file__
+    np.testing.assert_allclose(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)), atol=1e-5)
     assert not set(cells.obs["michigan_source"]) & set(adata.obs_names[:30])

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData, read_h5ad
+from sklearn.decomposition import PCA
 
 from scmichigan import MichiGAN, datasets, metrics
 
@@ -34,12 +35,44 @@ def untouched_start(additive_cells, make_gan):
     return make_gan(adata, latent_key="Z", fit=still)
 
 
-def test_source_residual_moves_real_cells_by_the_true_effect(additive_cells, untouched_start):
+def test_source_residual_moves_each_gene_of_two_real_cells_to_the_target(additive_cells, untouched_start):
     adata, effects = additive_cells
-    predicted = untouched_start.predict_combination(TARGET, along="condition", references=["ctrl"])
-    source = adata[predicted.obs["michigan_source"].to_numpy()].X
-    # What remains is the starting network: below a hundredth of a default layer's output.
-    np.testing.assert_allclose(predicted.X - source, np.broadcast_to(effects[2], source.shape), atol=0.05)
+    request = {"target": TARGET, "along": "condition", "weights": "equal"}
+    means = pd.DataFrame(adata.X).groupby([adata.obs[key].to_numpy() for key in TARGET]).mean()
+    effect = np.mean([means.loc[(c, "stim")] - means.loc[(c, "ctrl")] for c in "AC"], axis=0)
+    target = means.loc[("B", "ctrl")].to_numpy() + effect
+    # Means of 60 cells each; five standard errors.
+    assert np.abs(target - (6 + effects[1] + effects[2])).max() < 5 * adata.X.std(axis=0).max() * np.sqrt(2 / 60)
+    np.testing.assert_allclose(untouched_start.predict_combination(**request).X.mean(0), target, atol=1e-4)
+
+    drawn = untouched_start.predict_combination(**request, n_samples=40)
+    moved = []
+    for kind in ("source", "partner"):
+        rows = adata.obs_names.get_indexer(drawn.obs[f"michigan_{kind}"])
+        own = means.loc[list(adata.obs.iloc[rows][list(TARGET)].itertuples(index=False, name=None))].to_numpy()
+        moved.append((np.abs(target - own), adata.X[rows] + target - own))
+    (far, source), (near, partner) = moved
+    np.testing.assert_allclose(drawn.X, np.where(near < far, partner, source), atol=1e-4)
+    assert 0.1 < (near < far).mean() < 0.9
+
+
+def test_what_batches_add_is_no_effect_of_the_condition(additive_cells, make_gan):
+    adata, effects = additive_cells
+    stimulated = (adata.obs["condition"] == "stim").to_numpy()
+    second = np.random.default_rng(1).random(adata.n_obs) < np.where(stimulated, 0.8, 0.2)
+    adata.obs["batch"] = np.where(second, "2", "1")
+    adata.X[second, 0] += 3
+    request = {"target": TARGET, "along": "condition", "weights": "equal"}
+    change = {}
+    for batch_key in (None, "batch"):
+        model = make_gan(adata.copy(), latent_key="Z", batch_key=batch_key, fit={"max_epochs": 0})
+        predicted = model.predict_combination(**request)
+        source = adata[predicted.obs["michigan_source"].to_numpy()].X
+        change[batch_key] = predicted.X[:, 0].mean() - source[:, 0].mean()
+    # 60% more of the second batch: 1.8. Means of 60 cells: five standard errors.
+    tolerance = 5 * adata.X[~second, 0].std() * np.sqrt(2 / 60)
+    assert change["batch"] == pytest.approx(effects[2, 0], abs=tolerance)
+    assert change[None] > effects[2, 0] + 1.8 - tolerance > effects[2, 0] + tolerance / 2
 
 
 def test_fresh_residual_renders_the_target_with_the_population_s_variation(additive_cells, untouched_start):
@@ -61,7 +94,7 @@ def test_source_residual_keeps_expression_from_being_negative(additive_cells, ma
 
 
 def test_unknown_residual_is_refused(untouched_start):
-    with pytest.raises(ValueError, match="residual is 'own'; it must be 'source' or 'fresh'"):
+    with pytest.raises(ValueError, match="residual is 'own'; choose 'source' or 'fresh'"):
         untouched_start.predict_combination(TARGET, residual="own")
 
 
@@ -97,6 +130,33 @@ def test_interferon_response_of_hidden_b_cells_is_predicted(shared_file):
     # A short training on few genes: far closer than doing nothing, and the right genes move.
     assert distance < 0.35 * metrics.e_distance(control, truth, basis=x)
     assert metrics.mean_change_correlation(predicted, truth, control) > 0.85
+
+
+def test_the_prediction_wins_against_both_additive_ones(shared_file):
+    adata = read_h5ad(shared_file("kang_pbmc_ifnb.h5ad"))
+    adata = adata[np.random.default_rng(0).permutation(adata.n_obs)[:3000]].copy()
+    adata.X = np.log1p(adata.X.toarray() * (1e4 / adata.obs["total_counts"].to_numpy())[:, None]).astype(np.float32)
+    types, conditions = (adata.obs[key].to_numpy() for key in ("cell_type", "condition"))
+    rows = {}
+    for hidden in np.unique(types):
+        seen = ~((types == hidden) & (conditions == "stim"))
+        genes = np.argsort(-adata.X[seen].var(axis=0))[:300]
+        train, truth = adata[seen, genes].copy(), adata[~seen, genes].X
+        pca = PCA(50, random_state=0).fit(train.X)
+        train.obsm["Z"] = pca.transform(train.X)[:, :10]
+        MichiGAN.setup_anndata(train, latent_key="Z")
+        model = MichiGAN(train)
+        model.train(0, accelerator="cpu", enable_progress_bar=False)
+        predicted = model.predict_combination({"cell_type": hidden, "condition": "stim"})
+        control, *contexts = (
+            tuple(adata.X[(types == each) & (conditions == condition)][:, genes] for condition in ("ctrl", "stim"))
+            for each in (hidden, *sorted(set(types) - {hidden}))
+        )
+        cells = [predicted, *(f(control[0], contexts) for f in (metrics.additive, metrics.additive_weighted))]
+        rows[hidden] = [metrics.e_distance(each, truth, basis=pca) for each in cells]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["predicted", "additive", "weighted"])
+    assert table["predicted"].mean() < 0.9 * table["weighted"].mean() < 0.9 * table["additive"].mean()
+    assert (table["predicted"] < table["weighted"]).sum() >= 6
 
 
 def test_a_summary_finds_all_that_a_prediction_can_be_judged_by(make_gan):

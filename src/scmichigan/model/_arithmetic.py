@@ -1,19 +1,21 @@
 """Latent arithmetic for combinations of labels (Yu and Welch 2021, "Latent space vector arithmetic").
 
 A combination is one label for each of the given obs keys. A reference of the target differs from it in the label of one
-key; the shift from reference to target is the mean, over the contexts (labels of the other keys) that were seen with
-both labels, of the difference between the mean latents.
+key; its contexts are the labels of the other keys that were seen with both labels. The mean of the target is a weighted
+sum of observed means: the same sum of latents, and of expression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-_ROUNDING = 1e-4  # of a count, which float32 cannot tell from a whole one
+from scmichigan import _keys
+
+from ._best_linear import best_linear_weights
 
 Labels = tuple[object, ...]
 
@@ -48,107 +50,232 @@ def observed_combinations(obs: pd.DataFrame, keys: Sequence[str]) -> dict[Labels
 def find_references(groups: dict[Labels, np.ndarray], keys: Sequence[str], target: Labels, key: str) -> list[Reference]:
     """References that differ from the target in the label of ``key`` and share at least one context with it."""
     position = list(keys).index(key)
-
-    def replace(labels: Labels, label: object) -> Labels:
-        return (*labels[:position], label, *labels[position + 1 :])
-
-    def context_of(labels: Labels) -> Labels:
-        return (*labels[:position], *labels[position + 1 :])
-
     references = []
     for labels, rows in groups.items():
-        if labels == target or context_of(labels) != context_of(target):
+        if labels == target or _context(labels, position) != _context(target, position):
             continue
         contexts = tuple(
-            context_of(other)
+            context
             for other in groups
-            if other[position] == target[position] and other != target and replace(other, labels[position]) in groups
+            for context in (_context(other, position),)
+            if other[position] == target[position]
+            and other != target
+            and _labels(context, position, labels[position]) in groups
         )
         if contexts:
             references.append(Reference(labels, rows, contexts))
     return references
 
 
-def choose_key(groups: dict[Labels, np.ndarray], keys: Sequence[str], target: Labels) -> str:
-    """The key whose shift rests on the most contexts; the first of ``keys`` among equals."""
-
-    def n_contexts(key: str) -> int:
-        return max((len(r.contexts) for r in find_references(groups, keys, target, key)), default=0)
-
-    return max(keys, key=n_contexts)
+def _context(labels: Labels, position: int) -> Labels:
+    return (*labels[:position], *labels[position + 1 :])
 
 
-def latent_shift(
-    latent: np.ndarray, groups: dict[Labels, np.ndarray], keys: Sequence[str], *, target: Labels, reference: Reference
+def _labels(context: Labels, position: int, label: object) -> Labels:
+    return (*context[:position], label, *context[position:])
+
+
+def involved_combinations(
+    references: Sequence[Reference], keys: Sequence[str], target: Labels, key: str
+) -> list[Labels]:
+    """The references, and their contexts with the reference's and with the target's label."""
+    position = list(keys).index(key)
+    involved = {reference.labels for reference in references}
+    for reference in references:
+        for context in reference.contexts:
+            involved |= {_labels(context, position, labels[position]) for labels in (reference.labels, target)}
+    return sorted(involved, key=str)
+
+
+def choose_key(
+    groups: dict[Labels, np.ndarray], keys: Sequence[str], target: Labels, means: Mapping[Labels, np.ndarray]
+) -> str:
+    """The key whose label makes the smallest difference in the contexts of its references, so that cells move least.
+
+    Parameters
+    ----------
+    groups, keys, target
+        See :func:`find_references`.
+    means
+        Mean expression of each of the :func:`involved_combinations` of each key.
+
+    Returns
+    -------
+    One of the keys, the first among equals; one without a reference only where none has any.
+    """
+
+    def difference(key: str) -> float:
+        position = list(keys).index(key)
+        squared = [
+            np.sum(
+                (means[_labels(c, position, target[position])] - means[_labels(c, position, r.labels[position])]) ** 2
+            )
+            for r in find_references(groups, keys, target, key)
+            for c in r.contexts
+        ]
+        return float(np.mean(squared)) if squared else np.inf
+
+    return min(keys, key=difference)
+
+
+def select_references(
+    usable: Sequence[Reference], keys: Sequence[str], target: Labels, key: str, chosen: Sequence[str] | None
+) -> list[Reference]:
+    """The references with the chosen labels of the key, by default all; an error where one cannot be used."""
+    if not usable:
+        raise ValueError(
+            f"no reference for {dict(zip(keys, target, strict=True))} along {key!r}: it takes a combination that "
+            f"differs only in {key!r}, and another context that was seen with both of its labels"
+        )
+    if chosen is None:
+        return list(usable)
+    by_label = {r.labels[list(keys).index(key)]: r for r in usable}
+    unusable = [r for r in chosen if r not in by_label]
+    if unusable or not chosen:
+        raise ValueError(
+            f"references {unusable} cannot be used along {key!r}; choose from {sorted(map(str, by_label))}"
+        )
+    return [by_label[r] for r in chosen]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The mean of an unseen combination, as a weighted sum of observed means for each reference.
+
+    Attributes
+    ----------
+    keys, position
+        obs keys, and the position of the one whose label is changed.
+    target
+        What is predicted.
+    references, shares
+        Where cells start from, and in which proportion.
+    combinations, means
+        What the weights are of, and its mean expression, shape ``(n_combinations, n_genes)``.
+    weights
+        Shape ``(n_references, n_combinations)``; rows sum to 1.
+    """
+
+    keys: tuple[str, ...]
+    position: int
+    target: Labels
+    references: tuple[Reference, ...]
+    shares: np.ndarray
+    combinations: tuple[Labels, ...]
+    means: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def plan(
+        cls,
+        combinations: Sequence[Labels],
+        means: np.ndarray,
+        noise: np.ndarray,
+        *,
+        keys: Sequence[str],
+        key: str,
+        target: Labels,
+        references: Sequence[Reference],
+        weights: str | Mapping[object, float],
+    ) -> Arithmetic:
+        """Find the weights; ``noise`` is the expected squared error of each mean, summed over genes."""
+        position = list(keys).index(key)
+        if isinstance(weights, str) and weights == "similarity":
+            row = _similarity_weights(combinations, position, target, means @ means.T, noise)
+            rows = np.tile(row, (len(references), 1))
+            shares = np.maximum([row[list(combinations).index(r.labels)] for r in references], 0)
+        else:
+            given = weights if isinstance(weights, Mapping) else None
+            _check_contexts(given, references)
+            rows = np.stack([_context_weights(combinations, position, target, r, given) for r in references])
+            shares = np.zeros(len(references))
+        if not shares.any():
+            shares = np.array([len(r.rows) for r in references])
+        return cls(tuple(keys), position, target, tuple(references), shares, tuple(combinations), means, rows)
+
+    @property
+    def key(self) -> str:
+        """The key whose label is changed."""
+        return self.keys[self.position]
+
+    @property
+    def positions(self) -> list[int]:
+        """Where the references are among the combinations."""
+        return [self.combinations.index(r.labels) for r in self.references]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Mean expression of the target from each reference."""
+        return self.weights @ self.means
+
+    def shifts(self, means_mk: np.ndarray) -> np.ndarray:
+        """From each reference to the target, the sum of other means of the combinations, such as those of latents."""
+        return self.weights @ means_mk - means_mk[self.positions]
+
+    def partners(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Combinations with the target's label that count for a reference, and how much; itself where there is none."""
+        has_label = [labels[self.position] == self.target[self.position] for labels in self.combinations]
+        weights = np.where(has_label, np.maximum(self.weights[i], 0), 0)
+        if not weights.any():
+            weights[self.positions[i]] = 1
+        return np.flatnonzero(weights), weights[weights > 0]
+
+    def table(self) -> pd.DataFrame:
+        """Weights that are not 0, by the keys and the label of the reference; once for all where they are the same."""
+        names = [str(reference.labels[self.position]) for reference in self.references]
+        if len(names) > 1 and (self.weights == self.weights[0]).all():
+            names = ["all"]
+        rows = [
+            (*map(str, labels), name, weight)
+            for name, weights in zip(names, self.weights, strict=False)
+            for labels, weight in zip(self.combinations, weights, strict=True)
+            if weight != 0
+        ]
+        return pd.DataFrame(rows, columns=[*self.keys, _keys.REFERENCE, "weight"])
+
+
+def _similarity_weights(
+    combinations: Sequence[Labels], position: int, target: Labels, gram_mm: np.ndarray, noise_m: np.ndarray
 ) -> np.ndarray:
-    """Mean over the contexts of mean latent with the target's label minus mean latent with the reference's label.
-
-    Parameters
-    ----------
-    latent
-        Shape ``(n_cells, n_latent)``.
-    groups, keys
-        See :func:`observed_combinations`.
-    target, reference
-        Where to and where from.
-
-    Returns
-    -------
-    Shape ``(n_latent,)``.
-    """
-    (position,) = (i for i in range(len(keys)) if target[i] != reference.labels[i])
-
-    def mean(label: object, context: Labels) -> np.ndarray:
-        return latent[groups[(*context[:position], label, *context[position:])]].mean(axis=0)
-
-    shifts = [mean(target[position], c) - mean(reference.labels[position], c) for c in reference.contexts]
-    return np.mean(shifts, axis=0)
+    labelled = [*combinations, target]
+    (context_m, _), (level_m, _) = (
+        pd.factorize(pd.Index(names, dtype=object, tupleize_cols=False))
+        for names in ([_context(c, position) for c in labelled], [c[position] for c in labelled])
+    )
+    last = int(context_m[-1]), int(level_m[-1])
+    return best_linear_weights(gram_mm, noise_m, context_m[:-1], level_m[:-1], target=last)
 
 
-def rectify_keeping_means(x: np.ndarray) -> np.ndarray:
-    """Remove negative values without moving the mean of any column.
-
-    Setting negative values to zero alone would raise every mean; here each column is also lowered by the one offset
-    that makes up for it: ``max(x - offset, 0)``. Columns with a negative mean become zero.
-
-    Parameters
-    ----------
-    x
-        Cells x genes.
-
-    Returns
-    -------
-    Same shape and dtype, nowhere negative.
-    """
-    wanted = np.maximum(x.mean(axis=0, dtype=np.float64), 0)
-    low, high = np.zeros_like(wanted), np.maximum(x.max(axis=0).astype(np.float64), 0)
-    # Bisection: the mean of max(x - offset, 0) falls with the offset; 30 halvings are beyond float32.
-    for _ in range(30):
-        offset = (low + high) / 2
-        too_high = np.maximum(x - offset.astype(x.dtype), 0).mean(axis=0, dtype=np.float64) > wanted
-        low, high = np.where(too_high, offset, low), np.where(too_high, high, offset)
-    return np.maximum(x - high.astype(x.dtype), 0)
+def _name(context: Labels) -> object:
+    """What users call a context: its label, or a tuple of them where there are several."""
+    return context[0] if len(context) == 1 else context
 
 
-def round_on_log_scale(x: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Counts whose expected log-normalised value is the given one.
+def _check_contexts(given: Mapping[object, float] | None, references: Sequence[Reference]) -> None:
+    names = list(dict.fromkeys(_name(c) for r in references for c in r.contexts))
+    unknown = [name for name in given or () if name not in names]
+    if unknown:
+        raise ValueError(f"weights has {unknown}, which are no contexts of these references; choose from {names}")
 
-    Each value lies between those of two successive counts; one of the two is drawn, with the probabilities that keep
-    the value on average.
 
-    Parameters
-    ----------
-    x
-        Values of ``log1p(scale * counts)``, not negative, shape ``(n_cells, n_genes)``.
-    scale
-        What one count is in each cell, shape ``(n_cells, 1)``.
-    rng
-        Of the draws.
-
-    Returns
-    -------
-    Whole numbers of the same shape, float64.
-    """
-    below = np.floor(np.expm1(x.astype(np.float64)) / scale + _ROUNDING)
-    low, high = np.log1p(scale * below), np.log1p(scale * (below + 1))
-    return below + (rng.random(x.shape) < (x - low) / (high - low))
+def _context_weights(
+    combinations: Sequence[Labels],
+    position: int,
+    target: Labels,
+    reference: Reference,
+    given: Mapping[object, float] | None,
+) -> np.ndarray:
+    """The reference plus the weighted mean change of its contexts."""
+    of_context = np.array([1.0 if given is None else given.get(_name(c), 0) for c in reference.contexts], dtype=float)
+    if not (np.isfinite(of_context).all() and (of_context >= 0).all() and of_context.sum() > 0):
+        raise ValueError(
+            f"weights are {dict(given)}; give finite ones of 0 or more, and not only 0 for the contexts "
+            f"{[_name(c) for c in reference.contexts]}"
+        )
+    at = {labels: i for i, labels in enumerate(combinations)}
+    weights = np.zeros(len(combinations))
+    weights[at[reference.labels]] = 1
+    for context, share in zip(reference.contexts, of_context / of_context.sum(), strict=True):
+        weights[at[_labels(context, position, target[position])]] += share
+        weights[at[_labels(context, position, reference.labels[position])]] -= share
+    return weights

@@ -17,6 +17,7 @@ from scmichigan.train import CellDataModule
 from ._common import (
     ExpressionMixin,
     check_epochs,
+    check_latent,
     check_n_latent,
     check_trained,
     covariate_columns,
@@ -203,16 +204,25 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
 
     @torch.inference_mode()
     def generate(
-        self, n_samples: int = 1000, *, where: dict[str, str] | None = None, noise: bool = False, seed: int = 0
+        self,
+        n_samples: int = 1000,
+        *,
+        where: dict[str, str] | None = None,
+        latent: np.ndarray | None = None,
+        noise: bool = False,
+        seed: int = 0,
     ) -> AnnData:
-        """Decode latents drawn from the aggregate posterior of the registered cells.
+        """Decode latents, drawn from the aggregate posterior of the registered cells or given.
 
         Parameters
         ----------
         n_samples
-            Cells to generate.
+            Cells to generate. Not used with ``latent``.
         where
             Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
+        latent
+            Decode each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then drawn from the
+            registered cells.
         noise
             Draw from the likelihood N(mean, 1) instead of taking its mean. The mean is too smooth and the draw too
             noisy for real cells; which one was used is in ``uns``.
@@ -222,18 +232,21 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs, provenance in ``uns["michigan"]``.
+        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``.
         """
         check_trained(self)
         rng = np.random.default_rng(seed)
-        rows = draw_rows(self.adata, n_samples, where, rng)
+        given = None if latent is None else check_latent(latent, self.module.n_latent)
+        rows = draw_rows(self.adata, n_samples if given is None else len(given), where, rng)
         covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            mean, var = self.get_latent_representation(indices=rows, return_dist=True)
-            z = draw_posterior(mean, var, rng)
-            x = [self.module.sample(torch.as_tensor(z[c]), covariates[c], noise=noise) for c in in_chunks(n_samples)]
+            z = given
+            if z is None:
+                z = draw_posterior(*self.get_latent_representation(indices=rows, return_dist=True), rng)
+            x = [self.module.sample(torch.as_tensor(z[c]), covariates[c], noise=noise) for c in in_chunks(len(z))]
         provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
+        rows = rows if given is None else None
         return generated_anndata(self.adata, torch.cat(x).cpu().numpy(), rows=rows, latent=z, provenance=provenance)
 
 

@@ -47,9 +47,13 @@ def registered_arrays(
     return arrays
 
 
-def normalized_expression(manager: AnnDataManager, inputs: ExpressionInputs) -> np.ndarray | sp.csr_matrix:
-    """Log-normalised expression of the registered cells, a copy; sparse stays sparse."""
+def normalized_expression(
+    manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray | None = None
+) -> np.ndarray | sp.csr_matrix:
+    """Log-normalised expression of the registered cells, or of some of their rows, a copy; sparse stays sparse."""
     arrays = registered_arrays(manager, (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.SIZE_FACTOR_KEY))
+    if rows is not None:
+        arrays = {name: array[rows] for name, array in arrays.items()}
     x = arrays[REGISTRY_KEYS.X_KEY]
     if not inputs.counts:
         return x.tocsr().astype(np.float32) if sp.issparse(x) else np.array(x, dtype=np.float32)

@@ -236,11 +236,9 @@ class GANBase(ExpressionMixin, BaseModelClass):
         rows: np.ndarray,
         noise: torch.Tensor,
         *,
-        closed_form: bool = False,
         manager: AnnDataManager | None = None,
     ) -> np.ndarray:
-        """Output of a generator for latents, the covariates of the given registered cells, and noise."""
+        """Output of the generator for latents, the covariates of the given registered cells, and noise."""
         covariates = covariate_columns(manager or self.adata_manager, self.module.inputs, rows)
         condition = torch.cat([torch.from_numpy(z), covariates], dim=1)
-        generate = self.module.respond if closed_form else self.module.sample
-        return torch.cat([generate(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
+        return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()

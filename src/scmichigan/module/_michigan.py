@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from scmichigan import losses
 from scmichigan._keys import LATENT_MEAN_TENSOR, LATENT_VAR_TENSOR
-from scmichigan.nn import ClosedFormGenerator, Critic, LinearGaussianDecoder, poisson_log_normalized
+from scmichigan.nn import ClosedFormGenerator, Critic, poisson_log_normalized
 
 from ._expression import ExpressionInputs
 
@@ -146,8 +146,8 @@ class MichiGANModule(BaseModuleClass):
             n_codes=0 if information is None else n_latent,
             norm=critic_norm,
         )
-        # What predictions move source cells by: a trained network is arbitrary where it has seen no latents.
-        self.response = LinearGaussianDecoder(n_condition, n_input, n_noise)
+        # What batch and covariates add to log-normalised expression, by linear regression beside the latent.
+        self.register_buffer("covariate_weight", torch.zeros(n_input, self.inputs.n_columns))
         self.averaged_generator = None
         if average_decay is not None:
             self.averaged_generator = AveragedModel(
@@ -326,9 +326,3 @@ class MichiGANModule(BaseModuleClass):
         """Latents of cells as the critic's body infers them, shape ``(n_cells, n_latent)``."""
         condition = torch.cat([covariates.new_zeros(len(x), self.n_latent), covariates], dim=1)
         return self.critic.codes(x, condition)
-
-    @auto_move_data
-    @torch.inference_mode()
-    def respond(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Log-normalised expression by the closed-form decoder, which no training moves."""
-        return self.response(condition, noise)

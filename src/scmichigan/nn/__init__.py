@@ -3,7 +3,7 @@
 from ._basis import KernelBasis
 from ._counts import poisson_log_normalized
 from ._critic import Critic
-from ._generator import ClosedFormGenerator, LinearGaussianDecoder
+from ._generator import ClosedFormGenerator
 from ._inputs import encode_covariates, log_normalize, n_covariate_columns
 from ._mlp import MLP
 
@@ -12,7 +12,6 @@ __all__ = [
     "ClosedFormGenerator",
     "Critic",
     "KernelBasis",
-    "LinearGaussianDecoder",
     "encode_covariates",
     "log_normalize",
     "n_covariate_columns",

@@ -96,33 +96,3 @@ class ClosedFormGenerator(nn.Module):
         if self.decoder is not None:
             x = x + self.decoder(self.basis(condition)) + self.noise(noise)
         return _OUTPUTS[self.output](x)
-
-
-class LinearGaussianDecoder(nn.Module):
-    r"""Log-normalised expression :math:`\mathrm{relu}(A c + b + L \epsilon)`, set in closed form and never trained.
-
-    Parameters
-    ----------
-    n_condition
-        Columns of the condition c.
-    n_output
-        Genes.
-    n_noise
-        Dimensions of the standard normal noise :math:`\epsilon`.
-    """
-
-    def __init__(self, n_condition: int, n_output: int, n_noise: int) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.zeros(n_output, n_condition))
-        self.register_buffer("bias", torch.zeros(n_output))
-        self.register_buffer("loadings", torch.zeros(n_output, n_noise))
-
-    @torch.no_grad()
-    def set(self, weight: torch.Tensor, bias: torch.Tensor, loadings: torch.Tensor) -> None:
-        """Set A, b and L."""
-        for buffer, value in ((self.weight, weight), (self.bias, bias), (self.loadings, loadings)):
-            buffer.copy_(value)
-
-    def forward(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Expression, shape ``(n_cells, n_output)``."""
-        return torch.relu(condition @ self.weight.T + self.bias + noise @ self.loadings.T)
