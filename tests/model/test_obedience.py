@@ -95,7 +95,7 @@ def test_no_gap_without_replicates(linear):
 def test_looking_leaves_the_training_alone(stored, make_gan, monkeypatch):
     weights = []
     for looks in (20, 1):
-        monkeypatch.setattr("scmichigan.model._michigan._N_LOOKS", looks)
+        monkeypatch.setattr("scmichigan.model._latent_gan._N_LOOKS", looks)
         torch.manual_seed(0)
         model = make_gan(stored.copy(), latent_key="Z", fit={"max_epochs": 4})
         weights.append(torch.cat([p.flatten() for p in model.module.generator.parameters()]))

@@ -1,0 +1,303 @@
+"""Predictions of combinations of labels that no cell was seen with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+
+from scmichigan import _keys
+
+from ._arithmetic import (
+    Arithmetic,
+    Labels,
+    choose_key,
+    find_references,
+    involved_combinations,
+    observed_combinations,
+    select_references,
+)
+from ._common import (
+    check_labels,
+    check_level,
+    check_n_samples,
+    check_trained,
+    covariate_columns,
+    normalized_expression,
+)
+from ._presets import check_choice
+from ._transfer import draw_evenly, in_proportion, pair_by_depth, rectify_keeping_means, round_on_log_scale, take_nearer
+
+_FEW_CELLS = 10
+
+
+class CombinationMixin:
+    """Latent arithmetic for a GAN that knows the latents of cells; a base only."""
+
+    def predict_combination(
+        self,
+        target: dict[str, str],
+        *,
+        along: str | None = None,
+        references: Sequence[str] | None = None,
+        weights: Literal["similarity", "equal"] | Mapping[object, float] = "similarity",
+        residual: Literal["source", "fresh"] = "source",
+        n_samples: int | None = None,
+        seed: int = 0,
+    ) -> AnnData:
+        """Predict the cells of a combination of labels that was never seen.
+
+        Each predicted cell starts from a cell of a reference combination, which differs from the target in one label;
+        its latent is moved by the difference that this label makes in other contexts (labels of the other keys).
+
+        Parameters
+        ----------
+        target
+            Label of each of two or more obs keys, for example ``{"cell_type": "B cells", "condition": "stim"}``.
+        along
+            The key whose label is changed. With ``"cell_type"``, stimulated cells of other types become B cells (the
+            paper's form); with ``"condition"``, control B cells become stimulated. By default the key that makes the
+            smaller difference, so that cells are moved the least.
+        references
+            Labels of ``along`` to start from; all usable ones by default.
+        weights
+            Of contexts and references. ``"similarity"``: those of the best linear unbiased prediction, which trusts
+            similar contexts more and noisy differences less, by their mean expression (see Notes). ``"equal"``: the
+            cells of each reference are moved by the plain mean difference over its contexts (the paper's form). Or the
+            weight of each context, by its label (a tuple of labels, for more than two keys); 0 where none is given.
+        residual
+            ``"source"`` makes each cell of real ones: of the source cell, and of a partner of the same depth that has the
+            target's label in another context. Both are moved by what the same arithmetic gives for mean expression, and
+            each gene is taken from the one that has to be moved less, so that cell-to-cell variation survives which the
+            latent does not hold. Negative values are removed without moving the mean of any gene, and counts are drawn
+            that keep each value on average. ``"fresh"`` is the trained generator's rendering of the moved latent (the
+            paper's form).
+        n_samples
+            Cells to predict; by default as many as the references have. References give them in proportion to their
+            weights (``"similarity"``) or to their cells.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        AnnData with log-normalised expression in X, counts in ``layers["counts"]`` where the model makes counts (their
+        size factors are those of the source cells), the target's labels, the reference and the names of the source cell
+        and its partner in obs, predicted latents in ``obsm["X_michigan"]``, and in ``uns["michigan"]`` how they were
+        made, with the weight of each combination in the target's mean. The predicted latent (posterior mean plus shift)
+        of each cell of the references is also written to ``obsm["X_michigan_predicted"]`` of the model's adata (NaN for
+        all others), with the same provenance in ``uns["X_michigan_predicted"]``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        KeyError, ValueError
+            If a key or label does not exist, a key has a single label, no reference is usable, or weights are not those of
+            contexts.
+
+        Warns
+        -----
+        UserWarning
+            If the combination is among the registered cells: they are left out of the arithmetic, but the fits have
+            seen them. If cells have no label. If a reference (or, but for ``"similarity"``, a context) has fewer than 10
+            cells.
+
+        Notes
+        -----
+        The best linear unbiased prediction takes the mean of a combination for a sum of what its context has, of what
+        the label does in all contexts, and of what it does in this one, alike in contexts and between labels that are
+        alike: with the covariance of Brownian motion over the distances of their means. Both variances come from the
+        observed means, less their sampling noise, and the prediction from all of them by universal kriging. There is
+        nothing to tune.
+
+        References
+        ----------
+        Yu and Welch 2021, "Latent space vector arithmetic"; Henderson 1975, "Best linear unbiased estimation and
+        prediction under a selection model"; Cressie 1993, "Statistics for spatial data", section 3.4.
+        """
+        check_trained(self)
+        check_n_samples(n_samples)
+        check_labels(target, "target")
+        check_choice("residual", residual, ("source", "fresh"))
+        if not isinstance(weights, Mapping):
+            check_choice("weights", weights, ("similarity", "equal"))
+        keys, labels, groups = self._combinations(target)
+        arithmetic = self._arithmetic(groups, keys, labels, along=along, references=references, weights=weights)
+        chosen, key = arithmetic.references, arithmetic.key
+        rng = np.random.default_rng(seed)
+        mean, _ = self._posterior()
+        shifts = arithmetic.shifts(np.stack([mean[groups[c]].mean(axis=0) for c in arithmetic.combinations]))
+        stored = np.full_like(mean, np.nan)
+        for reference, shift in zip(chosen, shifts, strict=True):
+            stored[reference.rows] = mean[reference.rows] + shift
+        numbers = in_proportion(n_samples or sum(len(r.rows) for r in chosen), arithmetic.shares)
+        rows = np.concatenate([draw_evenly(r.rows, n, rng) for r, n in zip(chosen, numbers, strict=True)])
+        start = np.repeat(np.arange(len(chosen)), numbers)
+        z = (self._draw_latent(rows, rng) + shifts[start]).astype(np.float32)
+
+        names = np.array([str(r.labels[keys.index(key)]) for r in chosen], dtype=object)
+        provenance = {
+            "model": type(self).__name__,
+            "target": {k: str(v) for k, v in target.items()},
+            "along": key,
+            "references": list(names),
+            "n_contexts": [len(r.contexts) for r in chosen],
+            "weights": "given" if isinstance(weights, Mapping) else weights,
+            "combination_weights": arithmetic.table(),
+            "residual": residual,
+            "seed": seed,
+            "latent": self._stored_latent_key or _keys.LATENT,
+        }
+        self.adata.obsm[_keys.PREDICTED_LATENT] = stored
+        self.adata.uns[_keys.PREDICTED_LATENT] = provenance
+        totals = self._totals()[rows] if self.module.makes_counts else None
+        partners = None
+        if residual == "source":
+            values, partners = self._transfer(arithmetic, groups, rows, start, rng, exact_means=n_samples is None)
+            values = rectify_keeping_means(values)
+            if totals is not None:
+                values = round_on_log_scale(values, self.module.inputs.target_sum / totals[:, None], rng)
+        else:
+            values = self._render(z, rows, self._draw_noise(len(z), rng))
+            if totals is not None:
+                values = rng.poisson(self._expected(values, totals))
+        predicted = self._cells(values, totals, rows=rows, latent=z, provenance=provenance)
+        for k, label in target.items():
+            predicted.obs[k] = label
+        predicted.obs[_keys.REFERENCE] = names[start]
+        if partners is not None:
+            predicted.obs[_keys.PARTNER] = self.adata.obs_names.to_numpy()[partners]
+        return predicted
+
+    def _combinations(self, target: dict[str, str]) -> tuple[list[str], tuple, dict]:
+        """Keys and labels of the target, and the rows of every other observed combination."""
+        if len(target) < 2:
+            raise ValueError(f"target is {target}; a combination needs the labels of two or more obs keys")
+        for key, level in target.items():
+            check_level(self.adata, key, level)
+            if self.adata.obs[key].nunique() == 1:
+                raise ValueError(f"obs[{key!r}] has {level!r} only; give keys with two or more labels each")
+        keys, labels = list(target), tuple(target.values())
+        groups = observed_combinations(self.adata.obs, keys)
+        n_missing = self.adata.n_obs - sum(map(len, groups.values()))
+        if n_missing:
+            warnings.warn(
+                f"{n_missing} cells have no label in one of {keys}: they are left out of the arithmetic; label them, or "
+                "remove them before training",
+                UserWarning,
+                stacklevel=3,
+            )
+        seen = groups.pop(labels, ())
+        if len(seen):
+            warnings.warn(
+                f"{len(seen)} of the model's cells have the labels {target}: they are left out of the arithmetic, but "
+                "the latent and the generator were fitted with them; for an honest prediction train on the others only",
+                UserWarning,
+                stacklevel=3,
+            )
+        return keys, labels, groups
+
+    def _arithmetic(
+        self,
+        groups: dict[Labels, np.ndarray],
+        keys: list[str],
+        target: Labels,
+        *,
+        along: str | None,
+        references: Sequence[str] | None,
+        weights: str | Mapping[object, float],
+    ) -> Arithmetic:
+        """What the target's mean is made of."""
+        if along is not None and along not in keys:
+            raise ValueError(f"along is {along!r}; it must be one of the target's keys {keys}")
+        found = {key: find_references(groups, keys, target, key) for key in ([along] if along else keys)}
+        involved = {c for key, usable in found.items() for c in involved_combinations(usable, keys, target, key)}
+        expression = {c: self._mean_expression(groups[c]) for c in involved}
+        key = along or choose_key(groups, keys, target, {c: mean_g for c, (mean_g, _) in expression.items()})
+        chosen = select_references(found[key], keys, target, key, references)
+        combinations = involved_combinations(chosen, keys, target, key)
+        sizes = np.array([len(groups[c]) for c in combinations])
+        means_mg = np.stack([expression[c][0] for c in combinations])
+        # One variance for all: that of a combination with few cells is hardly known.
+        variance = sum(expression[c][1] for c in combinations) / max(1, sizes.sum() - len(sizes))
+        arithmetic = Arithmetic.plan(
+            combinations,
+            means_mg,
+            variance / sizes,
+            keys=keys,
+            key=key,
+            target=target,
+            references=chosen,
+            weights=weights,
+        )
+        # The best linear prediction knows by itself how little a mean of few cells says.
+        by_itself = isinstance(weights, str) and weights == "similarity"
+        used = zip(combinations, arithmetic.weights.any(axis=0), strict=True)
+        judged = [r.labels for r in chosen] if by_itself else [labels for labels, counts in used if counts]
+        few = [labels for labels in judged if len(groups[labels]) < _FEW_CELLS]
+        if few:
+            warnings.warn(
+                f"fewer than {_FEW_CELLS} cells have the labels {few}: their mean is hardly known, and what starts from "
+                "them repeats them; leave them out with references= or weights=, or add cells",
+                UserWarning,
+                stacklevel=3,
+            )
+        return arithmetic
+
+    def _mean_expression(self, rows: np.ndarray) -> tuple[np.ndarray, float]:
+        """Mean expression of registered cells without what covariates add, and their summed squared deviations."""
+        x = normalized_expression(self.adata_manager, self.module.inputs, rows)
+        mean_g = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
+        squares = (x.multiply(x) if sp.issparse(x) else x**2).sum(dtype=np.float64)
+        covariates = covariate_columns(self.adata_manager, self.module.inputs, rows).mean(dim=0, keepdim=True)
+        return mean_g - self._covariate_effects(covariates)[0], max(0.0, float(squares - len(rows) * mean_g @ mean_g))
+
+    def _covariate_effects(self, covariates: torch.Tensor) -> np.ndarray:
+        """What covariate columns add to expression, shape ``(n_rows, n_genes)``."""
+        return (covariates @ self.module.covariate_weight.cpu().T).numpy()
+
+    def _transfer(
+        self,
+        arithmetic: Arithmetic,
+        groups: dict[Labels, np.ndarray],
+        rows: np.ndarray,
+        start: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        exact_means: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Expression made of source cells, which start from the given references, and of partners; rows of these."""
+        inputs = self.module.inputs
+        depth = self._totals() if self.module.makes_counts else self._expression_sums()
+
+        def expression(rows: np.ndarray) -> np.ndarray:
+            x = normalized_expression(self.adata_manager, inputs, rows)
+            x = x.toarray() if sp.issparse(x) else x
+            return x - self._covariate_effects(covariate_columns(self.adata_manager, inputs, rows))
+
+        values, partners = np.empty((len(rows), self.adata.n_vars), dtype=np.float32), rows.copy()
+        for i, (source, target_g) in enumerate(zip(arithmetic.positions, arithmetic.targets, strict=True)):
+            pools, shares = arithmetic.partners(i)
+            cells = rng.permutation(np.flatnonzero(start == i))
+            parts = np.split(cells, np.cumsum(in_proportion(len(cells), shares))[:-1])
+            for pool, part in zip(pools, parts, strict=True):
+                candidates = groups[arithmetic.combinations[pool]]
+                partners[part] = pair_by_depth(depth[rows[part]], candidates, depth[candidates], rng)
+                values[part] = take_nearer(
+                    expression(rows[part]),
+                    expression(partners[part]),
+                    means=(arithmetic.means[source], arithmetic.means[pool]),
+                    target_g=target_g,
+                )
+            if exact_means:  # and not those of the drawn partners
+                values[cells] += target_g - values[cells].mean(axis=0)
+        values += self._covariate_effects(covariate_columns(self.adata_manager, inputs, rows))
+        return values, partners
+
+    def _expression_sums(self) -> np.ndarray:
+        return np.asarray(normalized_expression(self.adata_manager, self.module.inputs).sum(axis=1)).ravel()

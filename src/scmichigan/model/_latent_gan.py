@@ -1,0 +1,416 @@
+"""What the GANs do alike that know the latents of cells."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
+from sklearn.linear_model import RidgeCV
+
+from scmichigan import _keys
+from scmichigan._compat import manager_of
+from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
+from scmichigan.train import LogSometimes
+
+from ._beta_tcvae import BetaTCVAE, check_latent_arguments
+from ._combinations import CombinationMixin
+from ._common import (
+    check_trained,
+    covariate_columns,
+    describe_expression,
+    in_chunks,
+    normalized_expression,
+    registered_arrays,
+)
+from ._fields import register_cells
+from ._gan import GANBase
+from ._latent_model import check_latent_model, class_of_saved, posterior_of
+from ._obedience import correlation_k, linear_encoder
+from ._presets import check_choice
+
+_LATENT_MODEL_DIR = "latent_model"
+_N_CELLS_WATCHED = 500
+_N_LOOKS = 20
+
+
+class LatentGAN(CombinationMixin, GANBase):
+    """A GAN whose latents are stored ones, or those of a beta-TCVAE that it fits first; a base only."""
+
+    latent_model: BaseModelClass | None
+
+    def _build_on_latent(
+        self, n_latent: int, beta: float, latent_sampling: str, preset: str, module_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        check_latent_arguments(n_latent, beta)
+        check_choice("latent_sampling", latent_sampling, ("sample", "mean"))
+        stored = self._stored_latent_key
+        self.beta = beta
+        self.latent_sampling = latent_sampling
+        self.latent_model = None
+        self._linear_encoder: RidgeCV | None = None
+        return self._build(n_latent if stored is None else self.adata.obsm[stored].shape[1], preset, module_kwargs)
+
+    def _summary(self) -> str:
+        stored = self._stored_latent_key
+        source = f"beta-TCVAE (beta: {self.beta})" if stored is None else f"obsm[{stored!r}]"
+        return f"{type(self).__name__} with n_latent: {self.n_latent} from {source}, on {describe_expression(self)}"
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        latent_key: str | None = None,
+        latent_var_key: str | None = None,
+        expression: Literal["auto", "counts", "log_normalized"] = "auto",
+        target_sum: float = 1e4,
+        **kwargs,
+    ) -> None:
+        """Register the cells, and the latent where one is stored.
+
+        Parameters
+        ----------
+        adata
+            Cells x genes.
+        layer, batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys
+            As in :meth:`BetaTCVAE.setup_anndata`; batch and covariates condition generator and critic, too.
+        latent_key
+            Key of ``adata.obsm`` with the latent to generate from; ``None`` fits a beta-TCVAE first.
+        latent_var_key
+            Key of ``adata.obsm`` with its posterior variances; ``None`` where there are none.
+        expression, target_sum
+            As in :meth:`BetaTCVAE.setup_anndata`.
+        **kwargs
+            Passed to scvi-tools' registration.
+
+        Raises
+        ------
+        KeyError
+            If a column, layer or obsm key does not exist.
+        ValueError
+            As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or constant, or its
+            variances are negative, of another shape or without means.
+        """
+        register_cells(locals())
+
+    @classmethod
+    def from_latent_model(
+        cls, latent_model: BaseModelClass, *, setup_kwargs: dict[str, Any] | None = None, **kwargs
+    ) -> LatentGAN:
+        """A model on the latent of a trained one, such as an :class:`scvi.model.SCVI`, and on its cells.
+
+        Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
+        ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
+        model, which is saved and loaded with this one.
+
+        Parameters
+        ----------
+        latent_model
+            Trained model of scvi-tools or of this package, on an AnnData, with ``get_latent_representation``.
+        setup_kwargs
+            Arguments of :meth:`setup_anndata` that differ from those that the trained model was set up with (layer, batch,
+            labels, size factor and covariates).
+        **kwargs
+            Arguments of the new model.
+
+        Raises
+        ------
+        RuntimeError
+            If the latent model is untrained.
+        ValueError
+            If it has no latent of cells or is on a MuData, or as in :meth:`setup_anndata`.
+
+        Examples
+        --------
+        >>> scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
+        >>> vae = scvi.model.SCVI(adata)
+        >>> vae.train()
+        >>> model = mg.MichiGAN.from_latent_model(vae)
+        >>> model.train()
+        """
+        check_latent_model(latent_model)
+        adata = latent_model.adata
+        mean, var = posterior_of(latent_model)
+        adata.obsm[_keys.LATENT] = mean
+        keys = {"latent_key": _keys.LATENT}
+        provenance = {"model": type(latent_model).__name__}
+        if var is not None:
+            adata.obsm[_keys.LATENT_VAR] = var
+            keys["latent_var_key"] = provenance["variance"] = _keys.LATENT_VAR
+        adata.uns[_keys.LATENT] = provenance
+        known = inspect.signature(cls.setup_anndata).parameters
+        shared = {name: value for name, value in latent_model.registry["setup_args"].items() if name in known}
+        cls.setup_anndata(adata, **(shared | keys | (setup_kwargs or {})))
+        model = cls(adata, **kwargs)
+        model.latent_model = latent_model
+        return model
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        batch_size: int | None = None,
+        latent_kwargs: dict[str, Any] | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        plan_kwargs: dict[str, Any] | None = None,
+        **trainer_kwargs,
+    ) -> None:
+        """Train the generator; without a stored latent, fit the beta-TCVAE first.
+
+        Writes the latent of a beta-TCVAE to ``obsm["X_michigan"]`` (posterior means) and ``obsm["X_michigan_var"]``,
+        with its provenance in ``uns["X_michigan"]``. Train again to continue with the generator.
+
+        Parameters
+        ----------
+        max_epochs
+            Passes of the generator's training through the cells; by default 150, but such that they take between 3,000
+            and 8,000 critic steps (1,000 epochs with the paper's preset). 0 leaves the generator as the closed form has it.
+        batch_size
+            Cells in a minibatch, in both stages; by default 128 (32 with the paper's preset).
+        latent_kwargs
+            Arguments of :meth:`BetaTCVAE.train` for the first stage.
+        accelerator, devices
+            As in scvi-tools, for both stages.
+        plan_kwargs
+            Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
+        **trainer_kwargs
+            Passed to :class:`scvi.train.Trainer` in both stages.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer cells than a minibatch, or ``max_epochs`` is negative, or 0 where no closed form starts
+            the generator.
+        FloatingPointError
+            If a loss becomes NaN or infinite; the message has the epoch.
+        """
+        if latent_kwargs and self._stored_latent_key is not None:
+            raise ValueError(
+                f"latent_kwargs are for fitting a latent, but obsm[{self._stored_latent_key!r}] is registered as one; "
+                "leave them out"
+            )
+        data = self._cells_to_train_on(batch_size)
+        max_epochs = self._epochs(max_epochs, data)
+        devices_kwargs = {"accelerator": accelerator, "devices": devices}
+        heading = "conditional GAN"
+        if self._stored_latent_key is None:
+            heading = f"stage 2 of 2: {heading}"
+            if self.latent_model is None:
+                shared_kwargs = {"batch_size": data.batch_size, **devices_kwargs, **trainer_kwargs}
+                self._fit_latent_model(shared_kwargs | (latent_kwargs or {}))
+        mean, var = self._posterior()
+        data.add(_keys.LATENT_MEAN_TENSOR, mean)
+        if var is not None:
+            data.add(_keys.LATENT_VAR_TENSOR, var)
+        if not self.is_trained:
+            self._start(mean, var)
+        self._train_gan(
+            data,
+            max_epochs,
+            stage=heading,
+            plan_kwargs=plan_kwargs,
+            trainer_kwargs=self._watching_obedience(trainer_kwargs, max_epochs),
+            **devices_kwargs,
+        )
+
+    def _watching_obedience(self, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
+        measure = self._obedience(self.adata_manager, n_cells=_N_CELLS_WATCHED, seed=0)
+
+        def mean_and_gap() -> dict[str, float]:
+            table = measure()
+            gap = (table["replicates"] - table["generated"]).max()
+            return {"obedience": table["generated"].mean()} | ({} if np.isnan(gap) else {"obedience_gap": gap})
+
+        watch = LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
+        return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}
+
+    @property
+    def _stored_latent_key(self) -> str | None:
+        return self.registry["setup_args"]["latent_key"]
+
+    def _fit_latent_model(self, train_kwargs: dict[str, Any]) -> None:
+        args = {k: v for k, v in self.registry["setup_args"].items() if not k.startswith("latent")}
+        BetaTCVAE.setup_anndata(self.adata, **args)
+        latent_model = BetaTCVAE(self.adata, n_latent=self.n_latent, beta=self.beta)
+        latent_model.train(**{"train_size": 1.0, "stage": "stage 1 of 2: beta-TCVAE", **train_kwargs})
+        self.latent_model = latent_model
+        mean, var = latent_model.get_latent_representation(return_dist=True)
+        self.adata.obsm[_keys.LATENT], self.adata.obsm[_keys.LATENT_VAR] = mean, var
+        self.adata.uns[_keys.LATENT] = {"model": "BetaTCVAE", "beta": self.beta, "variance": _keys.LATENT_VAR}
+
+    def _start(self, mean: np.ndarray, var: np.ndarray | None) -> None:
+        """Scale what the networks see, and set what a closed form can give."""
+        module = self.module
+        columns = covariate_columns(self.adata_manager, module.inputs, np.arange(len(mean))).numpy()
+        condition = np.concatenate([mean, columns], axis=1)
+        condition_var = None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1)
+        if module.scale_inputs:
+            variances = condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0))
+            module.set_scales(self._expression_deviation(), torch.from_numpy(np.sqrt(variances)))
+        settings = {"condition_var": condition_var, "n_noise": module.n_noise}
+        if not module.makes_counts or columns.size:
+            x = normalized_expression(self.adata_manager, module.inputs)
+            linear = tuple(map(torch.from_numpy, fit_linear_gaussian(x, condition, **settings)))
+            module.covariate_weight.copy_(linear[0][:, self.n_latent :])
+        if module.generator.decoder is None:
+            return
+        if not module.makes_counts:
+            module.start(*linear)
+            return
+        size = self._totals() / module.inputs.target_sum
+        n_centres = len(module.generator.basis.centres)
+        kernel, *parts = fit_poisson_log_normal(self._counts(), size, condition, n_centres=n_centres, **settings)
+        module.start(*map(torch.from_numpy, parts), kernel=tuple(map(torch.as_tensor, kernel)))
+
+    def obedience(self, adata: AnnData | None = None, *, n_cells: int = 1000, seed: int = 0) -> pd.DataFrame:
+        """Whether generated cells have the latents that they were made from.
+
+        Cells are generated from the latents (posterior means) and totals of real cells, encoded, and correlated with what
+        was asked for. The encoder is that of the beta-TCVAE; for a stored latent it is a ridge regression of the latent on
+        the expression of the registered cells.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes, best such that no fit has seen; ``None`` for the registered ones.
+        n_cells
+            Cells at most, drawn at random.
+        seed
+            Of all draws.
+
+        Returns
+        -------
+        One row for each latent. Columns: "generated", Pearson's correlation of given and encoded latents, 1 is best; and
+        "replicates", the same for counts that are drawn anew around those of the cell itself (Poisson), which is what
+        counting noise alone would leave. NaN where log-normalised expression is registered. A latent that does not vary
+        has 0. ``attrs["encoder"]`` is "beta-TCVAE" or "ridge regression".
+
+        Raises
+        ------
+        RuntimeError
+            If the model is untrained.
+        """
+        check_trained(self)
+        return self._obedience(manager_of(self, adata), n_cells=n_cells, seed=seed)()
+
+    def _obedience(self, manager: AnnDataManager, *, n_cells: int, seed: int) -> Callable[[], pd.DataFrame]:
+        """Draw and encode the real cells now, the generated ones whenever the result is called."""
+        rng = np.random.default_rng(seed)
+        rows = np.sort(rng.permutation(manager.adata.n_obs)[:n_cells])
+        totals = self._totals(manager)[rows]
+        noise = self._draw_noise(len(rows), rng)
+        with torch.random.fork_rng():
+            mean = self.get_latent_representation(manager.adata, rows)
+        replicates = np.full(self.n_latent, np.nan)
+        if self.registry["setup_args"]["expression"] == "counts":
+            counts = self._counts(manager)[rows]
+            again = rng.poisson(counts.toarray() if sp.issparse(counts) else counts)
+            replicates = correlation_k(mean, self._encode(self._log_normalized(again, totals)[0]))
+
+        def measure() -> pd.DataFrame:
+            x = self._render(mean, rows, noise, manager=manager)
+            if self.module.makes_counts:
+                drawn = np.random.default_rng(seed).poisson(self._expected(x, totals))
+                x, _ = self._log_normalized(drawn, totals)
+            table = pd.DataFrame({"generated": correlation_k(mean, self._encode(x)), "replicates": replicates})
+            table.attrs["encoder"] = "beta-TCVAE" if self._encodes_expression else "ridge regression"
+            return table.rename_axis("latent")
+
+        return measure
+
+    @property
+    def _encodes_expression(self) -> bool:
+        """Whether log-normalised expression is all that the latent model takes."""
+        return isinstance(self.latent_model, BetaTCVAE)
+
+    def _encode(self, x: np.ndarray) -> np.ndarray:
+        """Latents of log-normalised expression."""
+        if not self._encodes_expression:
+            if self._linear_encoder is None:
+                registered = normalized_expression(self.adata_manager, self.module.inputs)
+                mean = self.get_latent_representation()
+                self._linear_encoder = linear_encoder(registered, mean, np.random.default_rng(0))
+            return self._linear_encoder.predict(x)
+        module = self.latent_model.module
+        with torch.inference_mode(), torch.random.fork_rng():
+            return np.concatenate(
+                [module.inference(torch.from_numpy(x[c]))["qz"].loc.cpu().numpy() for c in in_chunks(len(x))]
+            )
+
+    def _latent_source(self) -> str:
+        return self._stored_latent_key or _keys.LATENT
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        *,
+        return_dist: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray | None]:
+        """Latents of cells: encoded by the beta-TCVAE or the latent model, or read from ``obsm``.
+
+        Parameters
+        ----------
+        adata
+            Cells with the same genes; ``None`` for the registered ones. Without a latent model they need the stored latent.
+        indices
+            Cells to return, all by default.
+        return_dist
+            Also return the posterior variances (``None`` where a stored latent has none).
+
+        Returns
+        -------
+        Posterior means, shape ``(n_cells, n_latent)``, and the variances where asked for.
+        """
+        is_stored = self._stored_latent_key is not None
+        if not is_stored and self.latent_model is None:
+            raise RuntimeError(f"the beta-TCVAE of this {type(self).__name__} is not trained yet; call train() first")
+        if not is_stored or (self.latent_model is not None and adata is not None and adata is not self.adata):
+            mean, var = posterior_of(self.latent_model, adata, indices)
+            return (mean, var) if return_dist else mean
+        arrays = registered_arrays(manager_of(self, adata), (_keys.LATENT_MEAN_TENSOR, _keys.LATENT_VAR_TENSOR))
+        rows = slice(None) if indices is None else indices
+        mean = np.asarray(arrays[_keys.LATENT_MEAN_TENSOR][rows], dtype=np.float32)
+        if not return_dist:
+            return mean
+        var = arrays.get(_keys.LATENT_VAR_TENSOR)
+        return mean, None if var is None else np.asarray(var[rows], dtype=np.float32)
+
+    def save(self, dir_path: str, *args, **kwargs) -> None:
+        """Save the model, and its latent model beside it; arguments as in scvi-tools."""
+        super().save(dir_path, *args, **kwargs)
+        if self.latent_model is not None:
+            kwargs = {name: value for name, value in kwargs.items() if name in ("prefix", "overwrite")}
+            self.latent_model.save(os.path.join(dir_path, _LATENT_MODEL_DIR), **kwargs)
+
+    @classmethod
+    def load(cls, dir_path: str, adata: AnnData | None = None, *args, **kwargs) -> LatentGAN:
+        """Load a saved model with cells of the same genes; arguments as in scvi-tools.
+
+        Raises
+        ------
+        ValueError
+            If ``adata`` has other genes than the model was trained on.
+        """
+        model = super().load(dir_path, adata, *args, **kwargs)
+        latent_dir = Path(dir_path) / _LATENT_MODEL_DIR
+        if latent_dir.exists():
+            latent_class = class_of_saved(str(latent_dir), kwargs.get("prefix"))
+            model.latent_model = latent_class.load(str(latent_dir), model.adata, *args, **kwargs)
+        return model
