@@ -346,7 +346,7 @@ class LatentGAN(CombinationMixin, GANBase):
                 registered = normalized_expression(self.adata_manager, self.module.inputs)
                 mean = self.get_latent_representation()
                 self._linear_encoder = linear_encoder(registered, mean, np.random.default_rng(0))
-            return self._linear_encoder.predict(x)
+            return self._linear_encoder.predict(x).reshape(len(x), self.n_latent)  # of one latent it has no columns
         module = self.latent_model.module
         with torch.inference_mode(), torch.random.fork_rng():
             return np.concatenate(
