@@ -345,6 +345,7 @@ def test_constructor(counts, model, init, message):
         ),
         ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
         ({"average_decay": 1.5}, "average_decay is 1.5; it must be at least 0 and below 1, or None"),
+        ({"thinning": 0.0}, "thinning is 0.0; it must be above 0 and at most 1"),
         ({"penalty_weight": -1.0}, "penalty_weight is -1.0; it must be finite and at least 0"),
         ({"penalty_weight": float("nan")}, "penalty_weight is nan"),
         ({"n_noise": -1}, "n_noise is -1; it must be at least 0"),

@@ -155,6 +155,44 @@ def test_counts_are_those_of_cells_with_the_totals_of_the_real_ones():
             assert ((scaled - rate).abs() < 5 * (2 * rate / n).sqrt()).all()
 
 
+def test_thinned_cells_are_cells_of_a_thinned_total():
+    module, n = make_module(observation="poisson", counts=True, thinning=0.4), 20_000
+    counts = torch.tensor([0.0, 1, 2, 5, 40] * 2 + [100, 100]).repeat(n, 1)
+    tensors = {REGISTRY_KEYS.X_KEY: counts, REGISTRY_KEYS.SIZE_FACTOR_KEY: torch.full((n, 1), 1000.0)}
+    thinned = module.augment(tensors)
+    x, share = thinned[REGISTRY_KEYS.X_KEY], thinned[REGISTRY_KEYS.SIZE_FACTOR_KEY] / 1000
+    assert (tensors[REGISTRY_KEYS.X_KEY] == counts).all()  # the next visit has all of them
+    assert (x == x.round()).all()
+    assert (x <= counts).all()
+    assert 0.4 <= share.min() < share.max() <= 1
+    # Binomial given the share of the cell: five standard errors of mean and variance of the standardised counts.
+    there = counts[0] > 0
+    standard = (x - counts * share)[:, there] / (counts * share * (1 - share))[:, there].sqrt().clamp_min(1e-6)
+    kept = standard[(share < 0.95).squeeze(1)]
+    assert kept.mean().abs() < 5 / kept.numel() ** 0.5
+    # the variance of a squared standardised binomial is below 2 + 1 / (5 % of one count)
+    assert kept.square().mean().item() == pytest.approx(1, abs=5 * (22 / kept.numel()) ** 0.5)
+    del tensors[REGISTRY_KEYS.SIZE_FACTOR_KEY]  # the total is then the sum of what is left
+    assert set(module.augment(tensors)) == {REGISTRY_KEYS.X_KEY}
+
+
+def test_cells_without_a_count_left_are_empty():
+    module = make_module(observation="poisson", counts=True, thinning=0.1)
+    tensors = module.augment(make_tensors() | {REGISTRY_KEYS.X_KEY: torch.eye(32, 12)})
+    x = module.inputs.expression(tensors)
+    assert x.isfinite().all()
+    assert (x.sum(1) == 0).sum() > 20  # 20 of the 32 had none from the start
+    inference = module.inference(**module._get_inference_input(tensors))
+    fake = module.generative(**module._get_generative_input(tensors, inference))
+    assert module.loss(tensors, inference, fake, player="critic").loss.isfinite()
+
+
+@pytest.mark.parametrize("kwargs", [{"observation": "poisson", "counts": True, "thinning": 1.0}, {}])
+def test_whole_cells_and_logarithms_are_left_as_they_are(kwargs):
+    tensors = make_tensors()
+    assert make_module(**kwargs).augment(tensors) is tensors
+
+
 def test_no_gene_has_more_than_all_counts():
     module = make_module(observation="poisson", counts=True, target_sum=1e3)
     with torch.no_grad():

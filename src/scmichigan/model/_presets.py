@@ -27,6 +27,7 @@ _RANGES = {
     "average_decay": (lambda decay: 0 <= decay < 1, "at least 0 and below 1, or None for no average"),
     "penalty_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
     "information_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
+    "thinning": (lambda share: 0 < share <= 1, "above 0 and at most 1"),
     "n_noise": (lambda n: n >= 0, "at least 0"),
 }
 _PAPER = {
@@ -40,6 +41,7 @@ _PAPER = {
     "closed_form_start": False,
     "scale_inputs": False,
     "average_decay": None,
+    "thinning": 1.0,
     "output_activation": None,
 }
 

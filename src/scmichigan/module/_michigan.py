@@ -69,6 +69,9 @@ class MichiGANModule(BaseModuleClass):
         Centres of the basis on which its decoder is linear.
     average_decay
         Decay of the moving average of the generator's weights, from which cells are then sampled; ``None`` for none.
+    thinning
+        Least share of a cell's counts that both players meet it with: the share is drawn anew at each visit, from here to 1,
+        so that the critic cannot learn single cells by heart. 1 is all of them. Only where counts are made.
     output_activation
         Of log-normalised expression: ``"relu"``, ``"softplus"`` or ``None`` for the identity (the paper's).
     n_batch, n_cats_per_cov, n_continuous_cov, counts, target_sum
@@ -102,6 +105,7 @@ class MichiGANModule(BaseModuleClass):
         scale_inputs: bool = True,
         n_centres: int = 0,
         average_decay: float | None = 0.995,
+        thinning: float = 0.5,
         output_activation: Literal["relu", "softplus"] | None = "relu",
         n_batch: int = 1,
         n_cats_per_cov: Sequence[int] = (),
@@ -112,6 +116,7 @@ class MichiGANModule(BaseModuleClass):
         super().__init__()
         self.n_latent = n_latent
         self.n_noise = n_noise
+        self.thinning = thinning
         self.latent = latent
         self.information = information
         self.information_weight = information_weight
@@ -169,6 +174,24 @@ class MichiGANModule(BaseModuleClass):
             "total": self.inputs.totals(tensors) if self.makes_counts else None,
             "size_factor": tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY),
         }
+
+    def augment(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The same cells with a random share of their counts, as they are where no counts are made.
+
+        Thinned Poisson counts are Poisson counts of the thinned rate: a generator of cells of any total is right of thinned
+        cells exactly where it is right of whole ones (Karras et al. 2020, "Training generative adversarial networks with
+        limited data", for the principle).
+        """
+        if not self.makes_counts or self.thinning == 1:
+            return tensors
+        x = tensors[REGISTRY_KEYS.X_KEY].clone()
+        share = x.new_empty(len(x), 1).uniform_(self.thinning, 1)
+        there = x > 0
+        x[there] = torch.binomial(x[there], share.expand_as(x)[there])
+        thinned = {REGISTRY_KEYS.X_KEY: x}
+        if REGISTRY_KEYS.SIZE_FACTOR_KEY in tensors:
+            thinned[REGISTRY_KEYS.SIZE_FACTOR_KEY] = tensors[REGISTRY_KEYS.SIZE_FACTOR_KEY] * share
+        return tensors | thinned
 
     @auto_move_data
     def inference(

@@ -21,7 +21,7 @@ def log_normalize(counts: torch.Tensor, size_factor: torch.Tensor | None, *, tar
         Total that each cell is scaled to.
     """
     if size_factor is None:
-        size_factor = counts.sum(1, keepdim=True)
+        size_factor = counts.sum(1, keepdim=True).clamp_min(1)  # thinning may leave no counts
     return torch.log1p(counts * (target_sum / size_factor))
 
 

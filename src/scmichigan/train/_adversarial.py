@@ -19,8 +19,8 @@ class AdversarialTrainingPlan(pl.LightningModule):
     Parameters
     ----------
     module
-        A module whose ``loss`` takes ``player="critic"`` or ``"generator"`` and which has ``generator``, ``critic``
-        and ``update_average``.
+        A module whose ``loss`` takes ``player="critic"`` or ``"generator"`` and which has ``generator``, ``critic``,
+        ``augment`` and ``update_average``.
     n_critic
         Critic steps for each generator step (5 in the paper).
     lr_generator, lr_critic
@@ -63,6 +63,7 @@ class AdversarialTrainingPlan(pl.LightningModule):
         """One critic step and, when it is due, one generator step."""
         optimizer_generator, optimizer_critic = self.optimizers()
         module = self.module
+        batch = module.augment(batch)
         inference = module.inference(**module._get_inference_input(batch))
         inputs = module._get_generative_input(batch, inference)
         self.n_critic_steps += 1
