@@ -89,7 +89,7 @@ def test_without_contexts_there_are_no_additive_predictions(cells):
 
 
 def test_genes_silent_in_control_are_counted(cells):
-    """They draw the overlap of an additive prediction, which moves them without noise, away from the real one."""
+    """An additive prediction moves them without noise, and its overlap is taken by them."""
     cells["control"][:, 9:12] = 0
     assert prediction(**cells, **FAST).attrs["silent_in_control"] == 3
 

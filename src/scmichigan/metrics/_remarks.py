@@ -21,7 +21,7 @@ CONTROL = "so that the change is measured from what has changed: give unperturbe
 CONTEXT = "so that the additive predictions have seen the answer: give other contexts only"
 TARGET = "so that the model has seen the answer: leave them out of real, and fit it again"
 _BLOCK_CELLS = 1000
-# Silent genes raise R2 in proportion to their share: below this one they hardly move a value, and are in most data.
+# Silent genes are in most data, and raise R2 the more of them there are: below this share they hardly do.
 _MAX_SILENT = 1 / 20
 
 

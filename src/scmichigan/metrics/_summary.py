@@ -194,8 +194,7 @@ def _predicted_labels(predicted: AnnData, target: Cells | None, control: Mapping
         )
     if not isinstance(control, Mapping) or len(control) != 1 or not set(control) <= set(labels):
         raise ValueError(
-            f"control is {control!r}: give one of the columns {list(labels)} with its untreated label, as "
-            f"{{{next(iter(labels), 'condition')!r}: 'control'}}"
+            f"control is {control!r}: give one of the columns {list(labels)} with its untreated label, as {{column: label}}"
         )
     return labels
 
