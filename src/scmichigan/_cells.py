@@ -40,7 +40,8 @@ def matrices(cells: Mapping[str, Cells]) -> list[Matrix]:
     Raises
     ------
     ValueError
-        If one is not a finite, non-empty matrix of numbers, the genes differ, or some are counts and some logarithms.
+        If one is not a finite, non-empty matrix of numbers, the genes differ, or some are counts, or expression that
+        was not logged, and some logarithms.
     """
     checked = {name: _matrix(value, name) for name, value in cells.items()}
     first, *others = checked
@@ -65,7 +66,8 @@ def _matrix(cells: Cells, name: str) -> Matrix:
         raise ValueError(f"{name} has shape {matrix.shape}: give at least one cell and one gene, as cells x genes")
     n_bad = np.size(stored := _stored(matrix)) - np.count_nonzero(np.isfinite(stored))
     if n_bad:
-        raise ValueError(f"{name} has {n_bad} values that are NaN or infinite: remove or replace them")
+        verb = "is" if n_bad == 1 else "are"
+        raise ValueError(f"{name} has {counted(n_bad, 'value')} that {verb} NaN or infinite: remove or replace them")
     return matrix
 
 
@@ -90,24 +92,42 @@ def _check_gene_names(annotated: Mapping[str, AnnData]) -> None:
 
 
 def _check_scales(checked: Mapping[str, Matrix]) -> None:
-    """Refuse counts beside logarithms, which nothing that is computed from them would show."""
+    """Refuse what was not logged beside logarithms, which nothing that is computed from them would show.
+
+    Small integers beside fractions are neither sure to be another scale, as fractions may be expected counts, nor are
+    large values with negative ones, which a Gaussian generator gives.
+    """
     large = [name for name, matrix in checked.items() if matrix.max() > _MAX_LOGARITHM]
     if len(large) in (0, len(checked)):
         return
-    counts = next((name for name in large if checked[name].min() >= 0 and not has_fractions(checked[name])), None)
+    raw = next((name for name in large if checked[name].min() >= 0), None)
     logged = next((name for name in checked if name not in large and has_fractions(checked[name])), None)
-    if counts is not None and logged is not None:
+    if raw is None or logged is None:
+        return
+    beside = (
+        f"{logged} log-normalised values (fractions, up to {checked[logged].max():.3g}): bring both to one scale, with"
+    )
+    largest = checked[raw].max()
+    if has_fractions(checked[raw]):
         raise ValueError(
-            f"{counts} holds counts (integers up to {checked[counts].max():g}), {logged} log-normalised values "
-            f"(fractions, up to {checked[logged].max():.3g}): bring both to one scale, with "
-            f"model.get_normalized_expression() as {counts} or in a layer of it, or with counts as {logged}"
+            f"{raw} holds values up to {largest:.6g}, more than a logarithm of expression can be, {beside} "
+            f"numpy.log1p of {raw}, if it was normalised but not logged"
         )
+    raise ValueError(
+        f"{raw} holds counts (integers up to {largest:g}), {beside} model.get_normalized_expression() as {raw} or in a "
+        f"layer of it, or with counts as {logged}"
+    )
 
 
 def has_fractions(matrix: Matrix) -> bool:
     """Whether a value is no whole number."""
     value = np.ravel(_stored(matrix))
     return any(np.mod(value[start : start + _BLOCK_VALUES], 1).any() for start in range(0, value.size, _BLOCK_VALUES))
+
+
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def check_at_least(minimum: int, **values: int) -> None:
@@ -124,18 +144,25 @@ def check_anndata(**cells: AnnData) -> None:
             raise ValueError(f"{name} is a {type(value).__name__}: give an AnnData, with expression in X or a layer")
 
 
-def check_obs_keys(adata: AnnData, keys: Iterable[str | None]) -> None:
-    """Raise a ``KeyError`` that lists the columns where one is missing."""
+def check_obs_keys(adata: AnnData, keys: Iterable[str | None], name: str = "") -> None:
+    """Raise a ``KeyError`` that lists the columns where one is missing; ``name`` is that of cells among others."""
     for key in keys:
         if key is not None and key not in adata.obs:
-            raise KeyError(f"obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
+            owner = f"{name}." if name else ""
+            raise KeyError(f"{owner}obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
 
 
-def obsm_matrix(adata: AnnData, key: str, cure: str) -> np.ndarray:
-    """Give an entry of obsm as numbers; a ``KeyError`` with the cure where it is missing."""
+def obsm_matrix(adata: AnnData, key: str, cure: str, name: str = "adata") -> np.ndarray:
+    """Give an entry of obsm as numbers; an error with the cure where it is missing or holds anything else."""
     if key not in adata.obsm:
-        raise KeyError(f"obsm[{key!r}] is not in adata, which has {sorted(adata.obsm)}: {cure}")
-    return np.asarray(dense(adata.obsm[key]), dtype=np.float64)
+        raise KeyError(f"obsm[{key!r}] is not in {name}, which has {sorted(adata.obsm)}: {cure}")
+    value = adata.obsm[key]
+    columns = value.infer_objects().dtypes.items() if isinstance(value, pd.DataFrame) else [(None, value.dtype)]
+    for column, dtype in columns:
+        if not pd.api.types.is_numeric_dtype(dtype):
+            place = "" if column is None else f"[{column!r}]"
+            raise ValueError(f"{name}.obsm[{key!r}]{place} holds {dtype} values: store numbers, or leave it out")
+    return np.asarray(dense(value), dtype=np.float64)
 
 
 def in_layer(cells: Cells, layer: str | None, name: str) -> Cells:

@@ -1,5 +1,6 @@
 """What all tables do with cells that are odd: a right answer, or an error or a warning that names the cure."""
 
+import re
 import warnings
 
 import anndata
@@ -172,14 +173,14 @@ def test_other_genes(cells, refuse, table, side):
 @of_expression
 def test_missing_values(cells, refuse, table, side):
     cells[side].X[3, 2] = np.nan
-    refuse(table, cells, rf"{NAMES.get((table, side), side)} has 1 values that are NaN or infinite: remove or replace")
+    refuse(table, cells, rf"{NAMES.get((table, side), side)} has 1 value that is NaN or infinite: remove or replace")
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        *((table, "factor 'type' has 1 different values.*leave it out") for table in OF_LATENTS),
-        ("realism", r"obs\['type'\] has 1 different labels in 80 of the 80 cells compared with: give 2 or more"),
+        *((table, "factor 'type' has 1 different value.*leave it out") for table in OF_LATENTS),
+        ("realism", r"obs\['type'\] has 1 different label in 80 of the 80 cells compared with: give 2 or more"),
     ],
 )
 def test_one_factor_value(cells, refuse, table, message):
@@ -292,12 +293,78 @@ def test_counts_genes_without_expression_and_copies(cells, table):
         call(changed(lambda x: np.round(9 * x)))
     with pytest.warns(UserWarning, match=r"1 of 8 genes are zero in all cells of .*: leave such genes out of all"):
         call(changed(lambda x: x * (np.arange(8) != 5)))
+    small = {
+        made: plain[made],
+        **{name: _with_x(each, np.round(each.X)) for name, each in plain.items() if name != made},
+    }
+    if table in ("generator_disentanglement", "realism", "prediction"):
+        message = rf"these are counts: .*; and these have fractions, .*: {made} \(up to \d.\d+\); on two scales"
+        with pytest.warns(UserWarning, match=message):
+            call(small)
     if table == "generator_disentanglement":  # copies have the factors of what they are copies of
         return
     cells[made].X[:9] = cells[truth].X[9:18]
     name = NAMES.get((table, truth), truth)
     with pytest.warns(UserWarning, match=rf"9 of \d+ cells of {made} are cells of {name}, number for number"):
         call(cells)
+
+
+def test_few_silent_genes_are_ordinary(cells):
+    """One of 20 is; one more is not."""
+    silent = {
+        name: AnnData(np.hstack([cells[name].X, cells[name].X + 1, np.zeros((240, 1)), cells[name].X[:, :3] + 2]))
+        for name in ("real", "generated")
+    }
+    realism(**silent, **FAST)
+    for each in silent.values():
+        each.X[:, 0] = 0
+    message = r"2 of 20 genes are zero in all cells of real, generated, .*, as real\[:, seen\] of seen = (.*), where"
+    with pytest.warns(UserWarning, match=message) as warned:
+        realism(**silent, **FAST)
+    code = re.search(message, str(warned[0].message))[1]
+    seen = eval(code, {"np": np, "matrices": [each.X for each in silent.values()]})
+    assert list(np.flatnonzero(~seen)) == [0, 16]
+
+
+@pytest.mark.parametrize("table", ["realism", "summary"])
+def test_held_out_cells_that_are_training_cells(cells, table):
+    held_out = anndata.concat([cells["real"][:9], AnnData(cells["real"].X[9:80] + 0.1)], index_unique="-")
+    message = "9 of 80 cells of held_out are cells of real, number for number, so that a generator .* by heart"
+    with pytest.warns(UserWarning, match=message):
+        {"realism": realism, "summary": summary}[table](cells["real"], cells["generated"], held_out=held_out, **FAST)
+
+
+@pytest.mark.parametrize("table", OF_LATENTS)
+def test_latents_of_other_shapes_and_values(cells, refuse, table):
+    name = {"generator_disentanglement": "generated", "summary": "real"}.get(table, "adata")
+    latents = cells["generated" if table == "generator_disentanglement" else "real"].obsm
+    latents["X_michigan"] = np.zeros((240, 2, 2))
+    refuse(table, cells, rf"{name}.obsm\['X_michigan'\] has shape \(240, 2, 2\): give a matrix of 2 dimensions")
+    latents["X_michigan"] = np.full((240, 2), "a")
+    refuse(table, cells, rf"{name}.obsm\['X_michigan'\] holds <U1 values: store numbers")
+    obs_names = cells["generated" if table == "generator_disentanglement" else "real"].obs_names
+    latents["X_michigan"] = pd.DataFrame({"a": 1.0, "b": "x"}, index=obs_names)
+    refuse(table, cells, rf"{name}.obsm\['X_michigan'\]\['b'\] holds (object|str) values: store numbers")
+    del latents["X_michigan"]
+    with pytest.raises(KeyError, match=rf"obsm\['X_michigan'\] is not in {name}, which has"):
+        TABLES[table][0](cells)
+
+
+@pytest.mark.parametrize("table", ["disentanglement", "generator_disentanglement", "realism", "summary"])
+def test_columns_that_do_not_exist(cells, table):
+    del cells["real"].obs["type"]
+    name = NAMES.get((table, "real"), "real")
+    with pytest.raises(
+        KeyError, match=rf"{name}.obs\['type'\] does not exist; the columns are \['condition', 'time'\]"
+    ):
+        TABLES[table][0](cells | {"labels_key": "type"})
+
+
+def test_infinite_values_of_cells_that_are_not_drawn(cells):
+    cells["real"].obs["time"] = cells["real"].obs["time"].where(np.arange(240) != 7, np.inf)
+    for seed in range(3):  # of 20 in 240 cells
+        with pytest.raises(ValueError, match="factor 'time' has infinite values; set them to missing"):
+            disentanglement(cells["real"], "time", n_cells=20, seed=seed)
 
 
 def test_cells_that_are_alike_by_chance_are_no_copies(cells):

@@ -41,7 +41,7 @@ def _adata(names):
         (np.ones(5), r"y has shape \(5,\): give at least one cell and one gene, as cells x genes"),
         (np.ones((0, 5)), r"y has shape \(0, 5\)"),
         (np.full((3, 5), np.nan), r"y has 15 values that are NaN or infinite: remove or replace them"),
-        (sparse.csr_matrix([[np.inf, 0, 0, 0, 0]]), r"y has 1 values that are NaN or infinite"),
+        (sparse.csr_matrix([[np.inf, 0, 0, 0, 0]]), r"y has 1 value that is NaN or infinite"),
         (np.full((3, 5), "a"), r"y holds <U1 values: give real numbers"),
         (AnnData(obs=pd.DataFrame(index=["a"])), r"y is an AnnData without X: put the expression"),
     ],
@@ -86,11 +86,29 @@ def test_counts_beside_logarithms_are_refused(container):
         e_distance(container(logged - 1), container(counts))
 
 
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix, AnnData])
+def test_values_that_were_not_logged_are_refused_beside_logarithms(container):
+    counts = np.array([[0.0, 3, 25], [1, 0, 9]])
+    normalised = 1e4 * counts / counts.sum(axis=1, keepdims=True)
+    message = (
+        r"x holds values up to 9000, more than a logarithm of expression can be, y log-normalised values \(fractions, "
+        r"up to 9.11\): bring both to one scale, with numpy.log1p of x, if it was normalised but not logged"
+    )
+    with pytest.raises(ValueError, match=message):
+        e_distance(container(normalised), container(np.log1p(normalised)))
+    with pytest.raises(ValueError, match="control holds values up to 9000, .*, predicted log-normalised values"):
+        mean_change_correlation(*(container(each) for each in (np.log1p(normalised), np.log1p(normalised), normalised)))
+    assert e_distance(container(normalised), container(0.9 * normalised)) > 0
+    # of a Gaussian generator that has gone far off
+    assert e_distance(container(normalised - 1), container(np.log1p(normalised))) > 0
+
+
 def test_counts_are_compared_with_counts_and_what_is_predicted_from_them():
     counts = np.array([[0.0, 3, 25], [1, 0, 9], [2, 2, 30]])
     predicted = additive(counts, [(counts, counts[::-1] + 0.5)])
     assert e_distance(predicted, counts) > 0
     assert e_distance(counts, 0.9 * counts) > 0
+    assert e_distance(counts - 0.5, np.minimum(counts, 20)) > 0  # both may be counts, expected ones and few
     few = np.minimum(counts, 20)
     assert e_distance(few, np.log1p(few)) > 0  # cannot be told
 

@@ -83,7 +83,7 @@ def test_values_without_an_order_are_refused_with_the_cure():
 
 @pytest.mark.parametrize("values", [[1.0, 1.0, np.nan], [np.nan] * 3, ["x"] * 3, pd.Categorical(["x", "x", None])])
 def test_a_constant_factor_is_refused(values):
-    with pytest.raises(ValueError, match="factor 'a' has [01] different values"):
+    with pytest.raises(ValueError, match="factor 'a' has (0 different values|1 different value);"):
         one(np.arange(3), values)
 
 

@@ -86,7 +86,7 @@ def test_it_follows_its_seed():
     [
         ({"real_labels": list("ab")}, "real_labels has 2 values, real 6 cells: give one label for each cell"),
         ({"real_labels": ["a", "b", None, "a", np.nan, "b"]}, "real_labels is missing for 2 cells: leave these"),
-        ({"real_labels": ["a"] * 6}, "real_labels has 1 different values: give cells of 2 or more types"),
+        ({"real_labels": ["a"] * 6}, "real_labels has 1 different value: give cells of 2 or more types"),
         ({"real": np.ones((4, 2)), "real_labels": list("abab")}, "real has 4 cells: give 5 or more"),
         ({"n_cells": 4}, "n_cells is 4: give 5 or more"),
         ({"n_trees": 0}, "n_trees is 0: give 1 or more"),

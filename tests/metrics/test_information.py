@@ -171,7 +171,7 @@ def test_floating_point_factors_are_cut_at_quartiles_and_missing_values_left_out
         ({"mean": np.full((10, 2), np.nan)}, "not finite"),
         ({"var": np.zeros((10, 2))}, "finite and positive"),
         ({"var": np.ones((10, 3))}, "they must be the same"),
-        ({"factors": pd.DataFrame({"a": ["x"] * 10})}, "factor 'a' has 1 different values"),
+        ({"factors": pd.DataFrame({"a": ["x"] * 10})}, "factor 'a' has 1 different value"),
         ({"estimator": "kde"}, "estimator is 'kde'; give one of 'auto'"),
         ({"estimator": "aggregate posterior", "var": None}, "needs posterior variances; give var"),
         ({"n_cells": 0}, "n_cells is 0"),

@@ -45,7 +45,7 @@ def factors():
         (lambda z, f: (z, f["a"]), "factors is a Series; give a DataFrame"),
         (lambda z, f: (z, f[[]]), "factors has 0 columns"),
         (lambda z, f: (z, pd.concat([f, f], axis=1)), "the column 'a' more than once"),
-        (lambda z, f: (z, f.assign(a="same")), "factor 'a' has 1 different values"),
+        (lambda z, f: (z, f.assign(a="same")), "factor 'a' has 1 different value"),
         (lambda z, f: (z, f.assign(a=np.nan)), "factor 'a' has 0 different values"),
         (lambda z, f: (z, f.assign(a=np.where(f["a"] > 0, np.inf, z[:, 0]))), "factor 'a' has infinite values"),
     ],
@@ -114,7 +114,9 @@ def test_floating_point_is_cut_unless_it_has_few_values(name, mean, factors):
     np.testing.assert_array_equal(
         np.asarray(metric(mean, factors.assign(a=tied))), np.asarray(metric(mean, factors.assign(a=tied > 0)))
     )
-    with pytest.raises(ValueError, match="4 quantiles of factor 'a' coincide"):
+    with pytest.raises(
+        ValueError, match="4 quantiles of factor 'a' coincide, as most .* largest value, 0; give categories"
+    ):
         metric(mean, factors.assign(a=-tied))
 
 

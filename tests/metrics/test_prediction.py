@@ -60,7 +60,7 @@ def test_additive_draws_the_cells_of_no_change(control):
     ("changes", "weights", "message"),
     [
         ([], None, "changes is empty"),
-        ([(np.ones((2, 7)),)], None, r"changes\[0\] has 1 members: give a pair"),
+        ([(np.ones((2, 7)),)], None, r"changes\[0\] has 1 member: give a pair"),
         ([(np.ones((2, 7)), np.ones((2, 6)))], None, r"changes\[0\]\[1\] has 6 genes, control has 7"),
         ([(np.ones((2, 7)), np.ones((2, 7)))], [1, 2], r"weights has shape \(2,\): give one for each of the 1 changes"),
         ([(np.ones((2, 7)), np.ones((2, 7)))], [-1], r"weights are \[-1.0\]: give finite values of 0 or more"),
@@ -76,7 +76,7 @@ def test_additive_refuses(control, changes, weights, message):
     ("changes", "message"),
     [
         ([], "changes is empty"),
-        ([(np.ones((2, 7)),)], r"changes\[0\] has 1 members: give a pair"),
+        ([(np.ones((2, 7)),)], r"changes\[0\] has 1 member: give a pair"),
         ([(np.ones((2, 7)), np.ones((2, 6)))], r"changes\[0\]\[1\] has 6 genes, control has 7"),
     ],
 )

@@ -1,3 +1,5 @@
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -64,7 +66,7 @@ def test_values_are_those_of_the_functions(cells):
         }
         assert dict(table[name].drop("random forest AUROC, genes")) == pytest.approx(expected), name
     assert list(table.columns) == COLUMNS
-    assert table.attrs == {"n_cells": 50, "basis": "control and contexts"}
+    assert table.attrs == {"n_cells": 50, "basis": "control and contexts", "silent_in_control": 0}
     assert table.columns.name == "components of control and contexts"
 
 
@@ -84,6 +86,29 @@ def test_without_contexts_there_are_no_additive_predictions(cells):
     assert list(table.columns) == ["predicted", "no change", "real cells", "best"]
     assert table.columns.name == "components of control"
     assert prediction(**cells, basis=cells["real"], **FAST).attrs["basis"] == "the basis given"
+
+
+def test_genes_silent_in_control_are_counted(cells):
+    """An additive prediction moves them without noise, and its overlap is taken by them."""
+    cells["control"][:, 9:12] = 0
+    assert prediction(**cells, **FAST).attrs["silent_in_control"] == 3
+
+
+def test_control_and_contexts_that_are_the_truth(cells):
+    """An empty cell is not a copy of another one."""
+    real, pairs = cells["real"], cells["contexts"]
+    real[0] = pairs[0][0][0] = pairs[1][1][0] = cells["control"][0] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prediction(**cells, **FAST)
+    seen = np.vstack([cells["control"][:70], real[70:]])
+    with pytest.warns(
+        UserWarning, match="30 of 100 cells of control are cells of real, number for number, so that the"
+    ):
+        prediction(**cells | {"control": seen}, **FAST)
+    pairs = [pairs[0], (pairs[1][0], np.vstack([pairs[1][1], real[-9:]]))]
+    with pytest.warns(UserWarning, match=r"9 of 49 cells of contexts\[1\]\[1\] are .* have seen the answer"):
+        prediction(**cells | {"contexts": pairs}, **FAST)
 
 
 def test_others_have_columns(cells):
@@ -149,7 +174,11 @@ def test_nothing_is_written_to_views(cells):
         ({"others": {"a/b": np.ones((9, 130))}}, r"others has the name 'a/b'"),
         ({"others": {"a": np.ones((9, 13))}}, r"others\['a'\] has 13 genes, predicted has 130"),
         ({"others": {"a": np.ones((4, 130))}}, r"others\['a'\] has 4 cells: give 5 or more"),
-        ({"contexts": [(np.ones((9, 130)),)]}, r"contexts\[0\] has 1 members: give a pair \(unperturbed, perturbed\)"),
+        ({"contexts": [(np.ones((9, 130)),)]}, r"contexts\[0\] has 1 member: give a pair \(unperturbed, perturbed\)"),
+        ({"contexts": (np.ones((9, 130)), np.ones((9, 130)))}, r"contexts is one pair: give a list of pairs"),
+        ({"contexts": (AnnData(np.ones((9, 130))), sparse.eye_array(130))}, r"contexts is one pair: give a list"),
+        ({"contexts": [np.ones((9, 130))]}, r"contexts\[0\] is cells: give a pair of them"),
+        ({"others": [np.ones((9, 130))]}, "others is a list: give a dict of names and cells"),
         ({"contexts": [(np.ones((9, 130)), np.ones((9, 3)))]}, r"contexts\[0\]\[1\] has 3 genes, predicted has 130"),
         ({"real": np.ones((9, 130))}, "real has 9 cells: give 2 x 5 or more"),
         ({"predicted": np.ones((0, 130))}, r"predicted has shape \(0, 130\)"),

@@ -36,6 +36,10 @@ def hand():
     return real, generated, predicted
 
 
+def _predicted(provenance):
+    return AnnData(np.full((9, 12), 0.5), uns={"michigan": provenance})
+
+
 def _of(real, cell_type, condition):
     return real[((real.obs["cell_type"] == cell_type) & (real.obs["condition"] == condition)).to_numpy()].X
 
@@ -126,6 +130,20 @@ def test_without_another_context_components_are_those_of_real(hand):
     assert "discrimination rank" not in table.index.get_level_values("metric")
 
 
+def test_a_target_that_was_not_hidden(hand):
+    """By its labels, or number for number under other labels."""
+    real, _, predicted = hand
+    asked = {"control": {"condition": "ctrl"}, **FAST}
+    with pytest.warns(
+        UserWarning, match="60 of 120 cells of target are cells of real, .* the model has seen the answer"
+    ):
+        summary(real, None, predicted, target=np.vstack([_of(real, "a", "other"), real.X[:60] + 2]), **asked)
+    real.obs["cell_type"] = real.obs["cell_type"].where(real.obs["condition"] != "other", "b")
+    real.obs["condition"] = real.obs["condition"].cat.rename_categories({"drug": "other", "other": "drug"})
+    with pytest.warns(UserWarning, match="60 cells of real are {'cell_type': 'b', 'condition': 'drug'}, so that the"):
+        summary(real, None, predicted, target=real.X[:100] + 2, **asked)
+
+
 def test_delta_entropy_where_latents_are_stored(hand):
     """Of posterior means on both sides, whatever the predicted cells were drawn from."""
     real, _, predicted = hand
@@ -197,14 +215,45 @@ def test_progress_reaches_its_end(hand, metric, monkeypatch):
         ({"real": np.ones((9, 12))}, ValueError, "real is a ndarray: give an AnnData"),
         ({"control": {}}, ValueError, r"control is {}: give one of the columns \['cell_type', 'condition'\]"),
         ({"control": {"batch": "1"}}, ValueError, "give one of the columns"),
-        ({"control": {"condition": "none"}}, ValueError, "no cell of real is {'cell_type': 'b', 'condition': 'none'}"),
+        (
+            {"control": "ctrl"},
+            ValueError,
+            r"control is 'ctrl': give one of the columns \['cell_type', 'condition'\] .*, as",
+        ),
+        ({"predicted": _predicted(5)}, ValueError, r"predicted.uns\['michigan'\] is 5 and names no target: give cells"),
+        (
+            {"predicted": _predicted({"target": "b"})},
+            ValueError,
+            r"predicted.uns\['michigan'\] has the target 'b', which is no dict of labels: give cells from",
+        ),
+        (
+            {"predicted": _predicted({"target": {"cell_type": "z", "condition": "drug"}})},
+            ValueError,
+            r"no cell of real is .*: obs\['cell_type'\] has no 'z', which was predicted; give the cells that the model",
+        ),
+        (
+            {"predicted": _predicted({"target": {"cell_type": "c", "condition": "new"}})},
+            ValueError,
+            r"no cell of real is {'cell_type': 'c', 'condition': 'ctrl'}: these labels are there, but not together",
+        ),
+        (
+            {"control": {"condition": "none"}},
+            ValueError,
+            r"no cell of real is {'cell_type': 'b', 'condition': 'none'}: give control another label, as "
+            r"obs\['condition'\] has \['ctrl', 'drug', 'other'\]",
+        ),
         ({"control": {"condition": "drug"}}, ValueError, "control is the target's own label"),
         ({"generated": np.ones((9, 12))}, ValueError, "generated is a ndarray: give an AnnData"),
         ({"generated": AnnData(np.ones((9, 7)))}, ValueError, "generated has 7 genes, real has 12"),
         ({"layer": "logged"}, KeyError, r"real.layers\['logged'\] does not exist"),
-        ({"labels_key": "type"}, KeyError, r"obs\['type'\] does not exist; the columns are"),
+        ({"labels_key": "type"}, KeyError, r"^\"real.obs\['type'\] does not exist; the columns are"),
         ({"target": np.full((30, 12), 99)}, ValueError, "target holds counts .*, real log-normalised values"),
-        ({"factors": "sex"}, KeyError, r"obs\['sex'\] does not exist"),
+        (
+            {"labels_key": "type", "held_out": AnnData(np.eye(12) + 0.5)},
+            KeyError,
+            r"^\"held_out.obs\['type'\] does not",
+        ),
+        ({"factors": "sex"}, KeyError, r"real.obs\['sex'\] does not exist"),
     ],
 )
 def test_bad_requests(hand, arguments, error, message):

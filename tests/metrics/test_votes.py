@@ -100,7 +100,7 @@ def test_a_single_factor_is_no_question(score, truth):
 @both
 def test_values_of_one_cell_each_are_refused(score):
     table = pd.DataFrame({"a": list("xxxxxy"), "b": [0, 1] * 3})
-    with pytest.raises(ValueError, match="'a' has 1 different values that at least 2 cells have"):
+    with pytest.raises(ValueError, match="'a' has 1 different value that at least 2 cells have"):
         score(np.eye(6), table)
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 from anndata import AnnData
 
 from scmichigan import _keys
-from scmichigan._cells import check_anndata, check_obs_keys, in_layer, keep, matrices, obsm_matrix
+from scmichigan._cells import check_anndata, check_obs_keys, counted, in_layer, keep, matrices, obsm_matrix
 
 from ._correlation import has_order, spearman_correlation, spearman_gap
-from ._factors import check_factors, codes_of, latents_by_factors, sample_cells, varies
+from ._factors import check_factors, codes_of, latents_by_factors, numbers, sample_cells, varies
 from ._inference import infer_factors, is_number
 from ._information import mutual_information, mutual_information_gap
 from ._predictability import dci, largest_sap, sap
@@ -53,8 +53,8 @@ def disentanglement(
         Cells with latents in ``obsm`` and factors in ``obs``.
     factors
         Columns of ``obs``. Floating-point columns are taken as numbers, and cut at their quartiles where a measure
-        needs categories; all others are categories, integers among them. Cells without a label are left out for that
-        factor.
+        needs categories; all others are categories, integers among them (unlike in :func:`generator_disentanglement`).
+        Cells without a label are left out for that factor.
     latent_key
         One or more keys of ``obsm``, each with 2 latents or more.
     latent_var_key
@@ -126,15 +126,15 @@ def plan_disentanglement(
     name: str = "adata",
 ) -> Plan:
     """Check what :func:`disentanglement` is given; ``name`` is that of the cells to whoever calls."""
-    check_anndata(adata=adata)
-    factors_nf = _columns(adata, factors)
+    check_anndata(**{name: adata})
+    factors_nf = _columns(adata, factors, name)
     keys = [latent_key] if isinstance(latent_key, str) else list(latent_key)
     if latent_var_key is not None and len(keys) != 1:
         raise ValueError(
             f"latent_var_key is given for {len(keys)} latents: store the variances of each as key + '_var'"
         )
     _check_keys(keys)
-    latents = {key: (_latent(adata, key), _variance(adata, key, latent_var_key)) for key in keys}
+    latents = {key: (_latent(adata, key, name), _variance(adata, key, latent_var_key, name)) for key in keys}
     equal_number(n_cells, {name: Side(adata.n_obs)}, beside=_CHANCE)
     cells = sample_cells(adata.n_obs, n_cells, seed)
     factors_nf = factors_nf.iloc[cells]
@@ -143,7 +143,7 @@ def plan_disentanglement(
         key: (mean_nk[cells], None if var_nk is None else var_nk[cells]) for key, (mean_nk, var_nk) in latents.items()
     }
     for key, (mean_nk, _) in drawn.items():
-        _remark_on_constants(mean_nk, key)
+        _remark_on_constants(mean_nk, key, name)
 
     def compute(tick: Callable[[], object]) -> pd.DataFrame:
         columns, details = {}, {"mutual_information": {}, "spearman": {}, "estimator": {}}
@@ -186,8 +186,9 @@ def generator_disentanglement(
     real
         Real cells with the factors in ``obs``.
     factors
-        Columns of ``real.obs``. Integers and floating-point columns are taken as numbers, all others are categories.
-        Real cells without a label are no neighbours for that factor.
+        Columns of ``real.obs``. Integers (unlike in :func:`disentanglement`) and floating-point columns are taken as
+        numbers, as they are averaged over neighbours; all others are categories. Real cells without a label are no
+        neighbours for that factor.
     latent_key
         Key of ``generated.obsm``.
     layer
@@ -221,8 +222,8 @@ def generator_disentanglement(
     Warns
     -----
     UserWarning
-        If there are fewer than 50 cells on a side, all are counts, genes are zero in all cells, real cells lack a label,
-        or fewer than two latents vary.
+        If there are fewer than 50 cells on a side, sides are counts, more than a twentieth of the genes are zero in all
+        cells, real cells lack a label, or fewer than two latents vary.
 
     Notes
     -----
@@ -250,16 +251,16 @@ def plan_generator_disentanglement(
 ) -> Plan:
     """Check what :func:`generator_disentanglement` is given."""
     check_anndata(generated=generated, real=real)
-    factors_nf = _columns(real, factors)
+    factors_nf = _columns(real, factors, "real")
     _check_keys([latent_key])
-    mean_nk = _latent(generated, latent_key)
+    mean_nk = _latent(generated, latent_key, "generated")
     real_cells = in_layer(real, layer, "real")
     generated_ng, real_ng = matrices({"generated": generated, "real": real_cells})
     equal_number(None, {"generated": Side(generated.n_obs), "real": Side(real.n_obs)}, beside=_CHANCE)
     as_inferred = {name: factor.astype(float) if is_number(factor) else factor for name, factor in factors_nf.items()}
     check_factors(factors_nf, factors_nf)
     attributes = _described(pd.DataFrame(as_inferred), "real")
-    _remark_on_constants(mean_nk, latent_key, "generated.")
+    _remark_on_constants(mean_nk, latent_key, "generated")
     remark_on({"generated": generated_ng, "real": real_ng})
 
     def compute(tick: Callable[[], object]) -> pd.DataFrame:
@@ -296,10 +297,14 @@ def _of_varied(
     return relation(mean_nk, varied).reindex(columns=factors_nf.columns, fill_value=0.0)
 
 
-def _columns(adata: AnnData, factors: str | Sequence[str]) -> pd.DataFrame:
+def _columns(adata: AnnData, factors: str | Sequence[str], name: str) -> pd.DataFrame:
     names = [factors] if isinstance(factors, str) else list(factors)
-    check_obs_keys(adata, names)
-    return adata.obs[names]
+    check_obs_keys(adata, names, name)
+    factors_nf = adata.obs[names]
+    for _, factor in factors_nf.items():  # of all cells: who is drawn must not decide what is refused
+        if pd.api.types.is_float_dtype(factor):
+            numbers(factor)
+    return factors_nf
 
 
 def _check_keys(keys: Sequence[str]) -> None:
@@ -330,12 +335,12 @@ def _described(factors_nf: pd.DataFrame, name: str) -> dict[str, Any]:
     return {"factors": taken, "without_label": missing, "left_out_of_spearman": without_order}
 
 
-def _remark_on_constants(mean_nk: np.ndarray, key: str, owner: str = "") -> None:
+def _remark_on_constants(mean_nk: np.ndarray, key: str, name: str) -> None:
     moving = varies(mean_nk)
     if np.count_nonzero(moving) < 2:
         constant = ", ".join(f"latent {k + 1}" for k in np.flatnonzero(~moving))
         warn(
-            f"{owner}obsm[{key!r}] has fewer than two latents that vary, so that nothing can be disentangled: {constant} "
+            f"{name}.obsm[{key!r}] has fewer than two latents that vary, so that nothing can be disentangled: {constant} "
             f"of {len(moving)} are the same in all cells; fit it again, with a smaller beta, or name another"
         )
 
@@ -345,29 +350,36 @@ def _shuffled(factors_nf: pd.DataFrame, seed: int) -> pd.DataFrame:
     return factors_nf.iloc[np.random.default_rng(seed).permutation(len(factors_nf))].set_axis(factors_nf.index)
 
 
-def _latent(adata: AnnData, key: str) -> np.ndarray:
-    mean_nk = obsm_matrix(adata, key, "store latents there, or name others as latent_key")
-    if mean_nk.ndim != 2 or mean_nk.shape[1] < 2:
-        raise ValueError(f"obsm[{key!r}] has shape {mean_nk.shape}: give 2 or more latents, they are compared")
+def _latent(adata: AnnData, key: str, name: str) -> np.ndarray:
+    mean_nk = obsm_matrix(adata, key, "store latents there, or name others as latent_key", name)
+    place = f"{name}.obsm[{key!r}]"
+    if mean_nk.ndim != 2:
+        raise ValueError(f"{place} has shape {mean_nk.shape}: give a matrix of 2 dimensions, cells x latents")
+    if mean_nk.shape[1] < 2:
+        raise ValueError(f"{place} has shape {mean_nk.shape}: give 2 or more latents, they are compared")
     n_bad = np.count_nonzero(~np.isfinite(mean_nk).all(axis=1))
     if n_bad:
-        raise ValueError(f"obsm[{key!r}] is not finite in {n_bad} cells: leave these cells out, or compute it again")
+        raise ValueError(
+            f"{place} is not finite in {counted(n_bad, 'cell')}: leave these cells out, or compute it again"
+        )
     return mean_nk
 
 
-def _variance(adata: AnnData, key: str, var_key: str | None) -> np.ndarray | None:
+def _variance(adata: AnnData, key: str, var_key: str | None, name: str) -> np.ndarray | None:
     if var_key is None:
         var_key = f"{key}_var"
         if var_key not in adata.obsm:
             return None
-    var_nk = obsm_matrix(adata, var_key, "leave latent_var_key out, or name variances that are there")
+    var_nk = obsm_matrix(adata, var_key, "leave latent_var_key out, or name variances that are there", name)
     if var_nk.shape != np.shape(adata.obsm[key]):
         raise ValueError(
-            f"obsm[{var_key!r}] has shape {var_nk.shape}, obsm[{key!r}] has {np.shape(adata.obsm[key])}: store one "
+            f"{name}.obsm[{var_key!r}] has shape {var_nk.shape}, obsm[{key!r}] has {np.shape(adata.obsm[key])}: store one "
             "variance for each mean"
         )
     if not (np.isfinite(var_nk).all() and (var_nk > 0).all()):
-        raise ValueError(f"obsm[{var_key!r}] must be finite and positive everywhere: store variances, or remove it")
+        raise ValueError(
+            f"{name}.obsm[{var_key!r}] must be finite and positive everywhere: store variances, or remove it"
+        )
     return var_nk
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scmichigan._cells import check_at_least, dense
+from scmichigan._cells import check_at_least, counted, dense
 
 
 def checked_mean(mean: np.ndarray, *, at_least: int = 1) -> np.ndarray:
@@ -100,8 +100,8 @@ def _cut(factor: pd.Series, n_quantiles: int) -> pd.Series:
     cut[held] = quantile_bins(values[held].to_numpy(), n_quantiles)
     if cut.nunique() < 2:
         raise ValueError(
-            f"the {n_quantiles} quantiles of factor {factor.name!r} coincide, as most cells have one value; raise "
-            "n_quantiles or give categories"
+            f"the {n_quantiles} quantiles of factor {factor.name!r} coincide, as most cells have its largest value, "
+            f"{values.max() + 0:g}; give categories, such as whether it is below that"
         )
     return cut
 
@@ -127,7 +127,7 @@ def check_not_constant(name: object, n_values: int, min_cells: int = 1) -> None:
     if n_values < 2:
         held = "" if min_cells == 1 else f" that at least {min_cells} cells have"
         raise ValueError(
-            f"factor {name!r} has {n_values} different values{held}; there is no information about a constant, "
+            f"factor {name!r} has {counted(n_values, 'different value')}{held}; there is no information about a constant, "
             "leave it out"
         )
 

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import rel_entr
 from sklearn.ensemble import RandomForestClassifier
 
-from scmichigan._cells import Cells, check_at_least, dense, draw_rows, matrices, sample_rows
+from scmichigan._cells import Cells, check_at_least, counted, dense, draw_rows, matrices, sample_rows
 
 _N_LEAST = 5
 
@@ -122,7 +122,7 @@ def _codes(labels: Sequence | pd.Series | np.ndarray, n_cells: int) -> np.ndarra
     if (codes < 0).any():
         raise ValueError(f"real_labels is missing for {np.sum(codes < 0)} cells: leave these cells out")
     if len(values) < 2:
-        raise ValueError(f"real_labels has {len(values)} different values: give cells of 2 or more types")
+        raise ValueError(f"real_labels has {counted(len(values), 'different value')}: give cells of 2 or more types")
     return codes
 
 

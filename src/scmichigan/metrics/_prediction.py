@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from anndata import AnnData
+from scipy import sparse
 
-from scmichigan._cells import Cells, Matrix, check_at_least, dense, matrices, mean_g
+from scmichigan._cells import Cells, Matrix, check_at_least, counted, dense, matrices, mean_g
 
 
 def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) -> np.ndarray:
@@ -152,14 +154,25 @@ def _contexts(control: Cells, changes: Sequence[tuple[Cells, Cells]]) -> tuple[M
     """Control cells, and the means of each other context before and after."""
     if len(changes) == 0:
         raise ValueError("changes is empty: give the (unperturbed, perturbed) cells of at least one other context")
-    named = {"control": control}
-    for i, pair in enumerate(changes):
-        if len(pair) != 2:
-            raise ValueError(f"changes[{i}] has {len(pair)} members: give a pair (unperturbed, perturbed)")
-        named |= {f"changes[{i}][0]": pair[0], f"changes[{i}][1]": pair[1]}
-    control_ng, *others = matrices(named)
+    control_ng, *others = matrices({"control": control} | named_pairs(changes, "changes"))
     means = np.stack([mean_g(matrix) for matrix in others])
     return control_ng, means[::2], means[1::2]
+
+
+def named_pairs(pairs: Sequence[tuple[Cells, Cells]], name: str) -> dict[str, Cells]:
+    """Cells of each pair (unperturbed, perturbed) by turns, under the names that errors call them by."""
+    named = {}
+    for i, pair in enumerate(pairs):
+        if isinstance(pair, AnnData) or sparse.issparse(pair) or (isinstance(pair, np.ndarray) and pair.ndim == 2):
+            raise ValueError(
+                f"{name} is one pair: give a list of pairs, [(unperturbed, perturbed)]"
+                if len(pairs) == 2
+                else f"{name}[{i}] is cells: give a pair of them, (unperturbed, perturbed)"
+            )
+        if len(pair) != 2:
+            raise ValueError(f"{name}[{i}] has {counted(len(pair), 'member')}: give a pair (unperturbed, perturbed)")
+        named |= {f"{name}[{i}][{j}]": cells for j, cells in enumerate(pair)}
+    return named
 
 
 def _checked_weights(weights: Sequence[float] | None, n_changes: int) -> np.ndarray | None:

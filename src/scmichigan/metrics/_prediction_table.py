@@ -19,11 +19,11 @@ from scmichigan._cells import Cells, Matrix, check_at_least, dense, keep
 from ._basis import checked, fitted_pca
 from ._change import change_slope, de_direction, de_overlap, mean_change_correlation
 from ._discrimination import discriminate
-from ._prediction import additive, additive_weighted, split_half
+from ._prediction import additive, additive_weighted, named_pairs, split_half
 from ._rank import discrimination_rank
 from ._realism import e_distance, mmd
 from ._registry import PREDICTION
-from ._remarks import remark_on
+from ._remarks import CONTEXT, CONTROL, MADE, remark_on, remark_on_copies
 from ._tables import Plan, Side, agreement_rows, computed, equal_number, metric_table, or_nan, warn, with_best
 
 _N_COMPONENTS = 50
@@ -89,22 +89,24 @@ def prediction(
     :func:`additive_weighted`), "real cells" and "best". Everything is compared with one random half of the real cells,
     and "real cells" is the other half, what the best prediction reaches. E-distance, MMD and the random forest's AUROC,
     which depend on the number of cells, take the same number everywhere, ``attrs["n_cells"]``; the others take all.
-    ``attrs["basis"]`` says which cells components were fitted on, and so does the name of the columns. A value that is
-    not defined is NaN, as is the correlation of no change, or that over more genes than there are.
+    ``attrs["basis"]`` says which cells components were fitted on, and so does the name of the columns, and
+    ``attrs["silent_in_control"]`` how many genes no control cell has (see the notes). A value that is not defined is NaN,
+    as is the correlation of no change, or that over more genes than there are.
 
     Table and attributes are also written to ``predicted.uns["michigan_prediction"]`` where it is an AnnData and no view.
 
     Raises
     ------
     ValueError
-        If the cells are unusable (see the message), too few, or counts on one side and log-normalised on the other; if a
-        name of ``others`` is a column already, or the PCA is not fitted or has other genes.
+        If the cells are unusable (see the message), too few, or log-normalised on one side and counts, or not logged, on
+        the other; if a name of ``others`` is a column already, or the PCA is not fitted or has other genes.
 
     Warns
     -----
     UserWarning
         If components are fitted on ``control`` alone, there are fewer than 50 cells on a side (of ``real``, in each
-        half), all are counts, genes are zero in all cells, or predicted cells are real ones number for number.
+        half), sides are counts, more than a twentieth of the genes are zero in all cells, or cells of ``predicted``,
+        ``others``, ``control`` or ``contexts`` are real ones number for number.
 
     Notes
     -----
@@ -112,7 +114,7 @@ def prediction(
     its correlation, which forgives any size. One that is worse than "additive" is not worth its training. R2 of means is
     high for all predictions, as most genes do not change. The DE overlap takes a gene that is silent in all control cells
     and moved without noise, as the additive predictions do it, for the strongest change: theirs can be next to 0 for that
-    reason alone.
+    reason alone, the more so the larger ``attrs["silent_in_control"]`` is.
 
     Examples
     --------
@@ -151,12 +153,18 @@ def plan_prediction(
 ) -> Plan:
     """Check what :func:`prediction` is given, and real cells of other targets for a discrimination rank."""
     check_at_least(1, n_trees=n_trees)
+    if not isinstance(others, Mapping | None):
+        raise ValueError(f"others is a {type(others).__name__}: give a dict of names and cells, as {{'linear': cells}}")
     others = dict(others or {})
-    sides_ng, contexts_ng, basis_ng = _checked(predicted, {name_of_real: real}, control, contexts, others, basis)
+    sides_ng, pairs_ng, basis_ng = _checked(predicted, {name_of_real: real}, control, contexts, others, basis)
+    contexts_ng = list(pairs_ng.values())
     predicted_ng, real_ng, control_ng, *others_ng = sides_ng.values()
     numbers = {name: Side(matrix.shape[0], 2 if name == name_of_real else 1) for name, matrix in sides_ng.items()}
     n_each = equal_number(n_cells, numbers, beside="real cells")
-    remark_on(sides_ng, made=[name for name in sides_ng if name not in (name_of_real, "control")], truth=[name_of_real])
+    made = dict.fromkeys([name for name in sides_ng if name not in (name_of_real, "control")], MADE)
+    given = {"control": CONTROL} | dict.fromkeys(pairs_ng, CONTEXT)
+    remark_on(sides_ng)
+    remark_on_copies(sides_ng | pairs_ng, {(name, name_of_real): what for name, what in (made | given).items()})
     if basis is None:
         fitted_on = "control and contexts" if contexts_ng else "control"
         if not contexts_ng:
@@ -164,7 +172,7 @@ def plan_prediction(
                 "components are fitted on the control cells alone, and what the perturbation changes may not be in them: "
                 "give the training cells as basis, or contexts"
             )
-    attributes = {"n_cells": n_each, "basis": fitted_on}
+    attributes = {"n_cells": n_each, "basis": fitted_on, "silent_in_control": _n_silent(control_ng)}
 
     def compute(tick: Callable[[], object]) -> pd.DataFrame:
         columns_ng = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
@@ -210,20 +218,25 @@ def _checked(
     contexts: Sequence[tuple[Cells, Cells]],
     others: Mapping[str, Cells],
     basis: Cells | PCA | None,
-) -> tuple[dict[str, Matrix], list[Matrix], Matrix | PCA | None]:
+) -> tuple[dict[str, Matrix], dict[str, Matrix], Matrix | PCA | None]:
     """Cells of each side; those of the contexts, before and after by turns; and what components are fitted on."""
     for name in others:
         if name in _TAKEN or "/" in name:
             raise ValueError(f"others has the name {name!r}: give one without a slash that no column has, {_TAKEN}")
     sides = {"predicted": predicted, **real, "control": control}
     sides |= {f"others[{name!r}]": cells for name, cells in others.items()}
+    pairs = named_pairs(contexts, "contexts")
+    *checked_ng, basis = checked(sides | pairs, basis)
     n_sides = len(sides)
-    for i, pair in enumerate(contexts):
-        if len(pair) != 2:
-            raise ValueError(f"contexts[{i}] has {len(pair)} members: give a pair (unperturbed, perturbed)")
-        sides |= {f"contexts[{i}][{j}]": cells for j, cells in enumerate(pair)}
-    *checked_ng, basis = checked(sides, basis)
-    return dict(zip(sides, checked_ng[:n_sides], strict=False)), checked_ng[n_sides:], basis
+    return (
+        dict(zip(sides, checked_ng[:n_sides], strict=True)),
+        dict(zip(pairs, checked_ng[n_sides:], strict=True)),
+        basis,
+    )
+
+
+def _n_silent(matrix: Matrix) -> int:
+    return int(np.count_nonzero(np.ravel((matrix != 0).sum(axis=0)) == 0))
 
 
 def _stacked(parts: list[Matrix]) -> Matrix:

@@ -19,6 +19,7 @@ from scmichigan._cells import (
     check_anndata,
     check_at_least,
     check_obs_keys,
+    counted,
     fit_pca,
     in_layer,
     keep,
@@ -31,7 +32,7 @@ from ._inception import inception_score
 from ._moments import gene_correlation_agreement
 from ._realism import e_distance, frechet_distance, mmd
 from ._registry import REALISM
-from ._remarks import remark_on
+from ._remarks import HELD_OUT, MADE, remark_on, remark_on_copies
 from ._tables import (
     Plan,
     Side,
@@ -111,14 +112,16 @@ def realism(
     KeyError
         If the column or layer does not exist.
     ValueError
-        If the cells are unusable (see the message), too few, or counts on one side and log-normalised on the other; or if
-        fewer than 5 of the cells compared with have a type, or they have one type only or more than one for every two.
+        If the cells are unusable (see the message), too few, or log-normalised on one side and counts, or not logged, on
+        the other; or if fewer than 5 of the cells compared with have a type, or they have one type only or more than one
+        for every two.
 
     Warns
     -----
     UserWarning
-        If there are fewer than 50 cells on a side (of ``real``, in each part), all are counts, genes are zero in all
-        cells, generated cells are real ones number for number, or cells lack a type.
+        If there are fewer than 50 cells on a side (of ``real``, in each part), sides are counts, more than a twentieth of
+        the genes are zero in all cells, generated cells are real ones number for number or held-out ones those of
+        ``real``, or cells lack a type.
 
     Notes
     -----
@@ -160,11 +163,12 @@ def plan_realism(
     """Check what :func:`realism` is given."""
     check_anndata(real=real, generated=generated, **({} if held_out is None else {"held_out": held_out}))
     check_at_least(1, n_trees=n_trees)
-    check_obs_keys(real if held_out is None else held_out, [labels_key])
+    annotated = "real" if held_out is None else "held_out"
+    check_obs_keys(real if held_out is None else held_out, [labels_key], annotated)
     parts = _split(real, generated, held_out, layer=layer, n_cells=n_cells, seed=seed)
     labels = pd.DataFrame() if labels_key is None else parts.annotated.obs[[labels_key]].iloc[parts.compared]
-    missing = without_label(labels, "real" if held_out is None else "held_out")
-    _check_labels(labels)
+    missing = without_label(labels, annotated)
+    _check_labels(labels, annotated)
     attributes = {
         "compared_with": "cells seen in training" if held_out is None else "held-out cells",
         "n_cells": parts.n_each,
@@ -199,13 +203,14 @@ def plan_realism(
     return Plan(2 * len(_SPACES) + 1 + (labels_key is not None), compute)
 
 
-def _check_labels(labels: pd.DataFrame) -> None:
+def _check_labels(labels: pd.DataFrame, name: str) -> None:
     for key, label_n in labels.items():
         n_labelled, n_labels = label_n.count(), label_n.nunique()
         if n_labelled < _N_LABELLED or not 2 <= n_labels <= n_labelled / 2:
             raise ValueError(
-                f"obs[{key!r}] has {n_labels} different labels in {n_labelled} of the {len(label_n)} cells compared with: "
-                f"give 2 or more, each in two cells on average or more, and {_N_LABELLED} cells, or leave labels_key out"
+                f"{name}.obs[{key!r}] has {counted(n_labels, 'different label')} in {n_labelled} of the {len(label_n)} "
+                f"cells compared with: give 2 or more, each in two cells on average or more, and {_N_LABELLED} cells, or "
+                "leave labels_key out"
             )
 
 
@@ -239,8 +244,10 @@ def _split(
         sides = {"real": Side(real.n_obs, 2), "held_out": Side(held_out.n_obs)}
     sides["generated"] = Side(generated.n_obs)
     n_each = equal_number(n_cells, sides, beside="real cells")
-    truth = ["real"] if held_out is None else ["real", "held_out"]
-    remark_on(dict(zip(given, (real_ng, generated_ng, *others), strict=True)), made=["generated"], truth=truth)
+    given_ng = dict(zip(given, (real_ng, generated_ng, *others), strict=True))
+    remark_on(given_ng)
+    seen = {} if held_out is None else {("generated", "held_out"): MADE, ("held_out", "real"): HELD_OUT}
+    remark_on_copies(given_ng, {("generated", "real"): MADE} | seen)
     sampled = tuple(sample_rows(cells, n_each, rng) for cells in (reference_ng, real_ng[ceiling], generated_ng))
     return _Parts(annotated, compared, real_ng[fitted_on], reference_ng, generated_ng, n_each, sampled)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scmichigan import _keys
-from scmichigan._cells import Cells, check_anndata, check_obs_keys, in_layer, matrices, obsm_matrix
+from scmichigan._cells import Cells, check_anndata, check_obs_keys, counted, in_layer, matrices, obsm_matrix
 
 from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._entropy import delta_entropy
@@ -22,7 +22,8 @@ from ._prediction import split_half
 from ._prediction_table import plan_prediction
 from ._realism_table import plan_realism
 from ._registry import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM
-from ._tables import Plan, computed, metric_table, with_best, without_label
+from ._remarks import TARGET, remark_on_copies
+from ._tables import Plan, computed, metric_table, warn, with_best, without_label
 
 _JUDGED = "model"
 
@@ -105,7 +106,8 @@ def summary(
     Warns
     -----
     UserWarning
-        As the single functions, and where cells of ``real`` lack a label that was predicted.
+        As the single functions, and where cells of ``real`` lack a label that was predicted, or are the target itself, by
+        their labels or number for number.
 
     Examples
     --------
@@ -174,20 +176,26 @@ def _check(
     check_anndata(**made)
     if made:
         matrices(sides | made)
-        check_obs_keys(real if held_out is None else held_out, [labels_key])
+        check_obs_keys(real if held_out is None else held_out, [labels_key], "real" if held_out is None else "held_out")
 
 
 def _predicted_labels(predicted: AnnData, target: Cells | None, control: Mapping[str, str] | None) -> dict[str, str]:
     if target is None or control is None:
         raise ValueError("predicted is given without target or control: give both, or call prediction with cells")
-    labels = predicted.uns.get(_keys.PROVENANCE, {}).get("target")
-    if labels is None:
+    provenance = predicted.uns.get(_keys.PROVENANCE, {})
+    labels = provenance.get("target") if isinstance(provenance, Mapping) else None
+    if not isinstance(labels, Mapping):
+        held = f"has the target {labels!r}, which is no dict of labels"
+        if labels is None:
+            held = "names no target" if isinstance(provenance, Mapping) else f"is {provenance!r} and names no target"
         raise ValueError(
-            f"predicted.uns[{_keys.PROVENANCE!r}] names no target: give cells from predict_combination, or call "
-            "prediction with cells"
+            f"predicted.uns[{_keys.PROVENANCE!r}] {held}: give cells from predict_combination, or call prediction with "
+            "cells"
         )
-    if len(control) != 1 or not set(control) <= set(labels):
-        raise ValueError(f"control is {dict(control)}: give one of the columns {list(labels)} with its untreated label")
+    if not isinstance(control, Mapping) or len(control) != 1 or not set(control) <= set(labels):
+        raise ValueError(
+            f"control is {control!r}: give one of the columns {list(labels)} with its untreated label, as {{column: label}}"
+        )
     return labels
 
 
@@ -195,7 +203,7 @@ def _prediction_sides(
     real: AnnData, target: Cells, labels: Mapping[str, str], control: Mapping[str, str], layer: str | None
 ) -> dict[str, Any]:
     """Arguments of :func:`plan_prediction`, from the labels that were predicted."""
-    check_obs_keys(real, labels)
+    check_obs_keys(real, labels, "real")
     ((key, untreated),) = control.items()
     if labels[key] == untreated:
         raise ValueError(f"control is the target's own label {untreated!r}: give that of untreated cells")
@@ -210,7 +218,8 @@ def _prediction_sides(
     own = {name: label for name, label in labels.items() if name != key}
     untreated_cells = under(own, untreated)
     if untreated_cells.n_obs == 0:
-        raise ValueError(f"no cell of real is {own | {key: untreated}}: give control another label")
+        raise ValueError(f"no cell of real is {own | {key: untreated}}: {_why_none(obs[kept], own, control)}")
+    _remark_on_seen(cells, in_layer(target, layer, "target"), under(own, labels[key]).n_obs, labels)
     known = obs.loc[kept, list(own)].drop_duplicates().to_dict("records")
     pairs = [(under(context, untreated), under(context, labels[key])) for context in known if context != own]
     contexts = [pair for pair in pairs if min(part.n_obs for part in pair)]
@@ -223,6 +232,25 @@ def _prediction_sides(
         "targets": {label: rivals for label, rivals in targets.items() if rivals.n_obs},
         **({} if contexts else {"basis": cells, "fitted_on": "real"}),
     }
+
+
+def _why_none(obs: pd.DataFrame, own: Mapping[str, str], control: Mapping[str, str]) -> str:
+    """Say which label of control cells is missing, and give the cure for that one."""
+    ((key, untreated),) = control.items()
+    if untreated not in set(obs[key]):
+        return f"give control another label, as obs[{key!r}] has {sorted(obs[key].unique())}"
+    for name, label in own.items():
+        if label not in set(obs[name]):
+            return f"obs[{name!r}] has no {label!r}, which was predicted; give the cells that the model was trained on"
+    return "these labels are there, but not together; call prediction with cells to compare with"
+
+
+def _remark_on_seen(real: Cells, target: Cells, n_labelled: int, labels: Mapping[str, str]) -> None:
+    if n_labelled:
+        warn(f"{counted(n_labelled, 'cell')} of real {'is' if n_labelled == 1 else 'are'} {dict(labels)}, {TARGET}")
+        return
+    sides = dict(zip(("target", "real"), matrices({"target": target, "real": real}), strict=True))
+    remark_on_copies(sides, {("target", "real"): TARGET})
 
 
 def _plan_arithmetic(
@@ -240,10 +268,10 @@ def _plan_arithmetic(
     if not is_stored:
         return None
     mean_nk, var_nk, predicted_nk = (
-        obsm_matrix(real, key, "store it") for key in (latent_key, var_key, _keys.PREDICTED_LATENT)
+        obsm_matrix(real, key, "store it", "real") for key in (latent_key, var_key, _keys.PREDICTED_LATENT)
     )
     predicted_mk = predicted_nk[np.isfinite(predicted_nk).all(axis=1)]  # other cells are no source of it
-    target_mk = obsm_matrix(target, latent_key, "store it")
+    target_mk = obsm_matrix(target, latent_key, "store it", "target")
     if target_mk.shape[1:] != mean_nk.shape[1:] or not np.isfinite(target_mk).all():
         raise ValueError(
             f"target.obsm[{latent_key!r}] has shape {target_mk.shape}, real.obsm[{latent_key!r}] {mean_nk.shape}: give "

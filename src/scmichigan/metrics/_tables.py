@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scmichigan._cells import Matrix, check_at_least
+from scmichigan._cells import Matrix, check_at_least, counted
 
 from ._moments import gene_agreement
 from ._registry import registry
@@ -83,7 +83,7 @@ def equal_number(n_cells: int | None, sides: Mapping[str, Side], *, beside: str)
     check_at_least(_N_LEAST, **asked_for)
     for name, side in sides.items():
         if side.n_cells < _N_LEAST * side.n_parts:
-            raise ValueError(f"{name} has {side.n_cells} cells: give {_needed(side, _N_LEAST)}")
+            raise ValueError(f"{name} has {counted(side.n_cells, 'cell')}: give {_needed(side, _N_LEAST)}")
     number = {name: side.n_cells // side.n_parts for name, side in sides.items()}
     few = [
         f"{name} has {side.n_cells} (give {_needed(side, _N_RELIABLE)})"
