@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,10 +14,10 @@ from scmichigan._compat import manager_of
 from scmichigan.module import FittedModule
 
 from ._common import ExpressionMixin, check_trained, normalized_expression
-from ._fields import register_cells
+from ._fields import PlainSetupMixin
 
 
-class ClosedFormModel(ExpressionMixin, BaseModelClass):
+class ClosedFormModel(PlainSetupMixin, ExpressionMixin, BaseModelClass):
     """Registers expression and labels, and keeps the arrays of the fit; a base only."""
 
     def __init__(self, adata: AnnData) -> None:
@@ -26,37 +26,6 @@ class ClosedFormModel(ExpressionMixin, BaseModelClass):
         self.module = FittedModule(counts=args["expression"] == "counts", target_sum=args["target_sum"])
         # The underscore has scvi-tools save it.
         self.shapes_: dict[str, tuple[int, ...]] = {}
-
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        layer: str | None = None,
-        labels_key: str | None = None,
-        size_factor_key: str | None = None,
-        expression: Literal["auto", "counts", "log_normalized"] = "auto",
-        target_sum: float = 1e4,
-        **kwargs,
-    ) -> None:
-        """Register the cells. Batches and covariates are not modelled, and refused.
-
-        Parameters
-        ----------
-        adata
-            Cells x genes.
-        layer, labels_key, size_factor_key, expression, target_sum
-            As in :meth:`BetaTCVAE.setup_anndata`.
-        **kwargs
-            Passed to scvi-tools' registration.
-
-        Raises
-        ------
-        KeyError
-            If a column or layer does not exist.
-        ValueError
-            As in :meth:`BetaTCVAE.setup_anndata`, and if a batch or covariate is given.
-        """
-        register_cells(locals())
 
     def _keep(self, arrays: Mapping[str, np.ndarray | float]) -> None:
         self.module.keep(arrays)

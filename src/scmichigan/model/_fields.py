@@ -278,6 +278,41 @@ def register_cells(setup_locals: dict[str, Any]) -> None:
     cls.register_manager(manager)
 
 
+class PlainSetupMixin:
+    """Registers cells for a model without batches and covariates; a base only."""
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        expression: Literal["auto", "counts", "log_normalized"] = "auto",
+        target_sum: float = 1e4,
+        **kwargs,
+    ) -> None:
+        """Register the cells. Batches and covariates are not modelled, and refused.
+
+        Parameters
+        ----------
+        adata
+            Cells x genes.
+        layer, labels_key, size_factor_key, expression, target_sum
+            As in :meth:`BetaTCVAE.setup_anndata`.
+        **kwargs
+            Passed to scvi-tools' registration.
+
+        Raises
+        ------
+        KeyError
+            If a column or layer does not exist.
+        ValueError
+            As in :meth:`BetaTCVAE.setup_anndata`, and if a batch or covariate is given.
+        """
+        register_cells(locals())
+
+
 def _latent_fields(adata: AnnData, mean_key: str | None, var_key: str | None) -> list[BaseAnnDataField]:
     """Fields of a stored latent and, where there are any, of its variances."""
     if mean_key is None and var_key is None:

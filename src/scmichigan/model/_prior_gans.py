@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,44 +19,13 @@ from ._common import (
     in_chunks,
     normalized_expression,
 )
-from ._fields import register_cells
+from ._fields import PlainSetupMixin
 from ._gan import GANBase
 from ._presets import Row
 
 
-class PriorGAN(GANBase):
+class PriorGAN(PlainSetupMixin, GANBase):
     """A GAN on a standard normal prior; a base only."""
-
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        layer: str | None = None,
-        labels_key: str | None = None,
-        size_factor_key: str | None = None,
-        expression: Literal["auto", "counts", "log_normalized"] = "auto",
-        target_sum: float = 1e4,
-        **kwargs,
-    ) -> None:
-        """Register the cells. Batches and covariates are not modelled, and refused.
-
-        Parameters
-        ----------
-        adata
-            Cells x genes.
-        layer, labels_key, size_factor_key, expression, target_sum
-            As in :meth:`BetaTCVAE.setup_anndata`.
-        **kwargs
-            Passed to scvi-tools' registration.
-
-        Raises
-        ------
-        KeyError
-            If a column or layer does not exist.
-        ValueError
-            As in :meth:`BetaTCVAE.setup_anndata`, and if a batch or covariate is given.
-        """
-        register_cells(locals())
 
     def train(
         self,
