@@ -94,7 +94,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
             "cells": name,
             "AUROC, genes": metrics.discriminate(real, cells, n_components=None, **forest).auroc,
             "AUROC, 50 PCs": metrics.discriminate(real, cells, **forest).auroc,
-            "zeros - real": np.mean(cells == 0) - np.mean(real == 0),
+            "zeros - real": float(np.mean(cells == 0) - np.mean(real == 0)),
             "shares": shares_error(seen, labels_n, real, cells, seed),
             "obedience gap": np.nan,
             "seconds": seconds,
@@ -102,7 +102,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
         }
         if model is not None:
             table = model.obedience(held_out)
-            row["obedience gap"] = (table["replicates"] - table["generated"]).max()
+            row["obedience gap"] = float((table["replicates"] - table["generated"]).max())
         pd.DataFrame([row]).to_csv(args.out, mode="a", header=not Path(args.out).exists(), index=False)
         print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
 
