@@ -225,7 +225,8 @@ class LatentGAN(CombinationMixin, GANBase):
             max_epochs,
             stage=heading,
             plan_kwargs=plan_kwargs,
-            trainer_kwargs=self._watching_obedience(trainer_kwargs, max_epochs),
+            # The closed form alone has no history to write to.
+            trainer_kwargs=self._watching_obedience(trainer_kwargs, max_epochs) if max_epochs else trainer_kwargs,
             **devices_kwargs,
         )
 
