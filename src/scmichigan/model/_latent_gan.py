@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from scvi.data import AnnDataManager
@@ -18,6 +17,7 @@ from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
 
 from scmichigan import _keys
+from scmichigan._cells import dense
 from scmichigan._compat import manager_of
 from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.train import LogSometimes
@@ -321,7 +321,7 @@ class LatentGAN(CombinationMixin, GANBase):
         replicates = np.full(self.n_latent, np.nan)
         if self.registry["setup_args"]["expression"] == "counts":
             counts = self._counts(manager)[rows]
-            again = rng.poisson(counts.toarray() if sp.issparse(counts) else counts)
+            again = rng.poisson(dense(counts))
             replicates = correlation_k(mean, self._encode(self._log_normalized(again, totals)[0]))
 
         def measure() -> pd.DataFrame:

@@ -9,6 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.linear_model import RidgeCV
 
+from scmichigan._cells import dense
+
 _N_CELLS_OF_ENCODER = 3000
 _RIDGES = np.logspace(0, 4, 9)
 
@@ -23,5 +25,4 @@ def correlation_k(given_nk: np.ndarray, found_nk: np.ndarray) -> np.ndarray:
 def linear_encoder(x: np.ndarray | sp.csr_matrix, mean_nk: np.ndarray, rng: np.random.Generator) -> RidgeCV:
     """Ridge regression of stored latents on expression: an encoder for latents that came without one."""
     rows = rng.permutation(x.shape[0])[:_N_CELLS_OF_ENCODER]
-    x_ng = x[rows].toarray() if sp.issparse(x) else x[rows]
-    return RidgeCV(_RIDGES).fit(x_ng, mean_nk[rows])
+    return RidgeCV(_RIDGES).fit(dense(x[rows]), mean_nk[rows])

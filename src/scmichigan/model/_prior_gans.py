@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from anndata import AnnData
 
+from scmichigan._cells import dense
 from scmichigan._compat import finish_init, manager_of
 
 from ._common import (
@@ -159,14 +160,12 @@ class InfoWGANGP(PriorGAN):
         """
         check_trained(self)
         manager = manager_of(self, adata)
-        x = normalized_expression(manager, self.module.inputs)
-        rows = np.arange(x.shape[0]) if indices is None else np.asarray(indices)
+        rows = np.arange(manager.adata.n_obs) if indices is None else np.asarray(indices)
         columns = covariate_columns(manager, self.module.inputs, rows)
         codes = []
         for chunk in in_chunks(len(rows)):
-            cells = x[rows[chunk]]
-            cells = torch.from_numpy(cells.toarray() if hasattr(cells, "toarray") else cells)
-            codes.append(self.module.infer_codes(cells, columns[chunk]).cpu().numpy())
+            x = dense(normalized_expression(manager, self.module.inputs, rows[chunk]))
+            codes.append(self.module.infer_codes(torch.from_numpy(x), columns[chunk]).cpu().numpy())
         mean = np.concatenate(codes)
         return (mean, np.ones_like(mean)) if return_dist else mean
 
