@@ -94,12 +94,15 @@ def total_correlation_parts(
     Chen et al. 2018, equation 2; Yu and Welch 2021, Methods.
     """
     logw_ij = stratified_log_weights(z.shape[0], n_obs, device=z.device, dtype=z.dtype)
-    standardised_ijk = (z[:, None, :] - mean[None]) / scale[None]
-    logq_ijk = -0.5 * standardised_ijk.square() - scale.log()[None] - 0.5 * math.log(2 * math.pi)
+    # Sums over j and k are over rows of contiguous memory, or whole slices.
+    z_ki, mean_kj, scale_kj = (a.T.contiguous() for a in (z, mean, scale))
+    standardised_kij = (z_ki[:, :, None] - mean_kj[:, None]) * scale_kj.reciprocal()[:, None]
+    log_normaliser_kj = scale_kj.log() + 0.5 * math.log(2 * math.pi)
+    logq_kij = torch.addcmul(-log_normaliser_kj[:, None], standardised_kij, standardised_kij, value=-0.5)
 
-    logq_joint_i = torch.logsumexp(logw_ij + logq_ijk.sum(-1), dim=1)
-    logq_product_i = torch.logsumexp(logw_ij[..., None] + logq_ijk, dim=1).sum(-1)
-    logq_given_x_i = logq_ijk.diagonal().sum(0)
+    logq_joint_i = torch.logsumexp(logw_ij + logq_kij.sum(0), dim=1)
+    logq_product_i = torch.logsumexp(logw_ij + logq_kij, dim=2).sum(0)
+    logq_given_x_i = logq_kij.diagonal(dim1=1, dim2=2).sum(0)
     logp_i = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
     return TotalCorrelationParts(
         mutual_information=logq_given_x_i - logq_joint_i,
