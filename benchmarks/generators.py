@@ -9,8 +9,9 @@ components. These are fitted on the held-out cells, as in the paper, which gives
 training cells says how much.
 
 "shares": largest relative error of a cell type's share among the cells, of types above 2 %, as a classifier trained on
-the training cells sees it. "obedience gap": by how much the least obedient of the latents correlates less with what was
-asked for than in replicates of real cells (held-out cells; below 0 is better than replicates).
+the training cells sees it. "behind replicates" and "behind real cells": by how much the least obedient of the latents
+correlates less with what was asked for than in replicates of the held-out cells, and than in the lesser of these and of real
+cells that are drawn from the exact distribution given the latent (see `MichiGAN.obedience`).
 
 Each data set and seed is a process with one thread; its seconds are those of the processor. Rows that are in the results
 already are not run again, and the summary at the end can be had from them alone.
@@ -31,7 +32,15 @@ import numpy as np
 import pandas as pd
 
 ROWS = ("real cells, trained on", "closed-form start", "trained", "as published, same time")
-MEASURES = ("AUROC, genes", "AUROC, 50 PCs", "zeros - real", "shares", "obedience gap", "seconds")
+MEASURES = (
+    "AUROC, genes",
+    "AUROC, 50 PCs",
+    "zeros - real",
+    "shares",
+    "behind replicates",
+    "behind real cells",
+    "seconds",
+)
 LABELS = ("cell_type", "clusters")
 
 
@@ -96,13 +105,15 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
             "AUROC, 50 PCs": metrics.discriminate(real, cells, **forest).auroc,
             "zeros - real": float(np.mean(cells == 0) - np.mean(real == 0)),
             "shares": shares_error(seen, labels_n, real, cells, seed),
-            "obedience gap": np.nan,
+            "behind replicates": np.nan,
+            "behind real cells": np.nan,
             "seconds": seconds,
             "seconds of latent": seconds_of_latent,
         }
         if model is not None:
             table = model.obedience(held_out)
-            row["obedience gap"] = float((table["replicates"] - table["generated"]).max())
+            row["behind replicates"] = float((table["replicates"] - table["generated"]).max())
+            row["behind real cells"] = float((table[["replicates", "real"]].min(axis=1) - table["generated"]).max())
         pd.DataFrame([row]).to_csv(args.out, mode="a", header=not Path(args.out).exists(), index=False)
         print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
 

@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
 
 from scmichigan import MichiGAN
-from scmichigan.model._obedience import correlation_k, linear_encoder
+from scmichigan.model._obedience import correlation_k, draw_owners, gap, linear_encoder
 
 
 def test_correlations_are_numpys_and_0_for_what_does_not_vary():
@@ -22,6 +23,32 @@ def test_encoder_finds_latents_that_are_linear_in_the_expression(form):
     z = x[:, :2] - 3 * x[:, 2:4]
     encoder = linear_encoder(form(x[:300]), z[:300], rng)
     assert (correlation_k(z[300:], encoder.predict(x[300:])) > 0.999).all()
+
+
+def test_owners_are_drawn_from_the_exact_distribution():
+    rng = np.random.default_rng(0)
+    s, v = 0.8, np.array([0.25, 0.0])
+    given, mean = np.sqrt(s) * rng.standard_normal((2, 3000, 2))
+    drawn = draw_owners(given, mean[:, :1] * [1, 0], np.tile(v, (3000, 1)), rng, not_nm=None)
+    # Means N(0, s) and a posterior of variance v: m | z ~ N(s z / (s + v), s v / (s + v)). A correlation r of n cells has
+    # the standard error (1 - r^2) / sqrt(n); twice, since the cells to draw from are a sample, too; four of these.
+    expected = s / np.sqrt(s**2 + s * v[0] + v[0] ** 2)
+    error = 4 * np.sqrt(2) * (1 - expected**2) / np.sqrt(3000)
+    assert correlation_k(given, mean[drawn])[0] == pytest.approx(expected, abs=error)
+
+
+def test_owners_that_are_excluded_are_not_drawn():
+    z = np.arange(5.0)[:, None]
+    var = np.full((5, 1), 0.01)
+    assert draw_owners(z, z, var, np.random.default_rng(0), not_nm=None).tolist() == [0, 1, 2, 3, 4]
+    drawn = draw_owners(z, z, var, np.random.default_rng(0), not_nm=np.eye(5, dtype=bool))
+    assert (np.abs(drawn - np.arange(5)) == 1).all()
+
+
+def test_gap_is_to_the_less_of_what_real_cells_give():
+    table = pd.DataFrame({"generated": [0.8, 0.9], "replicates": [0.95, 0.95], "real": [0.9, np.nan]})
+    assert gap(table) == pytest.approx(0.1)
+    assert np.isnan(gap(table.assign(replicates=np.nan, real=np.nan)))
 
 
 @pytest.fixture
@@ -68,7 +95,8 @@ def test_cells_that_no_fit_has_seen_are_encoded_by_the_models_own_encoder(counts
     model = make_gan(seen)
     table = model.obedience(held_out, n_cells=30)
     assert table.attrs["encoder"] == "beta-TCVAE"
-    assert table.shape == (3, 2)
+    assert list(table.columns) == ["generated", "replicates", "real"]
+    assert len(table) == 3
     assert table.notna().all(axis=None)
     again = model.obedience(held_out, n_cells=30)
     np.testing.assert_array_equal(table, again)
@@ -81,14 +109,13 @@ def test_history_has_the_obedience_of_each_look(stored, make_gan, small):
     table = model.obedience(n_cells=500)
     last = float(model.history["obedience"].iloc[-1, 0])
     assert last == pytest.approx(table["generated"].mean(), abs=1e-4)
-    gap = (table["replicates"] - table["generated"]).max()
-    assert float(model.history["obedience_gap"].iloc[-1, 0]) == pytest.approx(gap, abs=1e-4)
+    assert float(model.history["obedience_gap"].iloc[-1, 0]) == pytest.approx(gap(table), abs=1e-4)
     model.train(**{**small.gan_fit, "max_epochs": 45})
     # every second of 45 epochs, and the last, after the two of before
     assert len(model.history["obedience"]) == 2 + 22 + 1
 
 
-def test_no_gap_without_replicates(linear):
+def test_no_gap_where_nothing_says_what_real_cells_give(linear):
     assert "obedience_gap" not in linear(1.0).history
 
 

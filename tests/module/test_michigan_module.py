@@ -62,8 +62,9 @@ def test_losses_of_pairs(critic_norm):
     scores = [module.critic(x, condition) for x in points]
     slopes = [torch.autograd.grad(s.sum(), x, retain_graph=True)[0] for s, x in zip(scores, points, strict=True)]
     output = module.loss(tensors, inference, fake, player="critic")
-    # log(1 + exp(fake - real)), and R1 and R2
-    penalty = sum(slope.square().sum(1).mean() for slope in slopes)
+    # log(1 + exp(fake - real)), and R1 and R2, of every fourth cell where cells do not depend on each other
+    n_sloped = len(condition) if critic_norm == "batch" else -(-len(condition) // 4)
+    penalty = sum(slope[:n_sloped].square().sum(1).mean() for slope in slopes)
     torch.testing.assert_close(output.extra_metrics["gradient_penalty"], penalty)
     expected = torch.log1p(torch.exp(scores[1] - scores[0])).mean() + 0.3 * penalty
     torch.testing.assert_close(output.loss, expected)

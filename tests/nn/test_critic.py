@@ -5,9 +5,11 @@ from scmichigan.losses import unit_slope_penalty, zero_slope_penalty
 from scmichigan.nn import Critic
 
 
-def make(norm, activation="leaky_relu", *, scaled=True, head="projection", n_codes=0):
+def make(norm, activation="leaky_relu", *, scaled=True, head="projection", n_components=0, n_codes=0):
     torch.manual_seed(0)
-    critic = Critic(9, 4, hidden=(16, 12, 6), head=head, n_codes=n_codes, norm=norm, activation=activation).double()
+    settings = {"head": head, "n_components": n_components, "n_codes": n_codes, "norm": norm, "activation": activation}
+    critic = Critic(9, 4, hidden=(16, 12, 6), **settings).double()
+    torch.nn.init.normal_(critic.components)
     for module in critic.body:
         if norm is not None and hasattr(module, "eps"):  # weights of norms start at 1 and 0, which could hide mistakes
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -32,7 +34,7 @@ def by_double_backward(critic, real, fake, condition, *, mixing):
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 @pytest.mark.parametrize("norm", [None, "layer", "batch"])
 def test_scores_and_slopes_have_the_values_and_gradients_of_double_backward(norm, activation, penalty, mixed, head):
-    critic, real, fake, condition = make(norm, activation, head=head)
+    critic, real, fake, condition = make(norm, activation, head=head, n_components=5)
     mixing = torch.rand(20, 1, dtype=torch.float64) if mixed else None
     results = []
     for score_real, score_fake, slopes in (
@@ -48,6 +50,22 @@ def test_scores_and_slopes_have_the_values_and_gradients_of_double_backward(norm
     found = dict(zip(names, results[0], strict=True))
     assert found["body.0.weight"].abs().sum() > 0
     assert head != "projection" or found["projection.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("norm", [None, "layer"])
+def test_slopes_at_some_cells_are_those_of_all_at_these(norm):
+    critic, real, fake, condition = make(norm, n_components=5)
+    *scores, slopes = critic.scores_and_slopes(real, fake, condition)
+    *same, some = critic.scores_and_slopes(real, fake, condition, n_sloped=7)
+    torch.testing.assert_close(same, scores)
+    torch.testing.assert_close(some, slopes[:, :7])
+
+
+def test_components_are_seen_beside_the_genes():
+    critic, x, _, condition = make(None, scaled=False, n_components=5)
+    seen = torch.cat([x, x @ critic.components, torch.zeros(20, 16 - 9 - 5)], dim=1)
+    direction = critic.score.weight + critic.projection(condition)
+    torch.testing.assert_close(critic(x, condition), (critic.body(seen) * direction).sum(1) + critic.score.bias)
 
 
 @pytest.mark.parametrize("head", ["projection", "concatenation", None])

@@ -11,9 +11,11 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from scmichigan import _keys
+from scmichigan._cells import dense
 from scmichigan.module import MichiGANModule
 from scmichigan.train import AdversarialTrainingPlan, CellDataModule
 
@@ -33,6 +35,10 @@ from ._common import (
     run_training,
 )
 from ._presets import SCHEDULES, Row, module_settings
+
+_N_CELLS_OF_COMPONENTS = 5000
+_COMPONENT_DEVIATION = 4.0
+_LEAST_DEVIATION = 1e-3
 
 
 class GANBase(ExpressionMixin, BaseModelClass):
@@ -92,6 +98,16 @@ class GANBase(ExpressionMixin, BaseModelClass):
         """Standard deviation of each gene's log-normalised expression."""
         x = normalized_expression(self.adata_manager, self.module.inputs)
         return torch.from_numpy(np.sqrt(StandardScaler(with_mean=False).fit(x).var_)).float()
+
+    def _components(self, scale: torch.Tensor, n_components: int) -> torch.Tensor:
+        """Weights of scaled genes in their principal components, shape ``(n_genes, n_components)``, fewer for few cells."""
+        rows = np.sort(np.random.default_rng(0).permutation(self.adata.n_obs)[:_N_CELLS_OF_COMPONENTS])
+        x = dense(normalized_expression(self.adata_manager, self.module.inputs, rows)) * scale.numpy(force=True)
+        pca = PCA(min(n_components, *x.shape), random_state=0).fit(x)
+        deviation = np.sqrt(pca.explained_variance_)
+        is_there = deviation > _LEAST_DEVIATION * deviation[0]
+        weights = pca.components_[is_there].T * (_COMPONENT_DEVIATION / deviation[is_there])
+        return torch.from_numpy(weights)
 
     def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
         x = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]

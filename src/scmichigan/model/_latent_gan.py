@@ -35,10 +35,11 @@ from ._common import (
 from ._fields import register_cells
 from ._gan import GANBase
 from ._latent_model import check_latent_model, class_of_saved, posterior_of
-from ._obedience import correlation_k, linear_encoder
+from ._obedience import correlation_k, draw_owners, gap, linear_encoder
 from ._presets import check_choice
 
 _LATENT_MODEL_DIR = "latent_model"
+_N_CANDIDATES = 5000
 _N_CELLS_WATCHED = 500
 _N_LOOKS = 20
 
@@ -235,8 +236,8 @@ class LatentGAN(CombinationMixin, GANBase):
 
         def mean_and_gap() -> dict[str, float]:
             table = measure()
-            gap = (table["replicates"] - table["generated"]).max()
-            return {"obedience": table["generated"].mean()} | ({} if np.isnan(gap) else {"obedience_gap": gap})
+            behind = gap(table)
+            return {"obedience": table["generated"].mean()} | ({} if np.isnan(behind) else {"obedience_gap": behind})
 
         watch = LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
         return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}
@@ -264,6 +265,8 @@ class LatentGAN(CombinationMixin, GANBase):
         if module.scale_inputs:
             variances = condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0))
             module.set_scales(self._expression_deviation(), torch.from_numpy(np.sqrt(variances)))
+        if module.critic.n_components:
+            module.set_components(self._components(module.critic.input_scale, module.critic.n_components))
         settings = {"condition_var": condition_var, "n_noise": module.n_noise}
         if not module.makes_counts or columns.size:
             x = normalized_expression(self.adata_manager, module.inputs)
@@ -297,10 +300,12 @@ class LatentGAN(CombinationMixin, GANBase):
 
         Returns
         -------
-        One row for each latent. Columns: "generated", Pearson's correlation of given and encoded latents, 1 is best; and
+        One row for each latent. Columns: "generated", Pearson's correlation of given and encoded latents, 1 is best.
         "replicates", the same for counts that are drawn anew around those of the cell itself (Poisson), which is what
-        counting noise alone would leave. NaN where log-normalised expression is registered. A latent that does not vary
-        has 0. ``attrs["encoder"]`` is "beta-TCVAE" or "ridge regression".
+        counting noise alone would leave; NaN where log-normalised expression is registered. "real", the same for other
+        real cells, drawn with probability in proportion to the density of the latent in their posteriors, which is what a
+        generator has that draws from the exact distribution of cells given the latent; NaN where latents have no
+        variance. A latent that does not vary has 0. ``attrs["encoder"]`` is "beta-TCVAE" or "ridge regression".
 
         Raises
         ------
@@ -323,17 +328,32 @@ class LatentGAN(CombinationMixin, GANBase):
             counts = self._counts(manager)[rows]
             again = rng.poisson(dense(counts))
             replicates = correlation_k(mean, self._encode(self._log_normalized(again, totals)[0]))
+        real = self._obedience_of_real_cells(mean, rows if manager.adata is self.adata else None, rng)
 
         def measure() -> pd.DataFrame:
             x = self._render(mean, rows, noise, manager=manager)
             if self.module.makes_counts:
                 drawn = np.random.default_rng(seed).poisson(self._expected(x, totals))
                 x, _ = self._log_normalized(drawn, totals)
-            table = pd.DataFrame({"generated": correlation_k(mean, self._encode(x)), "replicates": replicates})
+            generated = correlation_k(mean, self._encode(x))
+            table = pd.DataFrame({"generated": generated, "replicates": replicates, "real": real})
             table.attrs["encoder"] = "beta-TCVAE" if self._encodes_expression else "ridge regression"
             return table.rename_axis("latent")
 
         return measure
+
+    def _obedience_of_real_cells(
+        self, given: np.ndarray, own_rows: np.ndarray | None, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Correlation of latents with registered cells, other than their own, in whose posteriors they are."""
+        mean, var = self._posterior()
+        if var is None:
+            return np.full(self.n_latent, np.nan)
+        candidates = np.sort(rng.permutation(len(mean))[:_N_CANDIDATES])
+        own = None if own_rows is None else own_rows[:, None] == candidates
+        drawn = candidates[draw_owners(given, mean[candidates], var[candidates], rng, not_nm=own)]
+        x = normalized_expression(self.adata_manager, self.module.inputs, drawn)
+        return correlation_k(given, self._encode(dense(x)))
 
     @property
     def _encodes_expression(self) -> bool:

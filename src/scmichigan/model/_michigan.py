@@ -46,7 +46,7 @@ class MichiGAN(LatentGAN):
     log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
     and ``score_gap``, the critic's mean score of real minus that of generated cells; and twenty times in a training
     ``obedience``, the mean correlation of the latents of 500 generated cells with what was asked for, and
-    ``obedience_gap``, how far the least obedient latent is behind replicates of real cells (see :meth:`obedience`).
+    ``obedience_gap``, how far the least obedient latent is behind what real cells give (see :meth:`obedience`).
 
     References
     ----------

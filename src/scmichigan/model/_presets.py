@@ -29,12 +29,14 @@ _RANGES = {
     "information_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
     "thinning": (lambda share: 0 < share <= 1, "above 0 and at most 1"),
     "n_noise": (lambda n: n >= 0, "at least 0"),
+    "critic_components": (lambda n: n >= 0, "at least 0"),
 }
 _PAPER = {
     "observation": "log_normalized",
     "loss": "wgan-gp",
     "generator_hidden": (256, 512, 1024),
     "critic_hidden": (1024, 512, 10),
+    "critic_components": 0,
     "generator_norm": "batch",
     "critic_norm": "batch",
     "dropout": 0.2,

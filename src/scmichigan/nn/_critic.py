@@ -32,6 +32,9 @@ class Critic(nn.Module):
         and Koyama 2018). With as many condition columns as units of h, :math:`V = I` is the paper's head; here V is
         learned, which fits any number of columns. ``"concatenation"``: :math:`w \cdot h([x, c])`. ``None``: the condition
         is not looked at.
+    n_components
+        Linear combinations of the genes, such as principal components, that the body sees beside them: what cells have in
+        common in many genes is hard to find among the noise of each.
     n_codes
         Codes that :meth:`codes` infers from a cell; 0 for none.
     norm, activation
@@ -41,6 +44,8 @@ class Critic(nn.Module):
     ----------
     input_scale, condition_scale
         What cells and conditions are multiplied by on the way in: 1, unless set.
+    components
+        Weights of the scaled genes in each component, shape ``(n_input, n_components)``: 0, unless set.
     """
 
     def __init__(
@@ -50,13 +55,15 @@ class Critic(nn.Module):
         *,
         hidden: Sequence[int] = (1024, 512, 10),
         head: Literal["projection", "concatenation"] | None = "projection",
+        n_components: int = 0,
         n_codes: int = 0,
         norm: Literal["batch", "layer"] | None = None,
         activation: Literal["relu", "leaky_relu"] = "leaky_relu",
     ) -> None:
         super().__init__()
         self.head = head
-        n_body = n_input + n_condition if head == "concatenation" else n_input
+        self.n_components = n_components
+        n_body = n_input + n_components + (n_condition if head == "concatenation" else 0)
         self.n_padding = -n_body % _ALIGNMENT
         self.body = MLP(n_body + self.n_padding, hidden, norm=norm, activation=activation)
         self.score = nn.Linear(hidden[-1], 1)
@@ -68,6 +75,7 @@ class Critic(nn.Module):
         self.code = nn.Linear(hidden[-1], n_codes) if n_codes else None
         self.register_buffer("input_scale", torch.ones(n_input))
         self.register_buffer("condition_scale", torch.ones(n_condition))
+        self.register_buffer("components", torch.zeros(n_input, n_components))
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Scores, shape ``(n_cells,)``."""
@@ -83,7 +91,13 @@ class Critic(nn.Module):
         return self.code(self.body(self._input(x, condition)))
 
     def scores_and_slopes(
-        self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor, *, mixing: torch.Tensor | None = None
+        self,
+        real: torch.Tensor,
+        fake: torch.Tensor,
+        condition: torch.Tensor,
+        *,
+        mixing: torch.Tensor | None = None,
+        n_sloped: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scores of real and of generated cells, and gradients of scores with respect to cells, to be penalised.
 
@@ -98,18 +112,24 @@ class Critic(nn.Module):
         mixing
             Shares of the real cell, shape ``(n_cells, 1)``, in the mixes with the generated one at which gradients are
             taken; ``None`` takes those at the real and those at the generated cells.
+        n_sloped
+            Pairs of cells at which they are taken, the first ones; not with batch norm. All by default.
 
         Returns
         -------
-        Scores, shapes ``(n_cells,)``, and gradients, shape ``(1 or 2, n_cells, n_genes)``.
+        Scores, shapes ``(n_cells,)``, and gradients, shape ``(1 or 2, n_sloped, n_genes)``.
         """
         x = torch.stack([self._input(real, condition), self._input(fake, condition)])
-        scores, slopes = scores_and_slopes(self.body, x, self._direction(condition), mixing_n1=mixing)
+        direction = self._direction(condition)
+        scores, slopes = scores_and_slopes(self.body, x, direction, mixing_n1=mixing, n_sloped=n_sloped)
         score_real, score_fake = scores + self.score.bias
-        return score_real, score_fake, slopes[..., : len(self.input_scale)] * self.input_scale
+        n_genes, n_components = self.components.shape
+        at_genes, at_components = slopes[..., :n_genes], slopes[..., n_genes : n_genes + n_components]
+        return score_real, score_fake, (at_genes + at_components @ self.components.T) * self.input_scale
 
     def _input(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         x = x * self.input_scale
+        x = torch.cat([x, x @ self.components], dim=1)
         if self.head == "concatenation":
             x = torch.cat([x, condition * self.condition_scale], dim=1)
         return pad(x, (0, self.n_padding))

@@ -15,7 +15,12 @@ from ._mlp import MLP, Block
 
 
 def scores_and_slopes(
-    body: MLP, x_pni: torch.Tensor, head_nh: torch.Tensor, *, mixing_n1: torch.Tensor | None = None
+    body: MLP,
+    x_pni: torch.Tensor,
+    head_nh: torch.Tensor,
+    *,
+    mixing_n1: torch.Tensor | None = None,
+    n_sloped: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     r"""Scores :math:`\mathrm{head} \cdot \mathrm{body}(x)` and their gradients with respect to x.
 
@@ -35,22 +40,25 @@ def scores_and_slopes(
     mixing_n1
         Shares of the real cells in mixes of real and generated ones, which are where slopes are taken; ``None`` takes
         them at the cells themselves.
+    n_sloped
+        Take slopes at so many cells of each minibatch, the first ones; not with batch norm, by which all cells depend on
+        each other.
 
     Returns
     -------
-    Scores of shape ``(2, n)`` and slopes of shape ``(p, n, i)``, p being 1 for mixes and 2 otherwise.
+    Scores of shape ``(2, n)`` and slopes of shape ``(p, n_sloped, i)``, p being 1 for mixes and 2 otherwise.
     """
     first, *others = body.blocks()
     product_pnh = x_pni @ first.linear.weight.T
     if mixing_n1 is not None:  # a linear layer's product with a mix is the mix of its products
         product_pnh = torch.cat([product_pnh, torch.lerp(product_pnh[1:], product_pnh[:1], mixing_n1)])
-    n_slopes = len(x_pni) if mixing_n1 is None else 1
-    h_pnh, derivative = _pass(first, product_pnh, n_slopes)
+    sloped = slice(-(len(x_pni) if mixing_n1 is None else 1), None), slice(n_sloped)
+    h_pnh, derivative = _pass(first, product_pnh, sloped)
     layers = [(first.linear.weight, derivative)]
     for block in others:
-        h_pnh, derivative = _pass(block, h_pnh @ block.linear.weight.T, n_slopes)
+        h_pnh, derivative = _pass(block, h_pnh @ block.linear.weight.T, sloped)
         layers.append((block.linear.weight, derivative))
-    slope_pni = head_nh
+    slope_pni = head_nh[:n_sloped]
     for weight, derivative in reversed(layers):
         slope_pni = derivative.transposed_times(slope_pni) @ weight
     return (h_pnh[: len(x_pni)] * head_nh).sum(2), slope_pni
@@ -72,8 +80,8 @@ class _Derivative(NamedTuple):
         return (v - v.mean(self.dim, keepdim=True) - self.standardized * along) / self.deviation
 
 
-def _pass(block: Block, product_pnh: torch.Tensor, n_slopes: int) -> tuple[torch.Tensor, _Derivative]:
-    """What a block makes of its linear layer's products, and its derivative in the last ``n_slopes`` minibatches."""
+def _pass(block: Block, product_pnh: torch.Tensor, sloped: tuple[slice, slice]) -> tuple[torch.Tensor, _Derivative]:
+    """What a block makes of its linear layer's products, and its derivative in some minibatches and cells of these."""
     norm, y = block.norm, product_pnh + block.linear.bias
     standardizing = ()
     if norm is not None:
@@ -86,8 +94,9 @@ def _pass(block: Block, product_pnh: torch.Tensor, n_slopes: int) -> tuple[torch
         deviation = (centred.square().mean(dim, keepdim=True) + norm.eps).sqrt()
         standardized = centred / deviation
         y = standardized * norm.weight + norm.bias
-        standardizing = (standardized[-n_slopes:], deviation[-n_slopes:], dim)
-    at = y[-n_slopes:].detach()
+        # Batch norm has one deviation for all cells of a minibatch.
+        standardizing = (standardized[sloped], deviation[sloped], dim)
+    at = y[sloped].detach()
     gain = torch.ones_like(at).masked_fill_(at <= 0, getattr(block.activation, "negative_slope", 0.0))
     if norm is not None:
         gain = gain * norm.weight
