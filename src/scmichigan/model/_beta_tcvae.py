@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass, VAEMixin
-from scvi.train import TrainingPlan
 
 from scmichigan._compat import finish_init
 from scmichigan.module import BetaTCVAEModule
-from scmichigan.train import CellDataModule
+from scmichigan.train import CellDataModule, ElboTrainingPlan
 
 from ._common import (
     ExpressionMixin,
@@ -186,7 +185,7 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
             adam = {name: settings[name] for name in ("lr", "eps", "weight_decay")}
             settings["optimizer"] = "Custom"
             settings["optimizer_creator"] = lambda weights: torch.optim.Adam(weights, **adam, fused=True)
-        plan = TrainingPlan(self.module, **settings)
+        plan = ElboTrainingPlan(self.module, **settings)
         if not data.n_val:
             # Lightning warns of a plan that can validate where there are no cells for it.
             plan.validation_step = None

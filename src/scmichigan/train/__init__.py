@@ -3,5 +3,13 @@
 from ._adversarial import AdversarialTrainingPlan
 from ._callbacks import LogSometimes, StageProgressBar, StopOnNonFinite
 from ._data import CellDataModule
+from ._elbo import ElboTrainingPlan
 
-__all__ = ["AdversarialTrainingPlan", "CellDataModule", "LogSometimes", "StageProgressBar", "StopOnNonFinite"]
+__all__ = [
+    "AdversarialTrainingPlan",
+    "CellDataModule",
+    "ElboTrainingPlan",
+    "LogSometimes",
+    "StageProgressBar",
+    "StopOnNonFinite",
+]
