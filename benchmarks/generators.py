@@ -44,6 +44,14 @@ MEASURES = (
 LABELS = ("cell_type", "clusters")
 
 
+def register_totals(adata) -> str:
+    """Key of the cells' totals, which are added where there are none."""
+    totals = next((key for key in ("total_counts", "library_size") if key in adata.obs), "total")
+    if totals == "total":
+        adata.obs[totals] = np.asarray(adata.X.sum(axis=1)).ravel()
+    return totals
+
+
 def halves(adata, size_factor_key: str, n_genes: int, seed: int):
     from sklearn.preprocessing import StandardScaler
 
@@ -79,9 +87,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     adata = read_h5ad(path)
-    totals = next((key for key in ("total_counts", "library_size") if key in adata.obs), "total")
-    if totals == "total":
-        adata.obs[totals] = np.asarray(adata.X.sum(axis=1)).ravel()
+    totals = register_totals(adata)
     train, held_out = halves(adata, totals, args.n_genes, seed)
     labels_n = train.obs[next(key for key in LABELS if key in train.obs)].astype(str).to_numpy()
     scvi.settings.seed = seed
