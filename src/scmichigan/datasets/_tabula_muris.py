@@ -48,8 +48,8 @@ def tabula_muris(tissues: str | Sequence[str] | None = None, *, folder: Path | s
 
     Notes
     -----
-    This is version 2 of the set on figshare, articles 5829687 and 5821263. The paper has 41,965 cells of 64 types; it names
-    neither the version nor whether cells are these or those in droplets, so that numbers may differ. Follow with
+    This is version 2 of the set on figshare, article 5829687. The paper has 41,965 cells of 64 types; it names neither the
+    version nor whether cells are these or those in droplets, so that numbers may differ. Follow with
     :func:`scanpy_recipe`.
 
     References
