@@ -44,6 +44,9 @@ LATENTS = ("PCA", "VAE", "beta-TCVAE")
 DISENTANGLEMENT = {
     "Spearman gap": lambda z, factors, var, seed: metrics.spearman_gap(metrics.spearman_correlation(z, factors)),
     "FactorVAE metric": lambda z, factors, var, seed: metrics.factor_vae_score(z, factors, seed=seed),
+    "FactorVAE metric, 2 cells a vote": lambda z, factors, var, seed: metrics.factor_vae_score(
+        z, factors, n_cells_per_vote=2, seed=seed
+    ),
     "MIG": lambda z, factors, var, seed: metrics.mutual_information_gap(
         metrics.mutual_information(z, factors, var=var, seed=seed)
     ),
