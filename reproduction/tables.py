@@ -13,8 +13,8 @@ fifth of the cells, a single seed and few epochs. Every run is kept in FOLDER/ta
 run again; latents are kept, too, and shared by the tables. Without a seed (--seeds with nothing after it), nothing is
 run and the results so far are printed.
 
-Minutes are those of the processor, all cores together, for training alone. The Spearman gap of a GAN is that of the latents that cells
-were generated from with the factors of their three nearest real cells.
+Minutes are those of the processor, all cores together, for training alone. The Spearman gap of a GAN is that of the
+latents that cells were generated from with the factors of their three nearest real cells.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
     table, path = TABLES[args.table], args.folder / f"table_{args.table}.csv"
+    for name, known in (("data", table.betas), ("methods", table.methods)):
+        unknown = [given for given in getattr(args, name) or () if given not in known]
+        if unknown:
+            parser.error(f"table {args.table} has no {name} {unknown}; choose from {list(known)}")
     runs = [
         (seed, data, method)
         for seed in args.seeds

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
 from scipy import sparse
 
 from ._download import RemoteFile, cache_folder, fetch
@@ -77,8 +77,6 @@ def sciplex(*, folder: Path | str | None = None) -> AnnData:
     Srivatsan et al. 2020, "Massively multiplex chemical transcriptomics at single-cell resolution"; Yu and Welch 2021,
     Methods, "Real scRNA-seq datasets".
     """
-    from anndata import read_h5ad
-
     folder = cache_folder(folder)
     kept = folder / "sciplex_one_drug_a_pathway.h5ad"
     if not kept.exists():
