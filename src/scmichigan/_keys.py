@@ -30,6 +30,13 @@ PREDICTED_LATENT = "X_michigan_predicted"
 SOURCE = "michigan_source"
 """obs of generated cells: name of the cell whose latent each one was made from."""
 
+DIMENSION = "dimension"
+WALK = "walk"
+STEP = "step"
+VALUE = "value"
+"""obs of traversals: the latent dimension that is walked along and the number of the walk and of the step, all from 1,
+and the value of the dimension."""
+
 PARTNER = "michigan_partner"
 """obs of predicted cells: name of the cell of another combination that some of the genes come from."""
 

@@ -141,3 +141,31 @@ def test_names_keep_apart():
     assert heights.min() >= 0
     assert heights.max() <= 1
     np.testing.assert_array_equal(np.argsort(heights), np.argsort(y))
+
+
+def test_traversal_has_a_panel_for_each_dimension():
+    real = _clusters(0)
+    walk = AnnData(np.vstack([np.linspace(real[0], real[-1], 5)] * 3))
+    walk.obs["dimension"] = np.repeat([1, 2, 3], 5)
+    walk.obs["value"] = np.tile(np.linspace(-2, 2, 5), 3)
+    fig = pl.traversal(walk, real, show=False)
+    assert _titles(fig) == ["latent 1", "latent 2", "latent 3"]
+    for ax in fig.axes[:3]:
+        cells, points = ax.collections
+        assert len(cells.get_offsets()) == 60
+        assert points.get_clim() == (-2, 2)
+        shown = dict(zip(np.asarray(points.get_array()), np.asarray(points.get_offsets()).tolist(), strict=True))
+        # Both ends are real cells, in clusters of their own.
+        reference = np.asarray(cells.get_offsets())
+        for value, cluster in ((-2, reference[:30]), (2, reference[30:])):
+            other = reference[30:] if value < 0 else reference[:30]
+            near, far = (np.linalg.norm(shown[value] - group.mean(axis=0)) for group in (cluster, other))
+            assert near < far
+
+
+def test_traversal_refuses():
+    cells = AnnData(_clusters(0))
+    with pytest.raises(KeyError, match=r"walk.obs\['dimension'\] does not exist"):
+        pl.traversal(cells, cells, show=False)
+    with pytest.raises(ValueError, match="walk is a ndarray"):
+        pl.traversal(cells.X, cells, show=False)

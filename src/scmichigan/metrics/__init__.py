@@ -18,6 +18,7 @@ from ._realism_table import realism
 from ._registry import registry
 from ._summary import summary
 from ._total_correlation import total_correlation
+from ._traversal import single_factor_share, traversal_change
 from ._votes import beta_vae_score, factor_vae_score
 
 __all__ = [
@@ -55,9 +56,11 @@ __all__ = [
     "realism",
     "registry",
     "sap",
+    "single_factor_share",
     "spearman_correlation",
     "spearman_gap",
     "split_half",
     "summary",
     "total_correlation",
+    "traversal_change",
 ]

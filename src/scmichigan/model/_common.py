@@ -220,7 +220,7 @@ def generated_anndata(
 def draw_rows(adata: AnnData, n_samples: int, where: dict[str, str] | None, rng: np.random.Generator) -> np.ndarray:
     """Rows of the source cells of ``n_samples`` generated ones: those with the given labels, with replacement."""
     check_n_samples(n_samples)
-    return rng.choice(_rows_where(adata, where), n_samples)
+    return rng.choice(rows_where(adata, where), n_samples)
 
 
 def draw_posterior(mean: np.ndarray, var: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -228,14 +228,15 @@ def draw_posterior(mean: np.ndarray, var: np.ndarray, rng: np.random.Generator) 
     return (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
 
 
-def _rows_where(adata: AnnData, where: dict[str, str] | None) -> np.ndarray:
-    check_labels(where, "where")
+def rows_where(adata: AnnData, where: dict[str, str] | None, name: str = "where") -> np.ndarray:
+    """Rows of the cells with these labels, which an argument of that name gave; of all cells without it."""
+    check_labels(where, name)
     keep = np.ones(adata.n_obs, dtype=bool)
     for key, level in (where or {}).items():
         check_level(adata, key, level)
         keep &= (adata.obs[key] == level).to_numpy()
     if not keep.any():
-        raise ValueError(f"no cell has the labels {where}; loosen where=")
+        raise ValueError(f"no cell has the labels {where}; loosen {name}=")
     return np.flatnonzero(keep)
 
 

@@ -37,6 +37,7 @@ from ._gan import GANBase
 from ._latent_model import check_latent_model, class_of_saved, posterior_of
 from ._obedience import correlation_k, draw_owners, gap, linear_encoder
 from ._presets import check_choice
+from ._traversal import TraversalMixin
 
 _LATENT_MODEL_DIR = "latent_model"
 _N_CANDIDATES = 5000
@@ -44,7 +45,7 @@ _N_CELLS_WATCHED = 500
 _N_LOOKS = 20
 
 
-class LatentGAN(CombinationMixin, GANBase):
+class LatentGAN(CombinationMixin, TraversalMixin, GANBase):
     """A GAN whose latents are stored ones, or those of a beta-TCVAE that it fits first; a base only."""
 
     latent_model: BaseModelClass | None

@@ -2,5 +2,6 @@
 
 from ._comparison import prediction, real_vs_generated
 from ._latents import latents
+from ._traversal import traversal
 
-__all__ = ["latents", "prediction", "real_vs_generated"]
+__all__ = ["latents", "prediction", "real_vs_generated", "traversal"]

@@ -18,6 +18,8 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "
 GREY = "#9A9A9A"
 BLUE = OKABE_ITO[0]
 VERMILION = OKABE_ITO[5]
+_PANELS_PER_ROW = 5
+_PANEL_INCHES = 2.3
 
 
 def finish(fig: Figure, *, show: bool | None, save: str | Path | None) -> Figure | None:
@@ -30,6 +32,18 @@ def finish(fig: Figure, *, show: bool | None, save: str | Path | None) -> Figure
         plt.show()
     plt.close(fig)  # else a notebook shows a returned figure twice
     return None if show else fig
+
+
+def panels(n_panels: int, *, extra_inches: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Square panels in rows, with so much room below each."""
+    n_columns = min(n_panels, _PANELS_PER_ROW)
+    n_rows = -(-n_panels // n_columns)
+    size = (_PANEL_INCHES * n_columns + 1, (_PANEL_INCHES + 0.4) * n_rows + extra_inches)
+    fig, grid = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)
+    axes = list(grid.flat)
+    for spare in axes[n_panels:]:
+        spare.remove()
+    return fig, axes[:n_panels]
 
 
 def category_colours(n_categories: int) -> list[str]:

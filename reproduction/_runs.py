@@ -1,0 +1,32 @@
+"""What the commands of this folder do alike: results that are kept, and tables of them in markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+
+def kept(path: Path) -> pd.DataFrame:
+    """Results so far; empty where there are none."""
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def keep(path: Path, row: dict[str, object]) -> None:
+    """Add a result, in one step, for a killed run to leave no half of a file behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    pd.concat([kept(path), pd.DataFrame([row])]).to_csv(part, index=False)
+    part.replace(path)
+
+
+def is_kept(results: pd.DataFrame, run: dict[str, object]) -> bool:
+    """Whether there is a result with all of these values."""
+    if not set(run) <= set(results):
+        return False
+    return bool((results[list(run)] == pd.Series(run)).all(axis=1).any())
+
+
+def markdown(table: pd.DataFrame) -> str:
+    lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,73 @@
+"""The simulated cells of Tables 1 to 4: made anew, or read from files of the original simulators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import scanpy as sc
+from anndata import AnnData, read_h5ad
+
+from scmichigan.datasets import SplatterParameters, prosstt, splatter
+
+SPLATTER = ["batch", "path", "step", "library size"]
+PROSSTT = ["branch", "time", "library size"]
+FILES = {
+    "linear": "splatter_linear_small.h5ad",
+    "non-linear": "splatter_nonlinear_small.h5ad",
+    "3 trajectories": "prosstt_3_small.h5ad",
+    "4 trajectories": "prosstt_4_small.h5ad",
+    "5 trajectories": "prosstt_5_small.h5ad",
+}
+_N_GENES = 2000
+# Branches as in the files, and cells of each time of each branch: 10,500, 10,800 and 11,000 cells in the paper.
+_TREES = {
+    "3 trajectories": ([(0, 1), (0, 2)], 70),
+    "4 trajectories": ([(0, 1), (0, 2), (0, 3)], 54),
+    "5 trajectories": ([(0, 1), (0, 2), (1, 3), (1, 4)], 44),
+}
+_N_TIMES = 50
+_QUICKLY = 5  # cells, one in so many
+
+
+def simulated_cells(name: str, folder: Path | None, *, quick: bool) -> AnnData:
+    """Log counts, and the factors in obs under the names of SPLATTER or PROSSTT.
+
+    Counts are not scaled to one total for all cells: the library size is one of the factors.
+    """
+    if folder is not None:
+        adata = read_h5ad(folder / FILES[name])
+    else:
+        adata = _trajectories(name, quick=quick) if name in _TREES else _paths(name, quick=quick)
+    totals = "total_counts_all_genes" if "total_counts_all_genes" in adata.obs else "total_counts"
+    adata.obs["library size"] = adata.obs[totals].astype(float)
+    if "pseudotime" in adata.obs:
+        adata.obs["time"] = adata.obs["pseudotime"].astype(float)
+    adata.X = adata.X.astype(np.float32).log1p()
+    adata.layers.clear()
+    return adata
+
+
+def _paths(name: str, *, quick: bool) -> AnnData:
+    n_cells = 10_000 // (_QUICKLY if quick else 1)
+    parameters = SplatterParameters(
+        n_genes=5000,
+        batch_cells=(n_cells // 2, n_cells // 2),
+        group_prob=(0.5, 0.5),
+        de_prob=0.5,
+        de_fac_loc=0.01,
+        de_fac_scale=0.5,
+        bcv_common=0.1,
+        path_n_steps=20,
+        path_nonlinear_prob=float(name == "non-linear"),
+    )
+    adata = splatter(parameters)
+    logged = sc.pp.log1p(sc.pp.normalize_total(adata, target_sum=1e4, copy=True), copy=True)
+    sc.pp.highly_variable_genes(logged, n_top_genes=_N_GENES)
+    return adata[:, logged.var["highly_variable"].to_numpy()].copy()
+
+
+def _trajectories(name: str, *, quick: bool) -> AnnData:
+    tree, n_each = _TREES[name]
+    n_each = n_each // _QUICKLY if quick else n_each
+    return prosstt(tree, _N_GENES, n_each * _N_TIMES * (len(tree) + 1), n_times=_N_TIMES)

@@ -1,0 +1,252 @@
+"""Tables 1 to 4 of the paper: ours beside the published values.
+
+    python reproduction/tables.py 1 [--real ../shared/data] [--seeds 0 1 2 3 4] [--epochs 1000] [--quick]
+
+1  disentanglement of 10 latents of cells on two paths (Splatter)
+2  the same with 4 latents
+3  disentanglement of 10 latents of branching trajectories (PROSSTT)
+4  rank correlation of latents and of what is generated from them with the factors (Splatter)
+
+The cells are simulated, as many as in the paper, or read from files of the original simulators (--real). The defaults are
+the paper's: five seeds, 1,000 epochs in minibatches of 128 cells (32 for the GANs), the beta of each set. --quick takes a
+fifth of the cells, a single seed and few epochs. Every run is kept in FOLDER/table_N.csv as soon as it is done, and not
+run again; latents are kept, too, and shared by the tables. Without a seed (--seeds with nothing after it), nothing is
+run and the results so far are printed.
+
+Minutes are those of the processor, all cores together, for training alone. The Spearman gap of a GAN is that of the
+latents that cells were generated from with the factors of their three nearest real cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scvi
+from _runs import is_kept, keep, kept, markdown
+from _simulated import PROSSTT, SPLATTER, simulated_cells
+from anndata import AnnData
+
+from scmichigan import CWGANGP, PPCA, WGANGP, BetaTCVAE, InfoWGANGP, MichiGAN, SemiSupervisedInfoWGANGP, metrics
+
+HERE = Path(__file__).parent
+LATENT = "X_michigan"
+LATENTS = ("PCA", "VAE", "beta-TCVAE")
+DISENTANGLEMENT = {
+    "Spearman gap": lambda z, factors, var, seed: metrics.spearman_gap(metrics.spearman_correlation(z, factors)),
+    "FactorVAE metric": lambda z, factors, var, seed: metrics.factor_vae_score(z, factors, seed=seed),
+    "FactorVAE metric, 2 cells a vote": lambda z, factors, var, seed: metrics.factor_vae_score(
+        z, factors, n_cells_per_vote=2, seed=seed
+    ),
+    "MIG": lambda z, factors, var, seed: metrics.mutual_information_gap(
+        metrics.mutual_information(z, factors, var=var, seed=seed)
+    ),
+    "DCI disentanglement": lambda z, factors, var, seed: metrics.dci(z, factors, seed=seed).disentanglement,
+    "SAP": lambda z, factors, var, seed: metrics.sap(z, factors, seed=seed),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Data sets with the beta of each, latents, factors, methods and the metrics that are shown."""
+
+    betas: dict[str, float]
+    factors: list[str]
+    n_latent: int = 10
+    methods: tuple[str, ...] = LATENTS
+    shown: tuple[str, ...] = tuple(DISENTANGLEMENT)
+
+
+@dataclass(frozen=True)
+class Gan:
+    """A GAN with the arguments that differ from its defaults, the latent that it is given, and whether as published."""
+
+    model: type
+    arguments: dict[str, Any] = field(default_factory=dict)
+    latent: str | None = "beta-TCVAE"
+    published: bool = True
+
+
+GANS = {
+    "MichiGAN, our settings": Gan(MichiGAN, published=False),
+    "MichiGAN-PCA, our settings": Gan(MichiGAN, latent="PCA", published=False),
+    "MichiGAN": Gan(MichiGAN, {"preset": "paper"}),
+    "MichiGAN-PCA": Gan(MichiGAN, {"preset": "paper"}, latent="PCA"),
+    "WGAN-GP": Gan(WGANGP, {"n_latent": 10}, latent=None),
+    "InfoWGAN-GP": Gan(InfoWGANGP, latent=None),
+    "ssInfoWGAN-GP": Gan(SemiSupervisedInfoWGANGP),
+    "CWGAN-GP": Gan(CWGANGP),
+}
+TABLES = {
+    1: Table({"linear": 10, "non-linear": 10}, SPLATTER),
+    2: Table({"linear": 5, "non-linear": 10}, SPLATTER, n_latent=4),
+    3: Table({f"{n} trajectories": 50 for n in (3, 4, 5)}, PROSSTT, shown=tuple(DISENTANGLEMENT)[1:]),
+    4: Table(
+        {"linear": 10, "non-linear": 10},
+        SPLATTER,
+        methods=(*LATENTS, *GANS),
+        shown=("Spearman gap", "MIG, nearest neighbours", "obedience"),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=int, choices=TABLES)
+    parser.add_argument("--real", type=Path, help="folder with files of the original simulators")
+    parser.add_argument("--data", nargs="+", help="data sets, all of the table by default")
+    parser.add_argument("--methods", nargs="+", help="methods, all of the table by default")
+    parser.add_argument("--seeds", type=int, nargs="*", help="0 to 4 by default")
+    parser.add_argument("--epochs", type=int, help="of the latents, 1,000 by default")
+    parser.add_argument("--gan-epochs", type=int, help="of the GANs as published, 1,000 by default")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--folder", type=Path, default=HERE / "results")
+    args = parser.parse_args()
+    if args.seeds is None:
+        args.seeds = [0] if args.quick else [0, 1, 2, 3, 4]
+    args.epochs = args.epochs or (60 if args.quick else 1000)
+    args.gan_epochs = args.gan_epochs or (10 if args.quick else 1000)
+    warnings.filterwarnings("ignore")
+    for name in ("lightning.pytorch", "scvi"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+    table, path = TABLES[args.table], args.folder / f"table_{args.table}.csv"
+    for name, known in (("data", table.betas), ("methods", table.methods)):
+        unknown = [given for given in getattr(args, name) or () if given not in known]
+        if unknown:
+            parser.error(f"table {args.table} has no {name} {unknown}; choose from {list(known)}")
+    runs = [
+        (seed, data, method)
+        for seed in args.seeds
+        for data in args.data or table.betas
+        for method in args.methods or table.methods
+    ]
+    for number, (seed, data, method) in enumerate(runs, 1):
+        run = describe(args, data, method, seed)
+        if is_kept(kept(path), run):
+            continue
+        print(f"{number} of {len(runs)}: {method} on {run['cells']} {data} cells, seed {seed}", flush=True)
+        values = measure(args, table, data, method, seed)
+        keep(path, run | values)
+        print("    " + ", ".join(f"{name} {values[name]:.3f}" for name in table.shown if name in values), flush=True)
+    if path.exists():
+        print("\n" + markdown(summary(kept(path), args.table, table.shown)))
+
+
+def describe(args: argparse.Namespace, data: str, method: str, seed: int) -> dict[str, object]:
+    """What tells a run from others."""
+    epochs = 0 if method == "PCA" else args.epochs
+    gan = GANS.get(method)
+    return {
+        "cells": "original" if args.real is not None else "quick" if args.quick else "simulated",
+        "data": data,
+        "method": method,
+        "epochs": epochs,
+        "GAN epochs": args.gan_epochs if gan is not None and (gan.published or args.quick) else 0,
+        "seed": seed,
+    }
+
+
+def measure(args: argparse.Namespace, table: Table, data: str, method: str, seed: int) -> dict[str, float]:
+    cells = load(data, args.real, args.quick)
+    if method in LATENTS:
+        mean, var, minutes = latent_of(args, table, data, method, seed)
+        judged = {
+            name: metric(mean, cells.obs[table.factors], var, seed)
+            for name, metric in DISENTANGLEMENT.items()
+            if name in table.shown
+        }
+        return {"minutes": minutes} | judged
+    model, minutes = generator_of(args, table, data, method, seed)
+    generated = model.generate(cells.n_obs, seed=seed)
+    judged = metrics.generator_disentanglement(generated, cells, table.factors, seed=seed, enable_progress_bar=False)
+    obedience = model.obedience(seed=seed)["generated"].mean() if hasattr(model, "obedience") else np.nan
+    return {"minutes": minutes, "obedience": obedience} | judged[LATENT].to_dict()
+
+
+@cache
+def load(data: str, folder: Path | None, quick: bool) -> AnnData:
+    return simulated_cells(data, folder, quick=quick)
+
+
+def latent_of(
+    args: argparse.Namespace, table: Table, data: str, method: str, seed: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Means and variances of a latent, and the minutes that it took."""
+    beta = table.betas[data] if method == "beta-TCVAE" else 0
+    run = describe(args, data, method, seed)
+    name = "_".join(map(str, [run["cells"], data, method, table.n_latent, beta, run["epochs"], seed])).replace(" ", "-")
+    path = args.folder / "latents" / f"{name}.npz"
+    if not path.exists():
+        cells = load(data, args.real, args.quick).copy()
+        start = time.process_time()
+        scvi.settings.seed = seed
+        if method == "PCA":
+            PPCA.setup_anndata(cells)
+            model = PPCA(cells, n_latent=table.n_latent)
+            model.train(seed=seed)
+        else:
+            BetaTCVAE.setup_anndata(cells)
+            model = BetaTCVAE(cells, n_latent=table.n_latent, beta=beta)
+            model.train(args.epochs, train_size=1.0, **on_terminal())
+        mean, var = model.get_latent_representation(return_dist=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, mean=mean, var=var, minutes=(time.process_time() - start) / 60)
+    latent = np.load(path)
+    return latent["mean"], latent["var"], float(latent["minutes"])
+
+
+def generator_of(args: argparse.Namespace, table: Table, data: str, method: str, seed: int) -> tuple[Any, float]:
+    """A trained GAN, and the minutes that it took beside its latent."""
+    gan, cells = GANS[method], load(data, args.real, args.quick).copy()
+    setup = {}
+    if gan.latent is not None:
+        cells.obsm["Z"], cells.obsm["V"], _ = latent_of(args, table, data, gan.latent, seed)
+        setup = {"latent_key": "Z", "latent_var_key": "V"}
+    start = time.process_time()
+    scvi.settings.seed = seed
+    gan.model.setup_anndata(cells, **setup)
+    model = gan.model(cells, **gan.arguments)
+    model.train(args.gan_epochs if gan.published or args.quick else None, **on_terminal())
+    return model, (time.process_time() - start) / 60
+
+
+def on_terminal() -> dict[str, bool]:
+    return {"enable_progress_bar": sys.stderr.isatty()}
+
+
+def summary(results: pd.DataFrame, number: int, shown: tuple[str, ...]) -> pd.DataFrame:
+    """Means of the seeds with their standard deviations and, in brackets, the paper's and the difference."""
+    published = pd.read_csv(HERE / "published.csv").query("table == @number").set_index(["data", "method", "metric"])
+    rows = []
+    settings = ["cells", "data", "method", "epochs", "GAN epochs"]
+    for key, runs in results.groupby(settings, sort=False):
+        row = dict(zip(settings, key, strict=True)) | {"seeds": len(runs)}
+        for metric in shown:
+            row[metric] = _beside(runs.get(metric, pd.Series(dtype=float)).dropna(), published, (*key[1:3], metric))
+        rows.append(row | {"minutes": f"{runs['minutes'].mean():.1f}"})
+    table = pd.DataFrame(rows).sort_values(["cells", "data"], kind="stable")
+    return table if table["GAN epochs"].any() else table.drop(columns="GAN epochs")
+
+
+def _beside(values: pd.Series, published: pd.DataFrame, key: tuple[str, str, str]) -> str:
+    if values.empty:
+        return ""
+    ours = f"{values.mean():.2f}" + (f" ± {values.std():.2f}" if len(values) > 1 else "")
+    if key not in published.index:
+        return ours
+    paper = published.loc[key, "mean"]
+    return f"{ours} ({paper:.2f}, {values.mean() - paper:+.2f})"
+
+
+if __name__ == "__main__":
+    main()

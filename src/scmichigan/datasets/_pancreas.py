@@ -1,0 +1,54 @@
+"""Pancreas endocrinogenesis: cells on their way to hormones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from anndata import AnnData, read_h5ad
+from scipy import sparse
+
+from ._download import RemoteFile, cache_folder, fetch
+
+FILE = RemoteFile(
+    "endocrinogenesis_day15.h5ad",
+    "https://github.com/theislab/scvelo_notebooks/raw/master/data/Pancreas/endocrinogenesis_day15.h5ad",
+)
+
+
+def pancreas(*, folder: Path | str | None = None) -> AnnData:
+    """Cells of the mouse pancreas at embryonic day 15.5, 3,696 cells x 27,998 genes.
+
+    Parameters
+    ----------
+    folder
+        Where the file is kept; the user's cache by default.
+
+    Returns
+    -------
+    Spliced counts in X (CSR, float32), ``layers["spliced"]`` and ``layers["unspliced"]``. In obs: ``clusters``,
+    ``clusters_coarse``, ``S_score``, ``G2M_score`` and ``total_counts``. All else of the file, such as its UMAP, is left
+    as it is.
+
+    Raises
+    ------
+    ImportError
+        If pooch is not installed.
+    ConnectionError
+        If the file cannot be downloaded; the message says what to put where by hand.
+
+    Notes
+    -----
+    The file is that of scVelo's tutorials. The latent time that the paper takes from scVelo's dynamical model is not in
+    it. Follow with :func:`scvelo_recipe`.
+
+    References
+    ----------
+    Bastidas-Ponce et al. 2019, "Comprehensive single cell mRNA profiling reveals a detailed roadmap for pancreatic
+    endocrinogenesis"; Bergen et al. 2020, "Generalizing RNA velocity to transient cell states through dynamical
+    modeling".
+    """
+    adata = read_h5ad(fetch(FILE, cache_folder(folder)))
+    adata.X = sparse.csr_matrix(adata.layers["spliced"], dtype=np.float32)
+    adata.obs["total_counts"] = adata.X.sum(axis=1).A1.astype(np.float32)
+    return adata

@@ -1,0 +1,125 @@
+"""What changes along a latent dimension: one factor, or several at once.
+
+Legend: m cells of walks, s steps, v values of a factor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scmichigan._keys import DIMENSION, STEP
+
+from ._factors import check_not_constant
+from ._inference import is_number
+
+# A walk goes from the first to the last percentile of its dimension: a number that is one does the same.
+_ENDS = (0.01, 0.99)
+
+
+def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame) -> pd.DataFrame:
+    """How far each factor moves along each latent dimension.
+
+    A number moves by the range of its means at the steps, relative to the range from the first to the last percentile in
+    the real cells; categories by the largest total variation distance between their shares at two steps.
+
+    Parameters
+    ----------
+    inferred
+        One column a factor, one row a cell of the walks, as :func:`infer_factors` gives them.
+    real
+        The same factors of the real cells.
+    walk
+        One row a cell of the walks, with the columns "dimension" and "step": the obs of what
+        :meth:`MichiGAN.traverse` gives.
+
+    Returns
+    -------
+    Dimensions x factors, from 0 (the same at all steps) to 1 (from one end to the other, or from one category to another,
+    in all walks). Numbers that move opposite ways in different walks cancel: start them in one group of cells. The fewer
+    the walks, the more of a small change is noise of the inference.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many rows as cells, a factor is missing or has a single value, or values are missing.
+
+    References
+    ----------
+    Yu and Welch 2021, Figure 5, for the walks; the measure is our own.
+
+    Examples
+    --------
+    >>> walk = model.traverse({"cell_type": "B cells"})
+    >>> factors = adata.obs[["cell_type", "condition"]]
+    >>> inferred = mg.metrics.infer_factors(walk, model.get_normalized_expression(), factors)
+    >>> mg.metrics.single_factor_share(mg.metrics.traversal_change(inferred, factors, walk.obs))
+    """
+    _check(inferred, real, walk)
+    columns = {name: _change(inferred[name], real[name], walk) for name in inferred.columns}
+    return pd.DataFrame(columns).rename_axis("dimension")
+
+
+def single_factor_share(change: pd.DataFrame) -> pd.Series:
+    """How much of what changes along each latent dimension is one factor.
+
+    Parameters
+    ----------
+    change
+        Dimensions x factors, as :func:`traversal_change` returns it.
+
+    Returns
+    -------
+    The largest change of a dimension by the sum of all, from 1 over the number of factors (all change alike) to 1, which
+    is best: one factor changes, and no other. NaN where none does; where all change little, it is noise. Factors that
+    were not given go unseen.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two factors, or changes are negative or not finite.
+    """
+    if change.shape[1] < 2:
+        raise ValueError(f"change has {change.shape[1]} factors: give two or more, their changes are compared")
+    change_kf = change.to_numpy(dtype=np.float64)
+    if not (np.isfinite(change_kf) & (change_kf >= 0)).all():
+        raise ValueError("change has values that are negative or not finite: give those of traversal_change")
+    total_k = change_kf.sum(axis=1)
+    share_k = np.divide(change_kf.max(axis=1), total_k, out=np.full_like(total_k, np.nan), where=total_k > 0)
+    return pd.Series(share_k, index=change.index, name="share of the largest change")
+
+
+def _check(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame) -> None:
+    for key in (DIMENSION, STEP):
+        if key not in walk:
+            raise ValueError(f"walk has no column {key!r}: give the obs of a traversal; its columns are {list(walk)}")
+    if len(inferred) != len(walk):
+        raise ValueError(f"inferred has {len(inferred)} rows, walk has {len(walk)}: give both of the same cells")
+    for name in inferred.columns:
+        if name not in real:
+            raise ValueError(f"real has no factor {name!r}: give the factors that were inferred, {list(inferred)}")
+        check_not_constant(name, real[name].nunique())
+        if inferred[name].isna().any():
+            raise ValueError(f"inferred[{name!r}] lacks values: infer the factor of all cells of the walks")
+
+
+def _change(inferred: pd.Series, real: pd.Series, walk: pd.DataFrame) -> pd.Series:
+    """Change of a factor along each dimension."""
+    steps = [walk[DIMENSION].to_numpy(), walk[STEP].to_numpy()]
+    if is_number(real):
+        mean = pd.Series(inferred.to_numpy(dtype=np.float64)).groupby(steps).mean()
+        by_dimension = mean.groupby(level=0)
+        return ((by_dimension.max() - by_dimension.min()) / _range(real)).clip(upper=1)
+    share = pd.get_dummies(pd.Series(np.asarray(inferred, dtype=str)), dtype=float).groupby(steps).mean()
+    return share.groupby(level=0).apply(_largest_distance)
+
+
+def _range(real: pd.Series) -> float:
+    """Range between the percentiles, or of all cells where these are the same."""
+    value = real.dropna().astype(float)
+    return float(np.diff(value.quantile(_ENDS)).item()) or float(np.ptp(value))
+
+
+def _largest_distance(share: pd.DataFrame) -> float:
+    share_sv = share.to_numpy()
+    return float(np.abs(share_sv[:, None] - share_sv[None]).sum(axis=2).max() / 2)
