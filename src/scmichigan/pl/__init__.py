@@ -2,5 +2,6 @@
 
 from ._comparison import prediction, real_vs_generated
 from ._latents import latents
+from ._predictions import changes, prediction_scores
 
-__all__ = ["latents", "prediction", "real_vs_generated"]
+__all__ = ["changes", "latents", "prediction", "prediction_scores", "real_vs_generated"]
