@@ -1,8 +1,10 @@
 import json
+from multiprocessing import parent_process
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from scmichigan import MichiGAN, benchmark_predictions, datasets, metrics
 from scmichigan.model._benchmark import PREDICTORS, hide
@@ -116,3 +118,18 @@ def test_bad_requests(counts, request_, error, message):
 def test_nothing_can_be_hidden(counts):
     with pytest.raises(ValueError, match="no combination of .* can be hidden"):
         benchmark_predictions(counts[counts.obs["cell_type"] == "type A"].copy(), FACTORS, CONTROL)
+
+
+def test_processes_find_what_one_finds(counts, arguments, tmp_path):
+    hold_out = [TARGET, TARGET | {"cell_type": "type A"}]
+
+    def predictor(model, target):
+        if parent_process() is not None and torch.get_num_threads() != 1:
+            raise RuntimeError(f"{torch.get_num_threads()} threads")
+        return model.predict_combination(target)
+
+    request = {"hold_out": hold_out, "predictors": {"ours": predictor}}
+    alone = benchmark_predictions(counts, FACTORS, CONTROL, **request, **arguments)
+    together = benchmark_predictions(counts, FACTORS, CONTROL, **request, **arguments, n_jobs=2, folder=tmp_path)
+    pd.testing.assert_frame_equal(together, alone)
+    assert len(list(tmp_path.glob("*.csv"))) == 2

@@ -7,8 +7,8 @@ sum of observed means: the same sum of latents, and of expression.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from scmichigan import _keys
 from ._best_linear import best_linear_weights
 
 Labels = tuple[object, ...]
+MeanOf = Callable[[Labels], tuple[np.ndarray, float]]
+"""Mean expression of a combination's cells, and their summed squared deviations from it."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ class Arithmetic:
         obs keys, and the position of the one whose label is changed.
     target
         What is predicted.
+    levels
+        Labels of that key that are the target's: its own, or the two that it lies between.
     references, shares
         Where cells start from, and in which proportion.
     combinations, means
@@ -159,6 +163,7 @@ class Arithmetic:
     keys: tuple[str, ...]
     position: int
     target: Labels
+    levels: tuple[object, ...]
     references: tuple[Reference, ...]
     shares: np.ndarray
     combinations: tuple[Labels, ...]
@@ -191,7 +196,8 @@ class Arithmetic:
             shares = np.zeros(len(references))
         if not shares.any():
             shares = np.array([len(r.rows) for r in references])
-        return cls(tuple(keys), position, target, tuple(references), shares, tuple(combinations), means, rows)
+        levels = (target[position],)
+        return cls(tuple(keys), position, target, levels, tuple(references), shares, tuple(combinations), means, rows)
 
     @property
     def key(self) -> str:
@@ -208,13 +214,24 @@ class Arithmetic:
         """Mean expression of the target from each reference."""
         return self.weights @ self.means
 
+    @property
+    def target_mean(self) -> np.ndarray:
+        """Mean expression of the target, from the references in their proportion."""
+        return self.shares @ self.targets / self.shares.sum()
+
+    @property
+    def change(self) -> float:
+        """How far cells are moved: root mean square over references, in their proportion."""
+        squared = np.sum((self.targets - self.means[self.positions]) ** 2, axis=1)
+        return float(np.sqrt(self.shares @ squared / self.shares.sum()))
+
     def shifts(self, means_mk: np.ndarray) -> np.ndarray:
         """From each reference to the target, the sum of other means of the combinations, such as those of latents."""
         return self.weights @ means_mk - means_mk[self.positions]
 
     def partners(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Combinations with the target's label that count for a reference, and how much; itself where there is none."""
-        has_label = [labels[self.position] == self.target[self.position] for labels in self.combinations]
+        has_label = [labels[self.position] in self.levels for labels in self.combinations]
         weights = np.where(has_label, np.maximum(self.weights[i], 0), 0)
         if not weights.any():
             weights[self.positions[i]] = 1
@@ -232,6 +249,123 @@ class Arithmetic:
             if weight != 0
         ]
         return pd.DataFrame(rows, columns=[*self.keys, _keys.REFERENCE, "weight"])
+
+
+def plan_arithmetic(
+    groups: Mapping[Labels, np.ndarray],
+    keys: Sequence[str],
+    target: Labels,
+    mean_of: MeanOf,
+    *,
+    along: str | None = None,
+    references: Sequence[str] | None = None,
+    weights: str | Mapping[object, float] = "similarity",
+) -> Arithmetic:
+    """What the mean of an unseen combination is made of; a ``ValueError`` where nothing can predict it.
+
+    Parameters
+    ----------
+    groups, keys, target
+        See :func:`find_references`.
+    mean_of
+        Called with each combination that is involved.
+    along, references, weights
+        As users give them.
+    """
+    if along is not None and along not in keys:
+        raise ValueError(f"along is {along!r}; it must be one of the target's keys {keys}")
+    found = {key: find_references(groups, keys, target, key) for key in ([along] if along else keys)}
+    involved = {c for key, usable in found.items() for c in involved_combinations(usable, keys, target, key)}
+    expression = {c: mean_of(c) for c in involved}
+    key = along or choose_key(groups, keys, target, {c: mean_g for c, (mean_g, _) in expression.items()})
+    chosen = select_references(found[key], keys, target, key, references)
+    combinations = involved_combinations(chosen, keys, target, key)
+    sizes = np.array([len(groups[c]) for c in combinations])
+    # One variance for all: that of a combination with few cells is hardly known.
+    variance = sum(expression[c][1] for c in combinations) / max(1, sizes.sum() - len(sizes))
+    return Arithmetic.plan(
+        combinations,
+        np.stack([expression[c][0] for c in combinations]),
+        variance / sizes,
+        keys=keys,
+        key=key,
+        target=target,
+        references=chosen,
+        weights=weights,
+    )
+
+
+def context_distances(arithmetic: Arithmetic) -> np.ndarray:
+    """Mean squared distance of the target's context from each other one, over the references' labels that both have."""
+    at = {labels: i for i, labels in enumerate(arithmetic.combinations)}
+    squared: dict[Labels, list[float]] = {}
+    for reference in arithmetic.references:
+        label = reference.labels[arithmetic.position]
+        for context in reference.contexts:
+            there = arithmetic.means[at[_labels(context, arithmetic.position, label)]]
+            squared.setdefault(context, []).append(np.sum((arithmetic.means[at[reference.labels]] - there) ** 2))
+    return np.array([np.mean(values) for values in squared.values()])
+
+
+def plan_between(
+    groups: Mapping[Labels, np.ndarray],
+    keys: Sequence[str],
+    target: Labels,
+    mean_of: MeanOf,
+    *,
+    along: str,
+    weights: str | Mapping[object, float] = "similarity",
+) -> Arithmetic:
+    """What the mean is made of where the label of ``along`` is a number between observed ones: of those next to it.
+
+    The mean is interpolated linearly between the means at both, each observed or predicted by :func:`plan_arithmetic`.
+    """
+    position = list(keys).index(along)
+    observed = sorted({labels[position] for labels in groups})
+    low, high = max(x for x in observed if x < target[position]), min(x for x in observed if x > target[position])
+    share = float((target[position] - low) / (high - low))
+    parts = []
+    for level in (low, high):
+        labels = _labels(_context(target, position), position, level)
+        if labels in groups:
+            parts.append(_observed(groups, keys, labels, mean_of, along=along))
+        else:
+            parts.append(plan_arithmetic(groups, keys, labels, mean_of, along=along, weights=weights))
+    combinations = sorted({c for part in parts for c in part.combinations}, key=str)
+    references = {r.labels: r for part in parts for r in part.references}
+    row, shares = np.zeros(len(combinations)), np.zeros(len(references))
+    for part, weight in zip(parts, (1 - share, share), strict=True):
+        of_references = weight * part.shares / part.shares.sum()
+        row[[combinations.index(c) for c in part.combinations]] += of_references @ part.weights
+        shares[[list(references).index(r.labels) for r in part.references]] += of_references
+    return replace(
+        parts[0],
+        target=target,
+        levels=(low, high),
+        references=tuple(references.values()),
+        shares=shares,
+        combinations=tuple(combinations),
+        means=np.stack([mean_of(c)[0] for c in combinations]),
+        weights=np.tile(row, (len(references), 1)),
+    )
+
+
+def _observed(
+    groups: Mapping[Labels, np.ndarray], keys: Sequence[str], labels: Labels, mean_of: MeanOf, *, along: str
+) -> Arithmetic:
+    """The mean of an observed combination, as one that is made of itself."""
+    one, position = np.ones(1), list(keys).index(along)
+    return Arithmetic(
+        tuple(keys),
+        position,
+        labels,
+        (labels[position],),
+        (Reference(labels, groups[labels], ()),),
+        one,
+        (labels,),
+        mean_of(labels)[0][None],
+        one[None],
+    )
 
 
 def _similarity_weights(

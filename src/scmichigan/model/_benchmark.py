@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import scvi
 from anndata import AnnData
+from joblib import Parallel, delayed, parallel_config
 from rich.progress import track
 from sklearn.preprocessing import StandardScaler
 
@@ -56,6 +58,7 @@ def benchmark_predictions(
     train_kwargs: Mapping[str, Any] | None = None,
     judge_kwargs: Mapping[str, Any] | None = None,
     folder: Path | str | None = None,
+    n_jobs: int = 1,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Hide combinations of labels one at a time, and judge what is predicted of each.
@@ -84,6 +87,9 @@ def benchmark_predictions(
         Arguments of :func:`~scmichigan.metrics.prediction`, such as ``n_cells``.
     folder
         Where the table of each combination is kept. What is there already is not run again.
+    n_jobs
+        Combinations at a time, each in a process of its own with one thread and a copy of the cells; -1 for as many as
+        there are cores.
     seed
         Of all draws.
 
@@ -121,25 +127,59 @@ def benchmark_predictions(
         "arguments": repr((dict(control), setup_kwargs, model_kwargs, train_kwargs, judge_kwargs, seed)),
     }
     kept = None if folder is None else _open(Path(folder), settings)
-    tables = []
-    for target in track(targets, "combinations"):
-        path = None if kept is None else kept / f"{_file_name(target)}.csv"
-        if path is not None and path.exists():
-            tables.append(pd.read_csv(path, dtype=dict.fromkeys(target, str)))
-            continue
-        hidden = np.logical_and.reduce([(adata.obs[factor] == label).to_numpy() for factor, label in target.items()])
-        train, real = hide(adata, hidden, n_genes, **setup_kwargs)
-        scvi.settings.seed = seed
-        MichiGAN.setup_anndata(train, **setup_kwargs)
-        model = MichiGAN(train, **model_kwargs)
-        model.train(**{"enable_progress_bar": False, **train_kwargs})
-        table = _judge(model, real, target, dict(control), predictors, {"seed": seed, **judge_kwargs})
-        tables.append(table)
-        if path is not None:
-            # In one step, for a killed run to leave no half of a table behind.
-            table.to_csv(path.with_suffix(".part"), index=False)
-            path.with_suffix(".part").replace(path)
-    return pd.concat(tables, ignore_index=True)
+    paths = [None if kept is None else kept / f"{_file_name(target)}.csv" for target in targets]
+    run = partial(
+        _run,
+        adata,
+        control=dict(control),
+        predictors=predictors,
+        n_genes=n_genes,
+        setup_kwargs=setup_kwargs,
+        model_kwargs=model_kwargs,
+        train_kwargs=train_kwargs,
+        judge_kwargs={"seed": seed, "enable_progress_bar": False, **judge_kwargs},
+        seed=seed,
+    )
+    tables = {
+        i: pd.read_csv(path, dtype=dict.fromkeys(target, str))
+        for i, (target, path) in enumerate(zip(targets, paths, strict=True))
+        if path is not None and path.exists()
+    }
+    todo = [i for i in range(len(targets)) if i not in tables]
+    with parallel_config("loky", inner_max_num_threads=1):
+        found = Parallel(n_jobs, return_as="generator_unordered")(delayed(run)(targets[i], paths[i], i) for i in todo)
+        tables |= dict(track(found, "combinations", total=len(targets), completed=len(tables)))
+    return pd.concat([tables[i] for i in range(len(targets))], ignore_index=True)
+
+
+def _run(
+    adata: AnnData,
+    target: dict[str, Any],
+    path: Path | None,
+    number: int,
+    *,
+    control: dict[str, Any],
+    predictors: Mapping[str, Predictor],
+    n_genes: int,
+    setup_kwargs: dict[str, Any],
+    model_kwargs: dict[str, Any],
+    train_kwargs: dict[str, Any],
+    judge_kwargs: dict[str, Any],
+    seed: int,
+) -> tuple[int, pd.DataFrame]:
+    """Fit without one combination, judge, and keep the table; with the number of the combination."""
+    hidden = np.logical_and.reduce([(adata.obs[factor] == label).to_numpy() for factor, label in target.items()])
+    train, real = hide(adata, hidden, n_genes, **setup_kwargs)
+    scvi.settings.seed = seed
+    MichiGAN.setup_anndata(train, **setup_kwargs)
+    model = MichiGAN(train, **model_kwargs)
+    model.train(**{"enable_progress_bar": False, **train_kwargs})
+    table = _judge(model, real, target, control, predictors, judge_kwargs)
+    if path is not None:
+        # In one step, for a killed run to leave no half of a table behind.
+        table.to_csv(path.with_suffix(".part"), index=False)
+        path.with_suffix(".part").replace(path)
+    return number, table
 
 
 def hide(adata: AnnData, hidden: np.ndarray, n_genes: int, **setup_kwargs: Any) -> tuple[AnnData, AnnData]:

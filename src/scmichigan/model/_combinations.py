@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -13,21 +14,15 @@ from anndata import AnnData
 
 from scmichigan import _keys
 
-from ._arithmetic import (
-    Arithmetic,
-    Labels,
-    choose_key,
-    find_references,
-    involved_combinations,
-    observed_combinations,
-    select_references,
-)
+from ._arithmetic import Arithmetic, Labels, MeanOf, observed_combinations, plan_arithmetic, plan_between
 from ._common import (
     check_labels,
     check_level,
     check_n_samples,
     check_trained,
     covariate_columns,
+    draw_posterior,
+    is_between,
     normalized_expression,
 )
 from ._presets import check_choice
@@ -58,7 +53,10 @@ class CombinationMixin:
         Parameters
         ----------
         target
-            Label of each of two or more obs keys, for example ``{"cell_type": "B cells", "condition": "stim"}``.
+            Label of each of two or more obs keys, for example ``{"cell_type": "B cells", "condition": "stim"}``. Of a key
+            of numbers, such as a dose, it may lie between two that were seen: the mean is then interpolated, linearly in
+            the column's unit, between those at both, each of which is observed or predicted. Doses whose ratios matter
+            belong into the column as logarithms.
         along
             The key whose label is changed. With ``"cell_type"``, stimulated cells of other types become B cells (the
             paper's form); with ``"condition"``, control B cells become stimulated. By default the key that makes the
@@ -97,8 +95,8 @@ class CombinationMixin:
         RuntimeError
             If the model is untrained.
         KeyError, ValueError
-            If a key or label does not exist, a key has a single label, no reference is usable, or weights are not those of
-            contexts.
+            If a key or label does not exist (a number outside the range of those seen, too), a key has a single label, no
+            reference is usable, or weights are not those of contexts.
 
         Warns
         -----
@@ -126,35 +124,110 @@ class CombinationMixin:
         check_choice("residual", residual, ("source", "fresh"))
         if not isinstance(weights, Mapping):
             check_choice("weights", weights, ("similarity", "equal"))
-        keys, labels, groups = self._combinations(target)
-        arithmetic = self._arithmetic(groups, keys, labels, along=along, references=references, weights=weights)
-        chosen, key = arithmetic.references, arithmetic.key
-        rng = np.random.default_rng(seed)
-        mean, _ = self._posterior()
-        shifts = arithmetic.shifts(np.stack([mean[groups[c]].mean(axis=0) for c in arithmetic.combinations]))
-        stored = np.full_like(mean, np.nan)
-        for reference, shift in zip(chosen, shifts, strict=True):
-            stored[reference.rows] = mean[reference.rows] + shift
+        keys, labels, groups, between = self._combinations(target)
+        mean_of = self._means_of(groups)
+        if between is None:
+            arithmetic = plan_arithmetic(
+                groups, keys, labels, mean_of, along=along, references=references, weights=weights
+            )
+        else:
+            _check_between(between, along, references)
+            arithmetic = plan_between(groups, keys, labels, mean_of, along=between, weights=weights)
+        used = zip(arithmetic.combinations, arithmetic.weights.any(axis=0), strict=True)
+        # The best linear prediction knows by itself how little a mean of few cells says.
+        by_itself = isinstance(weights, str) and weights == "similarity"
+        warn_of_few(
+            groups, [r.labels for r in arithmetic.references] if by_itself else [c for c, counts in used if counts]
+        )
+        posterior = self._posterior()
+        predicted = self._predict(
+            arithmetic, groups, posterior, residual=residual, n_samples=n_samples, rng=np.random.default_rng(seed)
+        )
+        predicted.uns[_keys.PROVENANCE] |= {
+            "weights": "given" if isinstance(weights, Mapping) else weights,
+            "seed": seed,
+        }
+        stored = np.full_like(posterior[0], np.nan)
+        shifts = self._latent_shifts(arithmetic, groups, posterior[0])
+        for reference, shift in zip(arithmetic.references, shifts, strict=True):
+            stored[reference.rows] = posterior[0][reference.rows] + shift
+        self.adata.obsm[_keys.PREDICTED_LATENT] = stored
+        self.adata.uns[_keys.PREDICTED_LATENT] = predicted.uns[_keys.PROVENANCE].copy()
+        return predicted
+
+    def _combinations(
+        self, target: dict[str, object]
+    ) -> tuple[list[str], Labels, dict[Labels, np.ndarray], str | None]:
+        """Keys and labels of the target, rows of every other combination, and the key of a number between observed ones."""
+        if len(target) < 2:
+            raise ValueError(f"target is {target}; a combination needs the labels of two or more obs keys")
+        unseen = [key for key, level in target.items() if is_between(self.adata, key, level)]
+        if len(unseen) > 1:
+            raise ValueError(
+                f"no cell has obs[{unseen[1]!r}] == {target[unseen[1]]!r}, nor {target[unseen[0]]!r} of {unseen[0]!r}; "
+                "one number at a time can lie between those that were seen"
+            )
+        for key, level in target.items():
+            if key not in unseen:
+                check_level(self.adata, key, level)
+            if self.adata.obs[key].nunique() == 1:
+                raise ValueError(f"obs[{key!r}] has {level!r} only; give keys with two or more labels each")
+        keys, labels = list(target), tuple(target.values())
+        groups = self._observed(keys, stacklevel=4)
+        seen = groups.pop(labels, ())
+        if len(seen):
+            warnings.warn(
+                f"{len(seen)} of the model's cells have the labels {target}: they are left out of the arithmetic, but "
+                "the latent and the generator were fitted with them; for an honest prediction train on the others only",
+                UserWarning,
+                stacklevel=3,
+            )
+        return keys, labels, groups, next(iter(unseen), None)
+
+    def _observed(self, keys: list[str], *, stacklevel: int) -> dict[Labels, np.ndarray]:
+        """Rows of each observed combination."""
+        groups = observed_combinations(self.adata.obs, keys)
+        n_missing = self.adata.n_obs - sum(map(len, groups.values()))
+        if n_missing:
+            warnings.warn(
+                f"{n_missing} cells have no label in one of {keys}: they are left out of the arithmetic; label them, or "
+                "remove them before training",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+        return groups
+
+    def _predict(
+        self,
+        arithmetic: Arithmetic,
+        groups: dict[Labels, np.ndarray],
+        posterior: tuple[np.ndarray, np.ndarray | None],
+        *,
+        residual: str,
+        n_samples: int | None,
+        rng: np.random.Generator,
+    ) -> AnnData:
+        """Cells of the target."""
+        mean, var = posterior
+        chosen, shifts = arithmetic.references, self._latent_shifts(arithmetic, groups, mean)
         numbers = in_proportion(n_samples or sum(len(r.rows) for r in chosen), arithmetic.shares)
         rows = np.concatenate([draw_evenly(r.rows, n, rng) for r, n in zip(chosen, numbers, strict=True)])
         start = np.repeat(np.arange(len(chosen)), numbers)
-        z = (self._draw_latent(rows, rng) + shifts[start]).astype(np.float32)
+        z = mean[rows] if var is None else draw_posterior(mean[rows], var[rows], rng)
+        z = (z + shifts[start]).astype(np.float32)
 
-        names = np.array([str(r.labels[keys.index(key)]) for r in chosen], dtype=object)
+        names = np.array([str(r.labels[arithmetic.position]) for r in chosen], dtype=object)
+        target = dict(zip(arithmetic.keys, arithmetic.target, strict=True))
         provenance = {
             "model": type(self).__name__,
             "target": {k: str(v) for k, v in target.items()},
-            "along": key,
+            "along": arithmetic.key,
             "references": list(names),
             "n_contexts": [len(r.contexts) for r in chosen],
-            "weights": "given" if isinstance(weights, Mapping) else weights,
             "combination_weights": arithmetic.table(),
             "residual": residual,
-            "seed": seed,
-            "latent": self._stored_latent_key or _keys.LATENT,
+            "latent": self._latent_source(),
         }
-        self.adata.obsm[_keys.PREDICTED_LATENT] = stored
-        self.adata.uns[_keys.PREDICTED_LATENT] = provenance
         totals = self._totals()[rows] if self.module.makes_counts else None
         partners = None
         if residual == "source":
@@ -174,80 +247,12 @@ class CombinationMixin:
             predicted.obs[_keys.PARTNER] = self.adata.obs_names.to_numpy()[partners]
         return predicted
 
-    def _combinations(self, target: dict[str, str]) -> tuple[list[str], tuple, dict]:
-        """Keys and labels of the target, and the rows of every other observed combination."""
-        if len(target) < 2:
-            raise ValueError(f"target is {target}; a combination needs the labels of two or more obs keys")
-        for key, level in target.items():
-            check_level(self.adata, key, level)
-            if self.adata.obs[key].nunique() == 1:
-                raise ValueError(f"obs[{key!r}] has {level!r} only; give keys with two or more labels each")
-        keys, labels = list(target), tuple(target.values())
-        groups = observed_combinations(self.adata.obs, keys)
-        n_missing = self.adata.n_obs - sum(map(len, groups.values()))
-        if n_missing:
-            warnings.warn(
-                f"{n_missing} cells have no label in one of {keys}: they are left out of the arithmetic; label them, or "
-                "remove them before training",
-                UserWarning,
-                stacklevel=3,
-            )
-        seen = groups.pop(labels, ())
-        if len(seen):
-            warnings.warn(
-                f"{len(seen)} of the model's cells have the labels {target}: they are left out of the arithmetic, but "
-                "the latent and the generator were fitted with them; for an honest prediction train on the others only",
-                UserWarning,
-                stacklevel=3,
-            )
-        return keys, labels, groups
+    def _latent_shifts(self, arithmetic: Arithmetic, groups: dict[Labels, np.ndarray], mean: np.ndarray) -> np.ndarray:
+        """From each reference to the target, shape ``(n_references, n_latent)``."""
+        return arithmetic.shifts(np.stack([mean[groups[c]].mean(axis=0) for c in arithmetic.combinations]))
 
-    def _arithmetic(
-        self,
-        groups: dict[Labels, np.ndarray],
-        keys: list[str],
-        target: Labels,
-        *,
-        along: str | None,
-        references: Sequence[str] | None,
-        weights: str | Mapping[object, float],
-    ) -> Arithmetic:
-        """What the target's mean is made of."""
-        if along is not None and along not in keys:
-            raise ValueError(f"along is {along!r}; it must be one of the target's keys {keys}")
-        found = {key: find_references(groups, keys, target, key) for key in ([along] if along else keys)}
-        involved = {c for key, usable in found.items() for c in involved_combinations(usable, keys, target, key)}
-        expression = {c: self._mean_expression(groups[c]) for c in involved}
-        key = along or choose_key(groups, keys, target, {c: mean_g for c, (mean_g, _) in expression.items()})
-        chosen = select_references(found[key], keys, target, key, references)
-        combinations = involved_combinations(chosen, keys, target, key)
-        sizes = np.array([len(groups[c]) for c in combinations])
-        means_mg = np.stack([expression[c][0] for c in combinations])
-        # One variance for all: that of a combination with few cells is hardly known.
-        variance = sum(expression[c][1] for c in combinations) / max(1, sizes.sum() - len(sizes))
-        arithmetic = Arithmetic.plan(
-            combinations,
-            means_mg,
-            variance / sizes,
-            keys=keys,
-            key=key,
-            target=target,
-            references=chosen,
-            weights=weights,
-        )
-        # The best linear prediction knows by itself how little a mean of few cells says.
-        by_itself = isinstance(weights, str) and weights == "similarity"
-        used = zip(combinations, arithmetic.weights.any(axis=0), strict=True)
-        judged = [r.labels for r in chosen] if by_itself else [labels for labels, counts in used if counts]
-        few = [labels for labels in judged if len(groups[labels]) < _FEW_CELLS]
-        if few:
-            warnings.warn(
-                f"fewer than {_FEW_CELLS} cells have the labels {few}: their mean is hardly known, and what starts from "
-                "them repeats them; leave them out with references= or weights=, or add cells",
-                UserWarning,
-                stacklevel=3,
-            )
-        return arithmetic
+    def _means_of(self, groups: dict[Labels, np.ndarray]) -> MeanOf:
+        return cache(lambda labels: self._mean_expression(groups[labels]))
 
     def _mean_expression(self, rows: np.ndarray) -> tuple[np.ndarray, float]:
         """Mean expression of registered cells without what covariates add, and their summed squared deviations."""
@@ -301,3 +306,22 @@ class CombinationMixin:
 
     def _expression_sums(self) -> np.ndarray:
         return np.asarray(normalized_expression(self.adata_manager, self.module.inputs).sum(axis=1)).ravel()
+
+
+def warn_of_few(groups: dict[Labels, np.ndarray], used: Sequence[Labels]) -> None:
+    """Warn of means of few cells, in the name of what calls the caller."""
+    few = [labels for labels in used if len(groups[labels]) < _FEW_CELLS]
+    if few:
+        warnings.warn(
+            f"fewer than {_FEW_CELLS} cells have the labels {few}: their mean is hardly known, and what starts from "
+            "them repeats them; leave them out with references= or weights=, or add cells",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _check_between(between: str, along: str | None, references: Sequence[str] | None) -> None:
+    if along not in (None, between):
+        raise ValueError(f"along is {along!r}, but no cell has the target's number of {between!r}; leave along out")
+    if references is not None:
+        raise ValueError(f"references are the combinations next to the target's number of {between!r}; leave them out")

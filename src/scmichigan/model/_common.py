@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import lightning.pytorch as pl
@@ -244,5 +245,18 @@ def check_level(adata: AnnData, key: str, level: object) -> None:
     """Refuse a label that no cell has."""
     check_obs_keys(adata, [key])
     if not (adata.obs[key] == level).any():
-        levels = sorted(map(str, adata.obs[key].dropna().unique()))
+        values = adata.obs[key].dropna().unique()
+        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+            levels = f"{', '.join(map(str, sorted(values)))} and, for a prediction, numbers between them"
+        else:
+            levels = sorted(map(str, values))
         raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {levels}")
+
+
+def is_between(adata: AnnData, key: str, level: object) -> bool:
+    """Whether a label is a number that no cell has, but some have smaller and some larger ones."""
+    check_obs_keys(adata, [key])
+    values = adata.obs[key]
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values) or not isinstance(level, Real):
+        return False
+    return values.min() < level < values.max() and not (values == level).any()

@@ -23,7 +23,6 @@ from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.train import LogSometimes
 
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
-from ._combinations import CombinationMixin
 from ._common import (
     check_trained,
     covariate_columns,
@@ -35,6 +34,7 @@ from ._common import (
 from ._fields import register_cells
 from ._gan import GANBase
 from ._latent_model import check_latent_model, class_of_saved, posterior_of
+from ._missing import MissingMixin
 from ._obedience import correlation_k, draw_owners, gap, linear_encoder
 from ._presets import check_choice
 from ._traversal import TraversalMixin
@@ -45,7 +45,7 @@ _N_CELLS_WATCHED = 500
 _N_LOOKS = 20
 
 
-class LatentGAN(CombinationMixin, TraversalMixin, GANBase):
+class LatentGAN(MissingMixin, TraversalMixin, GANBase):
     """A GAN whose latents are stored ones, or those of a beta-TCVAE that it fits first; a base only."""
 
     latent_model: BaseModelClass | None

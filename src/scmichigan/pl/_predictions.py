@@ -1,0 +1,171 @@
+"""Predictions of combinations: what they score, and what they say of single genes.
+
+Legend: g genes, c combinations, p predictors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from scmichigan._cells import Cells, check_at_least, dense, gene_names, matrices, mean_g
+
+from ._figure import BLUE, GREY, VERMILION, finish
+
+_REAL = "real cells"
+_LONG = ("predictor", "metric", "value")
+
+
+def prediction_scores(
+    table: pd.DataFrame,
+    *,
+    metrics: Sequence[str] = ("E-distance", "correlation of mean change"),
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> Figure | None:
+    """Show how each prediction of each combination scored, as a heat map for each metric.
+
+    Numbers are values. Colours say how much worse a value is than that of real cells, as a share of the worst in the row:
+    white is at least as good. Worse is what the others are on average.
+
+    Parameters
+    ----------
+    table
+        Tidy table of :func:`~scmichigan.benchmark_predictions`, or several of them in one: labels, "predictor",
+        "metric" and "value"; a column "seed" is averaged over.
+    metrics
+        Names of metrics.
+    show
+        Whether to show the figure; None shows it unless it is saved.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the table has other columns, or no rows of a metric.
+    """
+    missing = [column for column in _LONG if column not in table]
+    if missing:
+        raise KeyError(f"table has no columns {missing}: give the table of benchmark_predictions")
+    for metric in metrics:
+        if metric not in set(table["metric"]):
+            raise ValueError(f"table has no metric {metric!r}: choose from {sorted(set(table['metric']))}")
+    factors = [column for column in table if column not in (*_LONG, "seed")]
+    wide = table.pivot_table(index=factors, columns=["metric", "predictor"], values="value", dropna=False)
+    wide = wide.loc[table.groupby(factors, sort=False).size().index]
+    predictors = list(dict.fromkeys(table["predictor"]))
+    n_rows, n_columns = len(wide) + 1, len(predictors)
+    fig, axes = plt.subplots(
+        1,
+        len(metrics),
+        figsize=(2.5 + len(metrics) * (0.55 * n_columns + 0.3), 1.6 + 0.28 * n_rows),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
+    )
+    names = ["mean", *(", ".join(map(str, np.atleast_1d(labels))) for labels in wide.index)]
+    for ax, metric in zip(axes.flat, metrics, strict=True):
+        values_cp = wide[metric].reindex(columns=predictors).to_numpy(dtype=float)
+        # A predictor without a value, as no change has no correlation, has no mean either.
+        means_p = [np.nan if np.isnan(column).all() else np.nanmean(column) for column in values_cp.T]
+        _heat_map(ax, np.vstack([means_p, values_cp]), predictors)
+        ax.set_title(metric)
+    axes[0, 0].set_yticks(range(n_rows), names)
+    return finish(fig, show=show, save=save)
+
+
+def _heat_map(ax: Axes, values_cp: np.ndarray, predictors: list[str]) -> None:
+    real_c1 = values_cp[:, [predictors.index(_REAL)]] if _REAL in predictors else np.zeros((len(values_cp), 1))
+    excess_cp = np.nan_to_num(values_cp - real_c1)
+    worse_cp = np.maximum(excess_cp * np.sign(excess_cp.sum()), 0)
+    share_cp = worse_cp / np.maximum(worse_cp.max(axis=1, keepdims=True), np.finfo(float).tiny)
+    shown_cp = np.ma.masked_where(np.isnan(values_cp), share_cp)
+    ax.imshow(shown_cp, cmap=colormaps["Blues"].with_extremes(bad="#EEEEEE"), vmin=0, vmax=1.4, aspect="auto")
+    for (row, column), value in np.ndenumerate(values_cp):
+        if np.isfinite(value):
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="x-small")
+    ax.axhline(0.5, color="black", linewidth=0.8)
+    ax.set_xticks(range(len(predictors)), predictors, rotation=45, ha="right", rotation_mode="anchor")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def changes(
+    control: Cells,
+    real: Cells,
+    predicted: Cells,
+    *,
+    n_genes: int = 10,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> Figure | None:
+    """Show the distributions of the genes that really change most, in control, real and predicted cells.
+
+    Boxes reach from quartile to quartile, whiskers from the 5th to the 95th percentile; dots are means, whose order from
+    the largest absolute real change to smaller ones is that of the genes.
+
+    Parameters
+    ----------
+    control, real, predicted
+        Unperturbed, real perturbed and predicted perturbed cells on the same scale, usually log-normalised, shape
+        ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its X). Genes of arrays are named
+        by their position.
+    n_genes
+        Genes to show.
+    show
+        Whether to show the figure; None shows it unless it is saved.
+    save
+        File to save the figure to.
+
+    Returns
+    -------
+    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), or ``n_genes`` is below 1.
+    """
+    check_at_least(1, n_genes=n_genes)
+    given = {"control": control, "real": real, "predicted": predicted}
+    sides_ng = dict(zip(given, matrices(given), strict=True))
+    change_g = mean_g(sides_ng["real"]) - mean_g(sides_ng["control"])
+    genes = np.argsort(-np.abs(change_g), kind="stable")[:n_genes]
+    fig, ax = plt.subplots(figsize=(1.5 + 0.75 * len(genes), 3.8), layout="constrained")
+    colours = {"control": GREY, "real": BLUE, "predicted": VERMILION}
+    for i, (name, matrix) in enumerate(sides_ng.items()):
+        ax.boxplot(
+            dense(matrix[:, genes]),
+            positions=np.arange(len(genes)) + 0.27 * (i - 1),
+            widths=0.2,
+            whis=(5, 95),
+            showfliers=False,
+            showmeans=True,
+            patch_artist=True,
+            boxprops={"facecolor": colours[name], "alpha": 0.5, "linewidth": 0},
+            medianprops={"color": colours[name]},
+            whiskerprops={"color": colours[name]},
+            capprops={"color": colours[name]},
+            meanprops={"marker": "o", "markersize": 4, "markerfacecolor": colours[name], "markeredgecolor": "white"},
+        )
+    ax.set_xticks(
+        range(len(genes)), [str(name) for name in gene_names(*given.values())[genes]], rotation=45, ha="right"
+    )
+    ax.set(ylabel="expression", xlim=(-0.6, len(genes) - 0.4))
+    ax.spines[["top", "right"]].set_visible(False)
+    handles = [Patch(color=colour, alpha=0.5, label=name) for name, colour in colours.items()]
+    ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
+    return finish(fig, show=show, save=save)
