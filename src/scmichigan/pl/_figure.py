@@ -32,6 +32,20 @@ def finish(fig: Figure, *, show: bool | None, save: str | Path | None) -> Figure
     return None if show else fig
 
 
+def panels(
+    n_panels: int, *, per_row: int, inches: tuple[float, float], beside: tuple[float, float] = (0.0, 0.0)
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many axes in rows, with width and height of each, and of what else has to fit in."""
+    n_columns = min(n_panels, per_row)
+    n_rows = -(-n_panels // n_columns)
+    size = (inches[0] * n_columns + beside[0], inches[1] * n_rows + beside[1])
+    fig, grid = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)
+    axes = list(grid.flat)
+    for spare in axes[n_panels:]:
+        spare.remove()
+    return fig, axes[:n_panels]
+
+
 def category_colours(n_categories: int) -> list[str]:
     """Okabe and Ito's colours, or steps of viridis where they do not suffice."""
     if n_categories <= len(OKABE_ITO):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -18,10 +17,10 @@ from matplotlib.figure import Figure
 from scmichigan._cells import obsm_matrix
 from scmichigan._keys import LATENT
 
-from ._figure import GREY, as_embedding, category_colours, finish, group_legend, legend_inches, point_size
+from ._figure import GREY, as_embedding, category_colours, finish, group_legend, legend_inches, panels, point_size
 
 _PANELS_PER_ROW = 5
-_PANEL_INCHES = 2.3
+_PANEL_INCHES = (2.3, 2.7)
 
 
 def latents(
@@ -74,7 +73,8 @@ def latents(
             raise KeyError(f"obs[{key!r}] is not in adata: colour by one of {sorted(adata.obs.columns)}")
 
     room = max([legend_inches(_categories(adata.obs[key])) for key in keys], default=0.0)
-    fig, axes = _panels(len(keys) + latent_nk.shape[1], extra_inches=room)
+    n_panels = len(keys) + latent_nk.shape[1]
+    fig, axes = panels(n_panels, per_row=_PANELS_PER_ROW, inches=_PANEL_INCHES, beside=(1, room))
     for ax, key in zip(axes, keys, strict=False):
         _draw_column(ax, position_n2, adata.obs[key])
     limit = float(np.nanpercentile(np.abs(latent_nk), 99)) or 1.0
@@ -92,17 +92,6 @@ def _array(adata: AnnData, key: str, cure: str) -> np.ndarray:
     if not np.isfinite(values).any():
         raise ValueError(f"obsm[{key!r}] has no finite value: {cure}")
     return values
-
-
-def _panels(n_panels: int, *, extra_inches: float) -> tuple[Figure, list[Axes]]:
-    n_columns = min(n_panels, _PANELS_PER_ROW)
-    n_rows = -(-n_panels // n_columns)
-    size = (_PANEL_INCHES * n_columns + 1, (_PANEL_INCHES + 0.4) * n_rows + extra_inches)
-    fig, grid = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)
-    axes = list(grid.flat)
-    for spare in axes[n_panels:]:
-        spare.remove()
-    return fig, axes[:n_panels]
 
 
 def _categories(values: pd.Series) -> list[str]:
