@@ -18,6 +18,8 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "
 GREY = "#9A9A9A"
 BLUE = OKABE_ITO[0]
 VERMILION = OKABE_ITO[5]
+_PANELS_PER_ROW = 5
+_PANEL_INCHES = 2.3
 
 
 def finish(fig: Figure, *, show: bool | None, save: str | Path | None) -> Figure | None:
@@ -32,13 +34,11 @@ def finish(fig: Figure, *, show: bool | None, save: str | Path | None) -> Figure
     return None if show else fig
 
 
-def panels(
-    n_panels: int, *, per_row: int, inches: tuple[float, float], beside: tuple[float, float] = (0.0, 0.0)
-) -> tuple[Figure, list[Axes]]:
-    """A figure of so many axes in rows, with width and height of each, and of what else has to fit in."""
-    n_columns = min(n_panels, per_row)
+def panels(n_panels: int, *, extra_inches: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Square panels in rows, with so much room below each."""
+    n_columns = min(n_panels, _PANELS_PER_ROW)
     n_rows = -(-n_panels // n_columns)
-    size = (inches[0] * n_columns + beside[0], inches[1] * n_rows + beside[1])
+    size = (_PANEL_INCHES * n_columns + 1, (_PANEL_INCHES + 0.4) * n_rows + extra_inches)
     fig, grid = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)
     axes = list(grid.flat)
     for spare in axes[n_panels:]:

@@ -57,7 +57,7 @@ def mutual_information(
     >>> mg.pl.mutual_information(adata, latent_key="X_scVI")
     """
     information_kf = _table(adata, latent_key)
-    fig, axes = panels(information_kf.shape[1], per_row=4, inches=(2.9, 2.6))
+    fig, axes = panels(information_kf.shape[1])
     for ax, (factor, values_k) in zip(axes, information_kf.items(), strict=True):
         _bars(ax, values_k.to_numpy(dtype=float))
         second, first = np.sort(values_k)[-2:]

@@ -19,9 +19,6 @@ from scmichigan._keys import LATENT
 
 from ._figure import GREY, as_embedding, category_colours, finish, group_legend, legend_inches, panels, point_size
 
-_PANELS_PER_ROW = 5
-_PANEL_INCHES = (2.3, 2.7)
-
 
 def latents(
     adata: AnnData,
@@ -73,8 +70,7 @@ def latents(
             raise KeyError(f"obs[{key!r}] is not in adata: colour by one of {sorted(adata.obs.columns)}")
 
     room = max([legend_inches(_categories(adata.obs[key])) for key in keys], default=0.0)
-    n_panels = len(keys) + latent_nk.shape[1]
-    fig, axes = panels(n_panels, per_row=_PANELS_PER_ROW, inches=_PANEL_INCHES, beside=(1, room))
+    fig, axes = panels(len(keys) + latent_nk.shape[1], extra_inches=room)
     for ax, key in zip(axes, keys, strict=False):
         _draw_column(ax, position_n2, adata.obs[key])
     limit = float(np.nanpercentile(np.abs(latent_nk), 99)) or 1.0

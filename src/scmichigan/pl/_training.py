@@ -73,7 +73,7 @@ def training(
     grouped: dict[str, dict[str, pd.Series]] = {}
     for name, curve in curves.items():
         grouped.setdefault(_panel(name), {})[name] = curve
-    fig, axes = panels(len(grouped), per_row=4, inches=(2.9, 2.6))
+    fig, axes = panels(len(grouped))
     for ax, (title, together) in zip(axes, grouped.items(), strict=True):
         ax.set(title=title, xlabel="epoch")
         _draw(ax, together)
