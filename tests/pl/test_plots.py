@@ -6,7 +6,7 @@ import pytest
 from anndata import AnnData
 
 from scmichigan import pl
-from scmichigan.metrics import mean_change_correlation
+from scmichigan.metrics import disentanglement, gene_statistics, mean_change_correlation, mutual_information_gap
 from scmichigan.pl._comparison import _spread
 from scmichigan.pl._embedding import joint_umap
 
@@ -169,3 +169,102 @@ def test_traversal_refuses():
         pl.traversal(cells, cells, show=False)
     with pytest.raises(ValueError, match="walk is a ndarray"):
         pl.traversal(cells.X, cells, show=False)
+
+
+def _history(**curves):
+    """As scvi-tools keeps it: one column of objects for each metric."""
+    return {
+        name: pd.DataFrame({name: pd.Series(values, dtype=object)}).rename_axis("epoch")
+        for name, values in curves.items()
+    }
+
+
+def test_training_has_a_panel_for_what_belongs_together():
+    fig = pl.training(
+        _history(
+            critic_loss=[3.0, 2.0],
+            generator_loss=[1.0, 2.0],
+            score_gap=[0.1, 0.2],
+            obedience=[np.nan, 0.9],
+            obedience_gap=[np.nan, 0.1],
+            reconstruction_loss_train=[9.0, 8.0],
+            reconstruction_loss_validation=[9.5, 8.5],
+            kl_global_train=[0.0, 0.0],
+        ),
+        show=False,
+    )
+    assert _titles(fig) == ["losses", "score gap", "obedience", "reconstruction loss"]
+    labels = [[line.get_label() for line in ax.get_lines()] for ax in fig.axes]
+    assert labels == [["critic loss", "generator loss"], ["score gap"], ["obedience", "gap"], ["train", "validation"]]
+    np.testing.assert_array_equal(fig.axes[0].get_lines()[1].get_xydata(), [[0, 1], [1, 2]])
+    assert fig.axes[2].get_lines()[0].get_marker() == "o"  # a line of one point would not be seen
+    assert fig.axes[1].get_legend() is None
+
+
+def test_the_first_epochs_do_not_set_the_scale():
+    curve = np.r_[1000.0, np.linspace(2, 1, 19)]
+    fig = pl.training(_history(elbo_train=curve), show=False)
+    low, high = fig.axes[0].get_ylim()
+    assert low <= 1
+    assert 2 <= high < 3
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        (None, "history is a NoneType: give model.history, which is None until"),
+        ({}, "history has nothing but zeros, or nothing at all"),
+        (_history(kl_global_train=[0.0]), "history has nothing but zeros"),
+    ],
+)
+def test_training_refuses(history, message):
+    with pytest.raises(ValueError, match=message):
+        pl.training(history, show=False)
+
+
+def test_realism_shows_genes_on_log_scales():
+    rng = np.random.default_rng(0)
+    real, generated = (rng.poisson(np.linspace(0.2, 3, 6), (50, 6)).astype(float) for _ in range(2))
+    real[:, 4] = 0
+    real[:, 5] = generated[:, 5] = 0
+    statistics = gene_statistics(real, generated).iloc[:4]
+    fig = pl.realism(real, generated, show=False)
+    for ax, name in zip(fig.axes, ("mean", "variance", "zero_fraction"), strict=True):
+        expected = statistics[[f"{name}_real", f"{name}_generated"]].to_numpy()
+        shown, on_frame = (points.get_offsets() for points in ax.collections)
+        np.testing.assert_allclose(shown, 1 - expected if name == "zero_fraction" else expected)
+        assert on_frame[0, 0] == ax.get_xlim()[0]
+        assert on_frame[0, 1] > 0
+        assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlim()) == ("log", "log", ax.get_ylim())
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1 gene at 0 on one side"]
+
+
+def test_realism_of_cells_without_counts_is_empty():
+    fig = pl.realism(np.zeros((3, 2)), np.zeros((4, 2)), show=False)
+    assert all(len(ax.collections[0].get_offsets()) == 0 for ax in fig.axes)
+
+
+def test_mutual_information_has_bars_and_gaps(adata):
+    adata.obs["side"] = pd.Categorical(np.where(adata.obsm["X_michigan"][:, 2] > 0, "right", "left"))
+    adata.obs["kind"] = pd.Categorical(["a", "b", "c"] * 20)
+    disentanglement(adata, ["side", "kind"], enable_progress_bar=False)
+    information = adata.uns["michigan_disentanglement"]["mutual_information"]["X_michigan"]
+    fig = pl.mutual_information(adata, show=False)
+    gaps = []
+    for ax, factor in zip(fig.axes, ("side", "kind"), strict=True):
+        np.testing.assert_allclose([bar.get_height() for bar in ax.patches], information[factor])
+        name, gap = ax.get_title().split(", gap ")
+        assert name == factor
+        gaps.append(float(gap))
+    assert np.mean(gaps) == pytest.approx(mutual_information_gap(information), abs=0.01)  # two digits each
+    best = int(np.argmax([bar.get_height() for bar in fig.axes[0].patches]))
+    assert best == 2
+    assert fig.axes[0].patches[best].get_facecolor() == mpl.colors.to_rgba("#0072B2")
+
+
+def test_mutual_information_needs_its_table(adata):
+    with pytest.raises(KeyError, match=r"uns\['michigan_disentanglement'\] is not in adata: call metrics.disentangle"):
+        pl.mutual_information(adata, show=False)
+    adata.uns["michigan_disentanglement"] = {"mutual_information": {"X_pca": pd.DataFrame()}}
+    with pytest.raises(KeyError, match=r"has \['X_pca'\], not 'X_michigan': name one of them"):
+        pl.mutual_information(adata, show=False)

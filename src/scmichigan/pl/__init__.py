@@ -1,8 +1,21 @@
 """Plots; each returns its figure with ``show=False``."""
 
 from ._comparison import prediction, real_vs_generated
+from ._information import mutual_information
 from ._latents import latents
 from ._predictions import changes, prediction_scores
+from ._realism import realism
+from ._training import training
 from ._traversal import traversal
 
-__all__ = ["changes", "latents", "prediction", "prediction_scores", "real_vs_generated", "traversal"]
+__all__ = [
+    "changes",
+    "latents",
+    "mutual_information",
+    "prediction",
+    "prediction_scores",
+    "real_vs_generated",
+    "realism",
+    "training",
+    "traversal",
+]
