@@ -30,7 +30,7 @@ _N_TIMES = 50
 _QUICKLY = 5  # cells, one in so many
 
 
-def simulated_cells(name: str, folder: Path | None, *, quick: bool) -> AnnData:
+def simulated_cells(name: str, folder: Path | None, *, quick: bool, seed: int) -> AnnData:
     """Log counts, and the factors in obs under the names of SPLATTER or PROSSTT.
 
     Counts are not scaled to one total for all cells: the library size is one of the factors.
@@ -38,7 +38,7 @@ def simulated_cells(name: str, folder: Path | None, *, quick: bool) -> AnnData:
     if folder is not None:
         adata = read_h5ad(folder / FILES[name])
     else:
-        adata = _trajectories(name, quick=quick) if name in _TREES else _paths(name, quick=quick)
+        adata = (_trajectories if name in _TREES else _paths)(name, quick=quick, seed=seed)
     totals = "total_counts_all_genes" if "total_counts_all_genes" in adata.obs else "total_counts"
     adata.obs["library size"] = adata.obs[totals].astype(float)
     if "pseudotime" in adata.obs:
@@ -48,7 +48,7 @@ def simulated_cells(name: str, folder: Path | None, *, quick: bool) -> AnnData:
     return adata
 
 
-def _paths(name: str, *, quick: bool) -> AnnData:
+def _paths(name: str, *, quick: bool, seed: int) -> AnnData:
     n_cells = 10_000 // (_QUICKLY if quick else 1)
     parameters = SplatterParameters(
         n_genes=5000,
@@ -61,13 +61,13 @@ def _paths(name: str, *, quick: bool) -> AnnData:
         path_n_steps=20,
         path_nonlinear_prob=float(name == "non-linear"),
     )
-    adata = splatter(parameters)
+    adata = splatter(parameters, seed=seed)
     logged = sc.pp.log1p(sc.pp.normalize_total(adata, target_sum=1e4, copy=True), copy=True)
     sc.pp.highly_variable_genes(logged, n_top_genes=_N_GENES)
     return adata[:, logged.var["highly_variable"].to_numpy()].copy()
 
 
-def _trajectories(name: str, *, quick: bool) -> AnnData:
+def _trajectories(name: str, *, quick: bool, seed: int) -> AnnData:
     tree, n_each = _TREES[name]
     n_each = n_each // _QUICKLY if quick else n_each
-    return prosstt(tree, _N_GENES, n_each * _N_TIMES * (len(tree) + 1), n_times=_N_TIMES)
+    return prosstt(tree, _N_GENES, n_each * _N_TIMES * (len(tree) + 1), n_times=_N_TIMES, seed=seed)
