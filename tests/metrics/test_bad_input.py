@@ -153,7 +153,8 @@ def test_fewer_cells_than_values_can_be_had_from(cells, table, side, n_cells, ne
     ) as warned:
         call(cells)
     assert any(f"read them beside the column '{beside}'" in str(each.message) for each in warned)
-    assert all(each.filename == __file__ for each in warned)
+    # pytest.warns records what the filters ignore, too: deprecations of anndata under pandas 3.
+    assert all(each.filename == __file__ for each in warned if each.category is UserWarning)
 
 
 def test_few_cells_may_be_asked_for(cells):
