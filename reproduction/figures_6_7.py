@@ -100,17 +100,21 @@ def load(args: argparse.Namespace) -> tuple[AnnData, str | None, int]:
 
 
 def one_of_each_type(adata: AnnData, args: argparse.Namespace) -> list[tuple[str, str]]:
-    combinations = adata.obs[args.factors].drop_duplicates().sample(frac=1, random_state=args.seed)
-    by_type = combinations.drop_duplicates(args.factors[0])
-    ordered = pd.concat([by_type, combinations]).drop_duplicates().itertuples(index=False, name=None)
-    return predictable_together(adata, ordered, args)
+    """Combinations at random; of other types and treatments, if there are any."""
+    shuffled = adata.obs[args.factors].drop_duplicates().sample(frac=1, random_state=args.seed)
+    shuffled = list(shuffled.itertuples(index=False, name=None))
+    apart: list[tuple[str, str]] = []
+    for pair in shuffled:
+        if not any(pair[0] == other[0] or pair[1] == other[1] for other in apart):
+            apart.append(pair)
+    return predictable_together(adata, [*apart, *shuffled], args)
 
 
 def predictable_together(adata: AnnData, ordered: Any, args: argparse.Namespace) -> list[tuple[str, str]]:
     """The first three that leave every type and treatment with two or more combinations."""
     left = adata.obs[args.factors].drop_duplicates()
     chosen = []
-    for pair in map(tuple, ordered):
+    for pair in dict.fromkeys(map(tuple, ordered)):
         without = left[(left != pair).any(axis=1)]
         if all(without[f].value_counts().get(label, 0) > 1 for f, label in zip(args.factors, pair, strict=True)):
             left = without
@@ -203,6 +207,7 @@ def show(table: pd.DataFrame, number: int, folder: Path) -> None:
             axes[1, column].scatter(part["delta H"][at], gain[at], s=size, marker=marker, label=name)
         axes[0, column].axline((0, 0), slope=1, color="grey", linewidth=0.8)
         axes[0, column].set(xlabel=f"random forest error, {VAE}", ylabel=f"random forest error, {GAN}")
+        axes[0, column].set(xlim=(-0.02, 0.55), ylim=(-0.02, 0.55), aspect="equal")
         axes[0, column].set_title(f"{kind}, one-sided p = {p:.2g}")
         axes[1, column].axhline(0, color="grey", linewidth=0.8)
         axes[1, column].set(xlabel="delta H", ylabel="gain in error", title=f"r = {correlation:.2f}")
