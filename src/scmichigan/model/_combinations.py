@@ -314,7 +314,7 @@ def warn_of_few(groups: dict[Labels, np.ndarray], used: Sequence[Labels]) -> Non
     if few:
         warnings.warn(
             f"fewer than {_FEW_CELLS} cells have the labels {few}: their mean is hardly known, and what starts from "
-            "them repeats them; leave them out with references= or weights=, or add cells",
+            "them repeats them; leave them out with references= or weights= of predict_combination, or add cells",
             UserWarning,
             stacklevel=3,
         )

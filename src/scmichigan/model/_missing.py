@@ -41,13 +41,12 @@ class MissingMixin(CombinationMixin):
 
         Returns
         -------
-        A row for each missing combination, the most trusted one first. Columns: the keys, and
-
-        - "along": the key whose label is changed, empty where nothing can predict the combination;
-        - "n_references", "n_source_cells": what :meth:`predict_combination` starts from;
-        - "predicted_change": how far cells are moved from there, the Euclidean distance of mean log-normalised expression;
-        - "expected_error": the same distance, of the predicted mean from the real one. NaN where no combination that
-          differs in one label can be predicted from the others, as in a table of two by two.
+        A row for each missing combination, the most trusted one first. Beside the keys it has the columns "along" (the key
+        whose label is changed, empty where nothing can predict the combination), "n_references" and "n_source_cells" (what
+        :meth:`predict_combination` starts from), "predicted_change" (how far cells are moved from there, as the Euclidean
+        distance of mean log-normalised expression) and "expected_error" (the same distance, of the predicted mean from the
+        real one; NaN where no combination that differs in one label can be predicted from the others, as in a table of two
+        by two).
 
         Raises
         ------
@@ -70,10 +69,10 @@ class MissingMixin(CombinationMixin):
 
         with the observed combinations o that differ from the missing one in one label, and the distances :math:`d_c` of
         its context from those that it is predicted from: errors are in proportion to how far the contexts are, and the
-        observed ones say how large they are. It holds for the default arithmetic of :meth:`predict_combination`, it is a
-        typical error (half of the observed ones are larger), and it tells contexts and data sets apart rather than
-        treatments: an effect that one context alone shows cannot be foreseen. Where it is not below "predicted_change",
-        take the prediction for the sources it starts from.
+        observed ones say how large they are, sampling noise included. It holds for the default arithmetic of
+        :meth:`predict_combination`, it is a typical error (half of the observed ones are larger), and it tells contexts and
+        data sets apart rather than treatments: an effect that one context alone shows cannot be foreseen. Where it is not
+        below "predicted_change", little more is known of the combination than what it starts from.
 
         Examples
         --------
