@@ -13,10 +13,10 @@ Genes, latents and generators are those of the training cells. Results are in FO
 prediction, plots beside it; a round that has its table is not run again. --quick takes few epochs, the default preset
 with the generator at its closed form, and 200 cells a side.
 
-The paper's sci-Plex cells cannot be had here. Give your own file with raw counts and its columns:
+The paper's sci-Plex cells are not among the data sets here. From a file with their raw counts and these columns:
 
-    python reproduction/figures_6_7.py --data SCIPLEX.h5ad --factors cell_type treatment --size-factor-key n.umi \
-        --hold-out A549,S1628 K562,S1096 MCF7,S7259
+    python reproduction/figures_6_7.py --data SCIPLEX.h5ad --factors cell_type condition \
+        --size-factor-key total_counts --hold-out A549,S1628 K562,S1096 MCF7,S7259
 """
 
 from __future__ import annotations
