@@ -124,3 +124,19 @@ def test_classes_are_not_imported_for_a_file(counts, small, tmp_path, monkeypatc
     monkeypatch.setattr("scmichigan.model._latent_model._PACKAGES", ("scvi.model",))
     with pytest.raises(ValueError, match="holds a PPCA, which none of scvi.model has"):
         MichiGAN.load(tmp_path / "model", counts)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the trained model
+def test_latents_of_new_cells_are_stored_where_a_method_needs_them(counts):
+    seen, new = counts[:200].copy(), counts[200:].copy()
+    vae = _scvi(seen)
+    vae.train(**FIT)
+    model = MichiGAN.from_latent_model(vae, setup_kwargs={"size_factor_key": "total_counts"})
+    model.train(max_epochs=0)
+    x = model.get_normalized_expression(new)
+    totals = new.obs["total_counts"].to_numpy()[:, None]
+    np.testing.assert_allclose(x.toarray(), np.log1p(new.X.toarray() * 1e4 / totals), rtol=1e-5)
+    mean, var = vae.get_latent_representation(new, return_dist=True)
+    np.testing.assert_allclose(new.obsm["X_michigan"], mean, atol=1e-5)
+    np.testing.assert_allclose(new.obsm["X_michigan_var"], var, atol=1e-5)
+    assert model.obedience(new)["generated"].notna().all()

@@ -20,9 +20,10 @@ from scvi.train import TrainRunner
 
 from scmichigan import _keys
 from scmichigan._cells import check_obs_keys
-from scmichigan._compat import manager_of
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
+
+from ._latent_model import manager_with_latent
 
 logger = logging.getLogger("scmichigan")
 
@@ -81,7 +82,7 @@ class ExpressionMixin:
         -------
         A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
         """
-        return normalized_expression(manager_of(self, adata), self.module.inputs)
+        return normalized_expression(manager_with_latent(self, adata), self.module.inputs)
 
 
 def covariate_columns(manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray) -> torch.Tensor:

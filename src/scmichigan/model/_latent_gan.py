@@ -33,7 +33,7 @@ from ._common import (
 )
 from ._fields import register_cells
 from ._gan import GANBase
-from ._latent_model import check_latent_model, class_of_saved, posterior_of
+from ._latent_model import check_latent_model, class_of_saved, manager_with_latent, posterior_of
 from ._missing import MissingMixin
 from ._obedience import correlation_k, draw_owners, gap, linear_encoder
 from ._presets import check_choice
@@ -118,7 +118,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
 
         Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
         ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
-        model, which is saved and loaded with this one.
+        model, which is saved and loaded with this one; methods that need their latents store these in the same place.
 
         Parameters
         ----------
@@ -314,7 +314,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             If the model is untrained.
         """
         check_trained(self)
-        return self._obedience(manager_of(self, adata), n_cells=n_cells, seed=seed)()
+        return self._obedience(manager_with_latent(self, adata), n_cells=n_cells, seed=seed)()
 
     def _obedience(self, manager: AnnDataManager, *, n_cells: int, seed: int) -> Callable[[], pd.DataFrame]:
         """Draw and encode the real cells now, the generated ones whenever the result is called."""

@@ -8,7 +8,10 @@ from importlib import import_module
 
 import numpy as np
 from anndata import AnnData
+from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
+
+from scmichigan._compat import manager_of
 
 # Where a saved latent model's class is looked for by its name: no other code is imported for a file.
 _PACKAGES = ("scmichigan.model", "scvi.model", "scvi.external")
@@ -36,6 +39,18 @@ def posterior_of(
         return np.asarray(model.get_latent_representation(adata, indices), dtype=np.float32), None
     mean, var = model.get_latent_representation(adata, indices, return_dist=True)
     return np.asarray(mean, dtype=np.float32), None if var is None else np.asarray(var, dtype=np.float32)
+
+
+def manager_with_latent(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
+    """Manager of ``adata``; where its latent is not stored, but the model's latent model can infer it, it is stored first."""
+    latent_model, args = getattr(model, "latent_model", None), model.registry["setup_args"]
+    key, var_key = args.get("latent_key"), args.get("latent_var_key")
+    if adata is not None and not adata.is_view and latent_model is not None and key and key not in adata.obsm:
+        mean, var = posterior_of(latent_model, adata)
+        adata.obsm[key] = mean
+        if var_key:
+            adata.obsm[var_key] = var
+    return manager_of(model, adata)
 
 
 def class_of_saved(dir_path: str, prefix: str | None) -> type[BaseModelClass]:
