@@ -21,7 +21,6 @@ from ._common import (
     check_n_samples,
     check_trained,
     covariate_columns,
-    draw_posterior,
     is_between,
     normalized_expression,
 )
@@ -208,13 +207,11 @@ class CombinationMixin:
         rng: np.random.Generator,
     ) -> AnnData:
         """Cells of the target."""
-        mean, var = posterior
-        chosen, shifts = arithmetic.references, self._latent_shifts(arithmetic, groups, mean)
+        chosen, shifts = arithmetic.references, self._latent_shifts(arithmetic, groups, posterior[0])
         numbers = in_proportion(n_samples or sum(len(r.rows) for r in chosen), arithmetic.shares)
         rows = np.concatenate([draw_evenly(r.rows, n, rng) for r, n in zip(chosen, numbers, strict=True)])
         start = np.repeat(np.arange(len(chosen)), numbers)
-        z = mean[rows] if var is None else draw_posterior(mean[rows], var[rows], rng)
-        z = (z + shifts[start]).astype(np.float32)
+        z = (self._draw_latent(rows, rng, posterior) + shifts[start]).astype(np.float32)
 
         names = np.array([str(r.labels[arithmetic.position]) for r in chosen], dtype=object)
         target = dict(zip(arithmetic.keys, arithmetic.target, strict=True))

@@ -238,8 +238,14 @@ class GANBase(ExpressionMixin, BaseModelClass):
             totals = np.maximum(counts.sum(axis=1), 1)
         return np.log1p(self.module.inputs.target_sum / totals[:, None] * counts).astype(np.float32), totals
 
-    def _draw_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        mean, var = self._posterior()
+    def _draw_latent(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator,
+        posterior: tuple[np.ndarray, np.ndarray | None] | None = None,
+    ) -> np.ndarray:
+        """Latents of registered cells; of so many draws that the posterior is better inferred once, it can be given."""
+        mean, var = posterior or self._posterior()
         z = mean[rows]
         return z if var is None else draw_posterior(z, var[rows], rng)
 

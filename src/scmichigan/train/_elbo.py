@@ -26,8 +26,7 @@ class ElboTrainingPlan(TrainingPlan):
         if mode != "train" or self.on_step:
             super().compute_and_log_metrics(loss_output, metrics, mode)
             return
-        extra = loss_output.extra_metrics
-        for name, value in extra.items():
+        for name, value in loss_output.extra_metrics.items():
             self.recorded.setdefault(name, []).append(value.detach())
         if self.trainer.is_last_batch:
             means = {name: torch.stack(values).mean() for name, values in self.recorded.items()}
