@@ -52,6 +52,12 @@ COUNTS = "counts"
 TOTAL_COUNTS = "total_counts"
 """obs of generated cells: what their counts are normalised by, where the model has no key of its own."""
 
+PROTEINS = "X_michigan_protein"
+"""obsm of generated cells: their proteins, log-normalised, where they are registered in the obsm of an AnnData."""
+
+PROTEIN_COUNTS = "protein_counts"
+"""obsm of generated cells on their way to a MuData: the counts of their proteins."""
+
 LATENT_MEAN_TENSOR = "latent_mean"
 LATENT_VAR_TENSOR = "latent_var"
 """Names of the latents in a minibatch."""

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import scvi
-from anndata import AnnData
-from mudata import MuData
 
 from scmichigan import MichiGAN, _keys
 from scmichigan.model import PPCA, BetaTCVAE
@@ -101,18 +99,6 @@ def test_what_is_no_trained_model_is_refused(counts):
         MichiGAN.from_latent_model("scvi")
     with pytest.raises(RuntimeError, match=r"untrained PPCA; call its train\(\) first"):
         MichiGAN.from_latent_model(_ppca(counts))
-
-
-@pytest.mark.filterwarnings("ignore")  # of scvi-tools' model
-def test_models_of_several_modalities_are_refused(counts):
-    protein = AnnData(np.random.default_rng(0).poisson(5.0, (counts.n_obs, 4)).astype(np.float32), counts.obs[[]])
-    mdata = MuData({"rna": counts, "protein": protein})
-    modalities = {"rna_layer": "rna", "protein_layer": "protein", "batch_key": "rna"}
-    scvi.model.TOTALVI.setup_mudata(mdata, protein_layer=None, modalities=modalities)
-    model = scvi.model.TOTALVI(mdata, n_latent=3, empirical_protein_background_prior=False)
-    model.train(**FIT)
-    with pytest.raises(ValueError, match="TOTALVI on a MuData; store its latent in the obsm"):
-        MichiGAN.from_latent_model(model)
 
 
 def test_classes_are_not_imported_for_a_file(counts, small, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The best Poisson-log-normal generator given stored latents, without gradient steps through a network.
 
-Legend: n cells, c condition columns, g genes, d noise dimensions, m centres, f columns of the basis.
+Legend: n cells, c condition columns, g genes, d noise dimensions, m centres, f columns of the basis. Sizes
+may have one column for all genes.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def fit_poisson_log_normal(
     counts
         Raw counts, shape ``(n_cells, n_genes)``. Of more than 6,000 cells, as many are drawn at random.
     size
-        Size factor of each cell relative to the target, shape ``(n_cells,)``: expected counts are ``size * rate``.
+        Size factor of each cell relative to the target, shape ``(n_cells,)``: expected counts are ``size * rate``. Where
+        genes and proteins have depths of their own, shape ``(n_cells, n_genes)``.
     condition
         Means of the condition, shape ``(n_cells, n_condition)``.
     condition_var
@@ -94,6 +96,7 @@ def fit_poisson_log_normal(
     factor analysis", chapter 9, for the principal factors; Wigner 1958, for the edge.
     """
     rng = np.random.default_rng(seed)
+    size = np.asarray(size).reshape(len(condition), -1)
     counts = counts.tocsr() if sp.issparse(counts) else np.asarray(counts)
     if condition_var is None:
         condition_var = np.zeros_like(condition)
@@ -141,14 +144,14 @@ def _basis(condition_nc: np.ndarray, kernel: KernelCentres) -> np.ndarray:
 
 
 def _poisson_regression(
-    counts_ng: np.ndarray, size_n: np.ndarray, basis_nf: np.ndarray, n_condition: int
+    counts_ng: np.ndarray, size_ng: np.ndarray, basis_nf: np.ndarray, n_condition: int
 ) -> tuple[np.ndarray, np.ndarray]:
     centre_f, scale_f = basis_nf.mean(axis=0, dtype=np.float64), np.ones(basis_nf.shape[1])
     # Any unit will do for a latent; nearness to centres has its own.
     scale_f[:n_condition] = StandardScaler().fit(basis_nf[:, :n_condition]).scale_
     basis, counts = torch.from_numpy(((basis_nf - centre_f) / scale_f).astype(np.float32)), torch.from_numpy(counts_ng)
-    log_size = torch.from_numpy(np.log(size_n).astype(np.float32))[:, None]
-    log_mean_rate = torch.log(counts.sum(0) / float(size_n.sum()) + _LEAST_RATE)
+    log_size = torch.from_numpy(np.log(size_ng).astype(np.float32))
+    log_mean_rate = torch.log(counts.sum(0) / torch.from_numpy(size_ng.sum(axis=0)).float() + _LEAST_RATE)
     bias = log_mean_rate.clone().requires_grad_()
     weight = torch.zeros(basis.shape[1], counts.shape[1], requires_grad=True)
     # The convex problem of all genes at once; the line search makes the step size no concern.
@@ -175,14 +178,14 @@ def _poisson_regression(
 
 
 def _log_rate_covariance(
-    counts_ng: np.ndarray, size_n: np.ndarray, basis_nf: np.ndarray, weight_gf: np.ndarray, bias_g: np.ndarray
+    counts_ng: np.ndarray, size_ng: np.ndarray, basis_nf: np.ndarray, weight_gf: np.ndarray, bias_g: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Covariance of the log rates by moments, and each gene's mean."""
     n_genes = len(bias_g)
     residual_gg, product_gg, mean_g = np.zeros((n_genes, n_genes)), np.zeros((n_genes, n_genes)), np.zeros(n_genes)
-    for start in range(0, len(size_n), _BLOCK_CELLS):
+    for start in range(0, len(size_ng), _BLOCK_CELLS):
         cells = slice(start, start + _BLOCK_CELLS)
-        m_ng = np.exp(basis_nf[cells] @ weight_gf.T + bias_g) * size_n[cells, None]
+        m_ng = np.exp(basis_nf[cells] @ weight_gf.T + bias_g) * size_ng[cells]
         r_ng = counts_ng[cells] - m_ng
         residual_gg += r_ng.T @ r_ng
         product_gg += m_ng.T @ m_ng
@@ -190,7 +193,7 @@ def _log_rate_covariance(
     residual_gg[np.diag_indices(n_genes)] -= mean_g
     # Where by chance less varies than a Poisson variance, the logarithm would fall without bounds.
     ratio_gg = 1 + residual_gg / np.maximum(product_gg, _LEAST_RATE)
-    return np.log(np.maximum(ratio_gg, _SMALLEST_RATIO)), mean_g / len(size_n)
+    return np.log(np.maximum(ratio_gg, _SMALLEST_RATIO)), mean_g / len(size_ng)
 
 
 def _loadings(

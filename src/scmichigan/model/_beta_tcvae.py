@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from anndata import AnnData
+from mudata import MuData
 from scvi.model.base import BaseModelClass, VAEMixin
 
 from scmichigan._compat import finish_init
@@ -20,17 +21,20 @@ from ._common import (
     check_n_latent,
     check_trained,
     covariate_columns,
-    covariate_sizes,
     describe_expression,
     draw_posterior,
     draw_rows,
     epochs_for,
     generated_anndata,
     in_chunks,
+    kind_of,
+    n_features,
     registered_arrays,
     run_training,
+    sizes_of,
 )
 from ._fields import register_cells
+from ._modalities import register_modalities
 
 _DEFAULT_STEPS = 6000
 
@@ -74,14 +78,13 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
     def __init__(self, adata: AnnData, n_latent: int = 10, beta: float = 10.0, **module_kwargs) -> None:
         check_latent_arguments(n_latent, beta)
         super().__init__(adata)
-        args = self.registry["setup_args"]
         self.module = BetaTCVAEModule(
-            self.summary_stats.n_vars,
+            n_features(self),
             n_latent=n_latent,
             beta=beta,
-            counts=args["expression"] == "counts",
-            target_sum=args["target_sum"],
-            **covariate_sizes(self),
+            counts=kind_of(self) == "counts",
+            target_sum=self.registry["setup_args"]["target_sum"],
+            **sizes_of(self),
             **module_kwargs,
         )
         finish_init(
@@ -98,6 +101,7 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
         size_factor_key: str | None = None,
         categorical_covariate_keys: list[str] | None = None,
         continuous_covariate_keys: list[str] | None = None,
+        protein_expression_obsm_key: str | None = None,
         expression: Literal["auto", "counts", "log_normalized"] = "auto",
         target_sum: float = 1e4,
         **kwargs,
@@ -117,6 +121,8 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
             store the total before selecting genes. Not used for log-normalised expression.
         categorical_covariate_keys, continuous_covariate_keys
             Further columns given to the decoder.
+        protein_expression_obsm_key
+            Key of ``adata.obsm`` with protein counts, which are modelled beside the genes. Their size factor is their sum.
         expression
             ``"counts"`` are normalised to ``log1p(target_sum * counts / total)`` on the fly, ``"log_normalized"``
             values are taken as they are, ``"auto"`` takes integers for counts. ``model`` prints which it took.
@@ -134,6 +140,50 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
             label or covariate is missing.
         """
         register_cells(locals())
+
+    @classmethod
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        rna_layer: str | None = None,
+        protein_layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        target_sum: float = 1e4,
+        modalities: dict[str, str] | None = None,
+        **kwargs,
+    ) -> None:
+        """Register cells whose RNA and proteins were both counted.
+
+        Parameters
+        ----------
+        mdata
+            The same cells in each of its modalities, in the same order.
+        rna_layer, protein_layer
+            Layer with the counts of the modality; ``None`` for its ``X``.
+        batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys, target_sum
+            As in :meth:`setup_anndata`. The size factor is that of the RNA; proteins are scaled by their sum.
+        modalities
+            The modality of each argument, such as ``{"rna_layer": "rna", "protein_layer": "protein", "batch_key": "rna"}``.
+            Without ``"protein_layer"`` there is RNA only; columns of an argument without one are those of ``mdata.obs``.
+        **kwargs
+            Passed to scvi-tools' registration.
+
+        Raises
+        ------
+        KeyError
+            If a modality, column or layer does not exist.
+        ValueError
+            As in :meth:`setup_anndata`, and if the modalities have other cells or hold no counts.
+
+        Examples
+        --------
+        >>> mg.BetaTCVAE.setup_mudata(mdata, modalities={"rna_layer": "rna", "protein_layer": "protein"})
+        """
+        register_modalities(locals())
 
     def train(
         self,
@@ -210,7 +260,7 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
         latent: np.ndarray | None = None,
         noise: bool = False,
         seed: int = 0,
-    ) -> AnnData:
+    ) -> AnnData | MuData:
         """Decode latents, drawn from the aggregate posterior of the registered cells or given.
 
         Parameters
@@ -231,12 +281,13 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``.
+        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``. Proteins are in
+        ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
         """
         check_trained(self)
         rng = np.random.default_rng(seed)
         given = None if latent is None else check_latent(latent, self.module.n_latent)
-        rows = draw_rows(self.adata, n_samples if given is None else len(given), where, rng)
+        rows = draw_rows(self._labelled, n_samples if given is None else len(given), where, rng)
         covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -246,7 +297,9 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
             x = [self.module.sample(torch.as_tensor(z[c]), covariates[c], noise=noise) for c in in_chunks(len(z))]
         provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
         rows = rows if given is None else None
-        return generated_anndata(self.adata, torch.cat(x).cpu().numpy(), rows=rows, latent=z, provenance=provenance)
+        x, *proteins = self.module.inputs.split(torch.cat(x).cpu().numpy())
+        cells = generated_anndata(self._labelled, x, rows=rows, latent=z, provenance=provenance)
+        return self._as_registered(self._with_proteins(cells, *proteins) if proteins else cells)
 
 
 def check_latent_arguments(n_latent: int, beta: float) -> None:

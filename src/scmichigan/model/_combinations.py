@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
+from mudata import MuData
 
 from scmichigan import _keys
 
@@ -43,7 +44,7 @@ class CombinationMixin:
         residual: Literal["source", "fresh"] = "source",
         n_samples: int | None = None,
         seed: int = 0,
-    ) -> AnnData:
+    ) -> AnnData | MuData:
         """Predict the cells of a combination of labels that was never seen.
 
         Each predicted cell starts from a cell of a reference combination, which differs from the target in one label;
@@ -152,7 +153,7 @@ class CombinationMixin:
             stored[reference.rows] = posterior[0][reference.rows] + shift
         self.adata.obsm[_keys.PREDICTED_LATENT] = stored
         self.adata.uns[_keys.PREDICTED_LATENT] = predicted.uns[_keys.PROVENANCE].copy()
-        return predicted
+        return self._as_registered(predicted)
 
     def _combinations(
         self, target: dict[str, object]
@@ -160,7 +161,8 @@ class CombinationMixin:
         """Keys and labels of the target, rows of every other combination, and the key of a number between observed ones."""
         if len(target) < 2:
             raise ValueError(f"target is {target}; a combination needs the labels of two or more obs keys")
-        unseen = [key for key, level in target.items() if is_between(self.adata, key, level)]
+        labelled = self._labelled
+        unseen = [key for key, level in target.items() if is_between(labelled, key, level)]
         if len(unseen) > 1:
             raise ValueError(
                 f"no cell has obs[{unseen[1]!r}] == {target[unseen[1]]!r}, nor {target[unseen[0]]!r} of {unseen[0]!r}; "
@@ -168,8 +170,8 @@ class CombinationMixin:
             )
         for key, level in target.items():
             if key not in unseen:
-                check_level(self.adata, key, level)
-            if self.adata.obs[key].nunique() == 1:
+                check_level(labelled, key, level)
+            if labelled.obs[key].nunique() == 1:
                 raise ValueError(f"obs[{key!r}] has {level!r} only; give keys with two or more labels each")
         keys, labels = list(target), tuple(target.values())
         groups = self._observed(keys, stacklevel=4)
@@ -185,7 +187,7 @@ class CombinationMixin:
 
     def _observed(self, keys: list[str], *, stacklevel: int) -> dict[Labels, np.ndarray]:
         """Rows of each observed combination."""
-        groups = observed_combinations(self.adata.obs, keys)
+        groups = observed_combinations(self._labelled.obs, keys)
         n_missing = self.adata.n_obs - sum(map(len, groups.values()))
         if n_missing:
             warnings.warn(
@@ -231,7 +233,7 @@ class CombinationMixin:
             values, partners = self._transfer(arithmetic, groups, rows, start, rng, exact_means=n_samples is None)
             values = rectify_keeping_means(values)
             if totals is not None:
-                values = round_on_log_scale(values, self.module.inputs.target_sum / totals[:, None], rng)
+                values = round_on_log_scale(values, self._by_feature(self.module.inputs.target_sum / totals), rng)
         else:
             values = self._render(z, rows, self._draw_noise(len(z), rng))
             if totals is not None:
@@ -275,14 +277,14 @@ class CombinationMixin:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Expression made of source cells, which start from the given references, and of partners; rows of these."""
         inputs = self.module.inputs
-        depth = self._totals() if self.module.makes_counts else self._expression_sums()
+        depth = self._totals()[:, 0] if self.module.makes_counts else self._expression_sums()
 
         def expression(rows: np.ndarray) -> np.ndarray:
             x = normalized_expression(self.adata_manager, inputs, rows)
             x = x.toarray() if sp.issparse(x) else x
             return x - self._covariate_effects(covariate_columns(self.adata_manager, inputs, rows))
 
-        values, partners = np.empty((len(rows), self.adata.n_vars), dtype=np.float32), rows.copy()
+        values, partners = np.empty((len(rows), len(arithmetic.targets[0])), dtype=np.float32), rows.copy()
         for i, (source, target_g) in enumerate(zip(arithmetic.positions, arithmetic.targets, strict=True)):
             pools, shares = arithmetic.partners(i)
             cells = rng.permutation(np.flatnonzero(start == i))

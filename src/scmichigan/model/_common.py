@@ -13,26 +13,30 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
+from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys
+from scmichigan._cells import check_obs_keys, dense
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 
+from ._fields import ExpressionKind, place_of
 from ._latent_model import manager_with_latent
+from ._modalities import annotation, in_modalities, like_registered
 
 logger = logging.getLogger("scmichigan")
 
 _CHUNK_ROWS = 4096
+_COUNTS = (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY)
 _COVARIATES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.CAT_COVS_KEY, REGISTRY_KEYS.CONT_COVS_KEY)
 
 
 def registered_arrays(
-    manager: AnnDataManager, keys: Sequence[str] = (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.SIZE_FACTOR_KEY, *_COVARIATES)
+    manager: AnnDataManager, keys: Sequence[str] = (*_COUNTS, REGISTRY_KEYS.SIZE_FACTOR_KEY, *_COVARIATES)
 ) -> dict[str, np.ndarray | sp.spmatrix]:
     """Registered data by tensor name, one row a cell; what was not registered is left out."""
     arrays = {}
@@ -53,24 +57,62 @@ def normalized_expression(
     manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray | None = None
 ) -> np.ndarray | sp.csr_matrix:
     """Log-normalised expression of the registered cells, or of some of their rows, a copy; sparse stays sparse."""
-    arrays = registered_arrays(manager, (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.SIZE_FACTOR_KEY))
+    return side_by_side(normalized_modalities(manager, inputs, rows))
+
+
+def normalized_modalities(
+    manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray | None = None
+) -> list[np.ndarray | sp.csr_matrix]:
+    """The same of each modality: genes and, where they are registered, proteins."""
+    arrays = registered_arrays(manager, (*_COUNTS, REGISTRY_KEYS.SIZE_FACTOR_KEY))
     if rows is not None:
         arrays = {name: array[rows] for name, array in arrays.items()}
     x = arrays[REGISTRY_KEYS.X_KEY]
     if not inputs.counts:
-        return x.tocsr().astype(np.float32) if sp.issparse(x) else np.array(x, dtype=np.float32)
-    totals = arrays.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        return [x.tocsr().astype(np.float32) if sp.issparse(x) else np.array(x, dtype=np.float32)]
+    factors = arrays.get(REGISTRY_KEYS.SIZE_FACTOR_KEY), None
+    counts = (arrays[key] for key in _COUNTS if key in arrays)
+    return [_log_normalized(x, factor, inputs.target_sum) for x, factor in zip(counts, factors, strict=False)]
+
+
+def _log_normalized(
+    x: np.ndarray | sp.spmatrix, totals: np.ndarray | None, target_sum: float
+) -> np.ndarray | sp.csr_matrix:
     totals = np.asarray(x.sum(axis=1)).reshape(-1, 1) if totals is None else totals
-    scale = (inputs.target_sum / totals).astype(np.float32)
+    scale = (target_sum / totals).astype(np.float32)
     if sp.issparse(x):
         return sp.diags_array(scale.ravel()).dot(x.tocsr().astype(np.float32)).tocsr().log1p()
     return np.log1p(x * scale, dtype=np.float32)
 
 
+def side_by_side(modalities: Sequence[np.ndarray | sp.spmatrix]) -> np.ndarray | sp.csr_matrix:
+    """Columns of all modalities; sparse where the first is."""
+    first, *others = modalities
+    if not others:
+        return first
+    return sp.hstack(modalities, format="csr") if sp.issparse(first) else np.hstack([first, *map(dense, others)])
+
+
+def registered_counts(manager: AnnDataManager) -> list[np.ndarray | sp.csr_matrix]:
+    """Counts of each modality."""
+    return [x.tocsr() if sp.issparse(x) else x for x in registered_arrays(manager, _COUNTS).values()]
+
+
+def registered_totals(manager: AnnDataManager) -> np.ndarray:
+    """Total counts of each cell in each modality, registered or sums, shape ``(n_cells, n_modalities)``."""
+    totals = [np.asarray(x.sum(axis=1)).ravel() for x in registered_counts(manager)]
+    registered = registered_arrays(manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,)).get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+    if registered is not None:
+        totals[0] = np.ravel(registered)
+    return np.stack(totals, axis=1).astype(np.float64)
+
+
 class ExpressionMixin:
     """Expression as the model sees it; for models whose module has the inputs that say how."""
 
-    def get_normalized_expression(self, adata: AnnData | None = None) -> np.ndarray | sp.csr_matrix:
+    def get_normalized_expression(
+        self, adata: AnnData | MuData | None = None
+    ) -> np.ndarray | sp.csr_matrix | tuple[np.ndarray | sp.csr_matrix, np.ndarray | sp.csr_matrix]:
         """Log-normalised expression as the model sees it.
 
         Parameters
@@ -80,9 +122,31 @@ class ExpressionMixin:
 
         Returns
         -------
-        A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
+        A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is; where proteins are registered,
+        those of genes and of proteins.
         """
-        return normalized_expression(manager_with_latent(self, adata), self.module.inputs)
+        parts = normalized_modalities(manager_with_latent(self, adata), self.module.inputs)
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    @property
+    def _labelled(self) -> AnnData:
+        """AnnData with the labels of the registered cells and the names of their genes."""
+        return annotation(self.adata, self.registry["setup_args"].get("modalities"))
+
+    def _with_proteins(self, cells: AnnData, expression: np.ndarray, counts: np.ndarray | None = None) -> AnnData:
+        """Generated cells with their proteins, log-normalised and as counts, in obsm."""
+        cells.obsm[_keys.PROTEINS] = expression
+        if counts is not None:
+            key = self.registry["setup_args"].get("protein_expression_obsm_key")
+            registered = self.adata.obsm.get(key) if key else None
+            cells.obsm[key or _keys.PROTEIN_COUNTS] = like_registered(counts, registered, cells.obs_names)
+        return cells
+
+    def _as_registered(self, cells: AnnData) -> AnnData | MuData:
+        """Generated cells in the form in which the real ones were registered."""
+        return (
+            cells if isinstance(self.adata, AnnData) else in_modalities(cells, self.adata, self.registry["setup_args"])
+        )
 
 
 def covariate_columns(manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray) -> torch.Tensor:
@@ -91,11 +155,17 @@ def covariate_columns(manager: AnnDataManager, inputs: ExpressionInputs, rows: n
     return inputs.covariates({name: torch.as_tensor(np.asarray(a[rows], np.float32)) for name, a in arrays.items()})
 
 
-def covariate_sizes(model: BaseModelClass) -> dict[str, Any]:
-    """Arguments of the modules that come from the registered covariates."""
+def n_features(model: BaseModelClass) -> int:
+    """Genes and proteins."""
+    return model.summary_stats.n_vars + model.summary_stats.get("n_proteins", 0)
+
+
+def sizes_of(model: BaseModelClass) -> dict[str, Any]:
+    """Arguments of the modules that come from the registered proteins and covariates."""
     manager = model.adata_manager
     has_categories = REGISTRY_KEYS.CAT_COVS_KEY in manager.data_registry
     return {
+        "n_proteins": model.summary_stats.get("n_proteins", 0),
         "n_batch": model.summary_stats.n_batch,
         "n_cats_per_cov": (
             tuple(manager.get_state_registry(REGISTRY_KEYS.CAT_COVS_KEY).n_cats_per_key) if has_categories else ()
@@ -107,11 +177,27 @@ def covariate_sizes(model: BaseModelClass) -> dict[str, Any]:
 def describe_expression(model: BaseModelClass) -> str:
     """What the model took as expression, in words."""
     args = model.registry["setup_args"]
-    place = "adata.X" if args["layer"] is None else f"adata.layers[{args['layer']!r}]"
-    if args["expression"] == "log_normalized":
+    places = _places(args)
+    place = " and ".join(places)
+    if kind_of(model) == "log_normalized":
         return f"log-normalised values of {place}, as they are"
     total = "their sum" if args["size_factor_key"] is None else f"obs[{args['size_factor_key']!r}]"
+    if len(places) == 2 and args["size_factor_key"] is not None:
+        total += " (of proteins, their sum)"
     return f"raw counts of {place}, as log1p({args['target_sum']:g} * counts / {total})"
+
+
+def _places(args: dict[str, Any]) -> list[str]:
+    if "modalities" not in args:
+        proteins = args.get("protein_expression_obsm_key")
+        return [place_of(args["layer"]), *([] if proteins is None else [f"obsm[{proteins!r}]"])]
+    names = {argument: args["modalities"].get(argument) for argument in ("rna_layer", "protein_layer")}
+    return [place_of(args[argument], f"mdata[{name!r}]") for argument, name in names.items() if name is not None]
+
+
+def kind_of(model: BaseModelClass) -> ExpressionKind:
+    """What is registered; from a MuData it is always counts."""
+    return model.registry["setup_args"].get("expression", "counts")
 
 
 def epochs_for(n_steps: int, n_cells: int, batch_size: int) -> int:

@@ -5,13 +5,15 @@ The checks live in the fields, so they also meet data that come later: to be enc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
+from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import (
@@ -19,13 +21,14 @@ from scvi.data.fields import (
     CategoricalJointObsField,
     CategoricalObsField,
     LayerField,
+    MuDataWrapper,
     NumericalJointObsField,
     NumericalObsField,
     ObsmField,
 )
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys
+from scmichigan._cells import check_obs_keys, obsm_matrix
 from scmichigan._compat import setup_method_args
 
 ExpressionKind = Literal["counts", "log_normalized"]
@@ -36,24 +39,25 @@ _CHUNK_ROWS = 4096
 _COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
 
 
-def _place(layer: str | None) -> str:
-    return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+def place_of(layer: str | None, owner: str = "adata") -> str:
+    """How errors and summaries call a layer."""
+    return f"{owner}.X" if layer is None else f"{owner}.layers[{layer!r}]"
 
 
-def _expression(adata: AnnData, layer: str | None) -> np.ndarray | sp.spmatrix:
+def _expression(adata: AnnData, layer: str | None, owner: str = "adata") -> np.ndarray | sp.spmatrix:
     if layer is not None and layer not in adata.layers:
         # anndata 0.13 lists X among the layers, under None.
         layers = sorted(name for name in adata.layers if name is not None)
-        raise KeyError(f"{_place(layer)} does not exist; the layers are {layers}")
+        raise KeyError(f"{place_of(layer, owner)} does not exist; the layers are {layers}")
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
-            f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be at least 1 (look at the last filter)"
+            f"{owner} has {adata.n_obs} cells and {adata.n_vars} genes; both must be at least 1 (look at the last filter)"
         )
     if adata.isbacked:
-        raise ValueError("adata is backed by a file; load it with adata.to_memory() first")
+        raise ValueError(f"{owner} is backed by a file; load it with adata.to_memory() first")
     x = adata.X if layer is None else adata.layers[layer]
     if x is None:
-        raise ValueError("adata.X is None; pass layer= with the name of the layer that holds the expression")
+        raise ValueError(f"{owner}.X is None; pass layer= with the name of the layer that holds the expression")
     return x
 
 
@@ -67,7 +71,7 @@ def _values(x: np.ndarray | sp.spmatrix) -> Iterator[np.ndarray]:
             yield np.asarray(x[start : start + _CHUNK_ROWS])
 
 
-def detect_expression(adata: AnnData, layer: str | None) -> ExpressionKind:
+def detect_expression(adata: AnnData, layer: str | None, owner: str = "adata") -> ExpressionKind:
     """Tell raw counts from log-normalised expression; refuse what is neither.
 
     Raises
@@ -78,7 +82,10 @@ def detect_expression(adata: AnnData, layer: str | None) -> ExpressionKind:
         If there is no cell or gene, a value is NaN, infinite or negative, a cell is empty, or the values are neither
         integers nor small enough to be logarithms.
     """
-    x, place = _expression(adata, layer), _place(layer)
+    return _detect(_expression(adata, layer, owner), place_of(layer, owner), adata.obs_names)
+
+
+def _detect(x: np.ndarray | sp.spmatrix, place: str, names: pd.Index) -> ExpressionKind:
     is_integer, largest = True, 0.0
     for block in _values(x):
         if not np.isfinite(block).all():
@@ -93,7 +100,7 @@ def detect_expression(adata: AnnData, layer: str | None) -> ExpressionKind:
         is_integer = is_integer and bool(np.array_equal(block, np.round(block)))
     totals = np.asarray(x.sum(axis=1)).ravel()
     if (totals == 0).any():
-        cell = adata.obs_names[int(np.argmax(totals == 0))]
+        cell = names[int(np.argmax(totals == 0))]
         raise ValueError(
             f"{int((totals == 0).sum())} cells have no counts in {place}, the first is {cell!r}; remove them, for "
             "example with scanpy.pp.filter_cells(adata, min_counts=1)"
@@ -117,19 +124,34 @@ class ExpressionField(LayerField):
         Layer that holds it; ``None`` for ``adata.X``.
     kind
         What it must be.
+    modality
+        Name of the modality of a MuData that it is in.
+    registry_key
+        Name of the tensor.
     """
 
-    def __init__(self, layer: str | None, kind: ExpressionKind) -> None:
+    def __init__(
+        self,
+        layer: str | None,
+        kind: ExpressionKind,
+        *,
+        modality: str | None = None,
+        registry_key: str = REGISTRY_KEYS.X_KEY,
+    ) -> None:
         # Correcting the format would change the user's matrix in place.
-        super().__init__(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)
+        super().__init__(registry_key, layer, is_count_data=False, correct_data_format=False)
         self.kind = kind
+        self.owner = "adata" if modality is None else f"mdata[{modality!r}]"
 
     def validate_field(self, adata: AnnData) -> None:
         """Refuse anything but the declared kind."""
-        found = detect_expression(adata, self.attr_key)
+        found = detect_expression(adata, self.attr_key, self.owner)
         if found != self.kind:
+            place = place_of(self.attr_key, self.owner)
+            if self.owner != "adata":
+                raise ValueError(not_counts(place))
             raise ValueError(
-                f"{_place(self.attr_key)} holds {_describe(found)}, but {_describe(self.kind)} were declared; pass "
+                f"{place} holds {_describe(found)}, but {_describe(self.kind)} were declared; pass "
                 f"expression={found!r} to setup_anndata, or the layer that holds {_describe(self.kind)}"
             )
         super().validate_field(adata)
@@ -146,13 +168,44 @@ class ExpressionField(LayerField):
                 else "take them in the model's order: adata[:, genes].copy()"
             )
             raise ValueError(
-                f"adata has {len(given)} genes, the model was set up with {len(genes)}, and they differ: {cure}"
+                f"{self.owner} has {len(given)} genes, the model was set up with {len(genes)}, and they differ: {cure}"
             )
         return super().transfer_field(state_registry, adata_target, **kwargs)
 
 
 def _describe(kind: ExpressionKind) -> str:
     return {"counts": "raw counts", "log_normalized": "log-normalised values"}[kind]
+
+
+def not_counts(place: str) -> str:
+    return (
+        f"{place} holds log-normalised values; modalities that are generated together must be raw counts: give the layer "
+        "that holds them"
+    )
+
+
+class ProteinField(ObsmField):
+    """Protein counts beside the expression of an AnnData.
+
+    Parameters
+    ----------
+    key
+        Key of ``adata.obsm``.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(REGISTRY_KEYS.PROTEIN_EXP_KEY, key, correct_data_format=False)
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Refuse anything but counts."""
+        place = f"obsm[{self.attr_key!r}]"
+        cure = "store the protein counts there"
+        x = obsm_matrix(adata, self.attr_key, cure)
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise ValueError(f"{place} has shape {x.shape}; {cure}, cells x proteins")
+        if _detect(x, place, adata.obs_names) != "counts":
+            raise ValueError(not_counts(place))
+        super().validate_field(adata)
 
 
 class SizeFactorField(NumericalObsField):
@@ -164,11 +217,14 @@ class SizeFactorField(NumericalObsField):
         Column of ``adata.obs``.
     layer
         Layer of the counts that it belongs to.
+    modality
+        Name of the modality of a MuData that these are in.
     """
 
-    def __init__(self, key: str, layer: str | None) -> None:
+    def __init__(self, key: str, layer: str | None, modality: str | None = None) -> None:
         super().__init__(REGISTRY_KEYS.SIZE_FACTOR_KEY, key)
         self.layer = layer
+        self.modality = modality
 
     def validate_field(self, adata: AnnData) -> None:
         """Refuse factors that are not finite and positive, or that cannot be totals."""
@@ -180,7 +236,8 @@ class SizeFactorField(NumericalObsField):
                 f"obs[{self.attr_key!r}] is {factors[row]:g} for cell {adata.obs_names[row]!r}; size factors must be "
                 "positive numbers: give each cell's total counts"
             )
-        totals = np.asarray(_expression(adata, self.layer).sum(axis=1)).ravel()
+        counted = adata[self.modality] if isinstance(adata, MuData) else adata
+        totals = np.asarray(_expression(counted, self.layer).sum(axis=1)).ravel()
         if np.median(factors / totals) < 0.5:
             raise ValueError(
                 f"obs[{self.attr_key!r}] has median {np.median(factors):g}, less than half of the counts of the cells "
@@ -249,11 +306,44 @@ def _check_labels(adata: AnnData, key: str) -> None:
         )
 
 
-def _check_scale(expression: str, target_sum: float) -> None:
+def check_scale(expression: str, target_sum: float) -> None:
     if expression not in get_args(ExpressionKind):
         raise ValueError(f"expression is {expression!r}; choose from {['auto', *get_args(ExpressionKind)]}")
     if not 0 < target_sum < np.inf:
         raise ValueError(f"target_sum is {target_sum}; it must be a positive number, for example 1e4")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each argument of a setup is looked for.
+
+    Parameters
+    ----------
+    cells
+        What is set up.
+    modalities
+        Of a MuData, the modality of each argument; those without one are looked for in the MuData itself.
+    """
+
+    cells: AnnData | MuData
+    modalities: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, argument: str) -> AnnData | MuData:
+        """What holds this argument's columns."""
+        name = self.modalities.get(argument)
+        return self.cells if name is None else self.cells[name]
+
+    def name(self, argument: str) -> str:
+        """How errors call it."""
+        name = self.modalities.get(argument)
+        return "" if name is None else f"mdata[{name!r}]"
+
+    def field(self, field_class: type[BaseAnnDataField], argument: str, *args, **kwargs) -> BaseAnnDataField:
+        """A field of this argument."""
+        name = self.modalities.get(argument)
+        return (
+            field_class(*args, **kwargs) if name is None else MuDataWrapper(field_class)(*args, mod_key=name, **kwargs)
+        )
 
 
 def register_cells(setup_locals: dict[str, Any]) -> None:
@@ -271,10 +361,32 @@ def register_cells(setup_locals: dict[str, Any]) -> None:
         expression = detect_expression(adata, setup_locals["layer"])
     setup_args = setup_method_args(setup_locals | {"expression": expression})
     args = dict(setup_args["setup_args"])
+    layer, protein_key = args.pop("layer"), args.pop("protein_expression_obsm_key", None)
+    fields: list[BaseAnnDataField] = [ExpressionField(layer, expression)]
+    check_scale(args.pop("expression"), args.pop("target_sum"))
+    if protein_key is not None:
+        if expression != "counts":
+            raise ValueError(not_counts(place_of(layer)))
+        fields.append(ProteinField(protein_key))
     latent_keys = args.pop("latent_key", None), args.pop("latent_var_key", None)
-    fields = _expression_fields(adata, args.pop("expression"), **args) + _latent_fields(adata, *latent_keys)
+    size_factor_key = args.pop("size_factor_key")
+    fields += cell_fields(Places(adata), size_factor_key=size_factor_key, **args)
+    if size_factor_key is not None and expression == "counts":
+        fields.append(SizeFactorField(size_factor_key, layer))
+    fields += latent_fields(adata, *latent_keys)
+    register(cls, adata, fields, setup_args, kwargs)
+
+
+def register(
+    cls: type,
+    cells: AnnData | MuData,
+    fields: list[BaseAnnDataField],
+    setup_args: dict[str, Any],
+    kwargs: dict[str, Any],
+) -> None:
+    """Register the fields; takes what ``setup_method_args`` gives."""
     manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
-    manager.register_fields(adata, **kwargs)
+    manager.register_fields(cells, **kwargs)
     cls.register_manager(manager)
 
 
@@ -313,7 +425,7 @@ class PlainSetupMixin:
         register_cells(locals())
 
 
-def _latent_fields(adata: AnnData, mean_key: str | None, var_key: str | None) -> list[BaseAnnDataField]:
+def latent_fields(adata: AnnData, mean_key: str | None, var_key: str | None) -> list[BaseAnnDataField]:
     """Fields of a stored latent and, where there are any, of its variances."""
     if mean_key is None and var_key is None:
         return []
@@ -333,34 +445,42 @@ def _latent_fields(adata: AnnData, mean_key: str | None, var_key: str | None) ->
     return fields
 
 
-def _expression_fields(
-    adata: AnnData,
-    kind: ExpressionKind,
+def cell_fields(
+    places: Places,
     *,
-    target_sum: float,
-    layer: str | None,
     labels_key: str | None,
     size_factor_key: str | None,
     batch_key: str | None = None,
     categorical_covariate_keys: list[str] | None = None,
     continuous_covariate_keys: list[str] | None = None,
 ) -> list[BaseAnnDataField]:
-    """Fields that every model registers."""
-    _check_scale(kind, target_sum)
-    label_keys = [key for key in (batch_key, labels_key, *(categorical_covariate_keys or ())) if key is not None]
-    number_keys = continuous_covariate_keys or []
-    check_obs_keys(adata, [*label_keys, *number_keys, size_factor_key])
-    for key in label_keys:
-        _check_labels(adata, key)
-    for key in number_keys:
-        _numbers(adata, key, "continuous covariates must be finite numbers: impute it or remove the cell")
-    fields = [
-        ExpressionField(layer, kind),
-        CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-        CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
-        CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-        NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+    """Fields of the columns of obs that every model registers; the size factor is only looked for."""
+    keys = {
+        "batch_key": [batch_key],
+        "labels_key": [labels_key],
+        "categorical_covariate_keys": categorical_covariate_keys or [],
+        "continuous_covariate_keys": continuous_covariate_keys or [],
+        "size_factor_key": [size_factor_key],
+    }
+    for argument, names in keys.items():
+        check_obs_keys(places.of(argument), names, places.name(argument))
+    for argument, names in keys.items():
+        for key in names:
+            if argument == "continuous_covariate_keys":
+                cure = "continuous covariates must be finite numbers: impute it or remove the cell"
+                _numbers(places.of(argument), key, cure)
+            elif argument != "size_factor_key" and key is not None:
+                _check_labels(places.of(argument), key)
+    return [
+        places.field(CategoricalObsField, "batch_key", REGISTRY_KEYS.BATCH_KEY, batch_key),
+        places.field(CategoricalObsField, "labels_key", REGISTRY_KEYS.LABELS_KEY, labels_key),
+        places.field(
+            CategoricalJointObsField,
+            "categorical_covariate_keys",
+            REGISTRY_KEYS.CAT_COVS_KEY,
+            categorical_covariate_keys,
+        ),
+        places.field(
+            NumericalJointObsField, "continuous_covariate_keys", REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys
+        ),
     ]
-    if size_factor_key is not None and kind == "counts":
-        fields.append(SizeFactorField(size_factor_key, layer))
-    return fields

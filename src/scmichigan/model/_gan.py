@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
-from scvi import REGISTRY_KEYS
+from mudata import MuData
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 from sklearn.decomposition import PCA
@@ -25,14 +25,19 @@ from ._common import (
     check_latent,
     check_trained,
     covariate_columns,
-    covariate_sizes,
     draw_posterior,
     draw_rows,
     generated_anndata,
     in_chunks,
+    kind_of,
+    n_features,
     normalized_expression,
     registered_arrays,
+    registered_counts,
+    registered_totals,
     run_training,
+    side_by_side,
+    sizes_of,
 )
 from ._presets import SCHEDULES, Row, module_settings
 
@@ -50,16 +55,16 @@ class GANBase(ExpressionMixin, BaseModelClass):
     def _build(self, n_latent: int, preset: str, module_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Make the module; give its settings, with which it can be built again for other cells."""
         args = self.registry["setup_args"]
-        counts = args["expression"] == "counts"
+        counts = kind_of(self) == "counts"
         settings = module_settings(self.row, preset, module_kwargs, counts=counts, n_cells=self.summary_stats.n_cells)
         self.n_latent = n_latent
         self.preset = preset
         self.module = MichiGANModule(
-            self.summary_stats.n_vars,
+            n_features(self),
             n_latent,
             counts=counts,
             target_sum=args["target_sum"],
-            **covariate_sizes(self),
+            **sizes_of(self),
             **settings,
             **self.row.settings(),
         )
@@ -110,14 +115,17 @@ class GANBase(ExpressionMixin, BaseModelClass):
         return torch.from_numpy(weights)
 
     def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
-        x = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
-        return x.tocsr() if sp.issparse(x) else x
+        return side_by_side(registered_counts(manager or self.adata_manager))
 
     def _totals(self, manager: AnnDataManager | None = None) -> np.ndarray:
-        """Total counts of each registered cell: registered, or the sum over the genes."""
-        registered = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
-        totals = registered.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-        return np.asarray(self._counts(manager).sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
+        """Total counts of each registered cell in each modality, shape ``(n_cells, n_modalities)``."""
+        return registered_totals(manager or self.adata_manager)
+
+    def _by_feature(self, totals: np.ndarray) -> np.ndarray:
+        """Totals of each modality as columns for its features; a single one stays a single column."""
+        if totals.shape[1] == 1:
+            return totals
+        return np.repeat(totals, [self.summary_stats.n_vars, self.module.inputs.n_proteins], axis=1)
 
     def generate(
         self,
@@ -127,7 +135,7 @@ class GANBase(ExpressionMixin, BaseModelClass):
         latent: np.ndarray | None = None,
         size_factor: float | np.ndarray | None = None,
         seed: int = 0,
-    ) -> AnnData:
+    ) -> AnnData | MuData:
         """Sample cells.
 
         Parameters
@@ -142,8 +150,9 @@ class GANBase(ExpressionMixin, BaseModelClass):
             Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then
             drawn from the registered cells.
         size_factor
-            Expected total counts of each cell, one for all or one each; by default the totals of the source cells. Only
-            of models that make counts.
+            Expected total counts of each cell, one for all or one each; by default the totals of the source cells. With
+            proteins it is that of the RNA, and shape ``(n_samples, 2)`` gives that of the proteins, too. Only of models that
+            make counts.
         seed
             Of all draws.
 
@@ -152,7 +161,9 @@ class GANBase(ExpressionMixin, BaseModelClass):
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
         cells in obs (where the latents are those of cells), provenance in ``uns["michigan"]``; of models that make counts,
         also these in ``layers["counts"]`` and what they are normalised by in obs, under the registered key or
-        ``"total_counts"``.
+        ``"total_counts"``. Registered proteins are there, too: in obsm their counts under the registered key, and
+        log-normalised in ``"X_michigan_protein"``. Of a MuData comes a MuData with the registered modalities, each with X and
+        ``layers["counts"]``.
 
         Raises
         ------
@@ -165,7 +176,7 @@ class GANBase(ExpressionMixin, BaseModelClass):
         check_trained(self)
         rng = np.random.default_rng(seed)
         z = None if latent is None else check_latent(latent, self.n_latent)
-        rows = draw_rows(self.adata, n_samples if z is None else len(z), where, rng)
+        rows = draw_rows(self._labelled, n_samples if z is None else len(z), where, rng)
         totals = self._given_totals(size_factor, rows)
         if z is not None:
             source = "given"
@@ -176,13 +187,14 @@ class GANBase(ExpressionMixin, BaseModelClass):
         provenance = {"model": type(self).__name__, "latent": source, "seed": seed}
         output = self._render(z, rows, self._draw_noise(len(z), rng))
         counts = rng.poisson(self._expected(output, totals)) if self.module.makes_counts else None
-        return self._cells(
+        cells = self._cells(
             output if counts is None else counts,
             totals,
             rows=None if source in ("given", "prior") else rows,
             latent=z,
             provenance=provenance,
         )
+        return self._as_registered(cells)
 
     def _latent_source(self) -> str:
         """Where the latents of registered cells come from, for the provenance; a ``ValueError`` where there are none."""
@@ -203,16 +215,20 @@ class GANBase(ExpressionMixin, BaseModelClass):
             return None
         if size_factor is None:
             return self._totals()[rows]
-        totals = np.asarray(size_factor, dtype=np.float64)
-        if totals.shape not in ((), (len(rows),)) or not (np.isfinite(totals).all() and (totals > 0).all()):
+        given, totals = np.asarray(size_factor, dtype=np.float64), self._totals()[rows]
+        of_both = given.shape == totals.shape and given.ndim == 2 and totals.shape[1] == 2
+        if not (given.shape in ((), (len(rows),)) or of_both) or not (np.isfinite(given).all() and (given > 0).all()):
             raise ValueError(
-                f"size_factor has shape {totals.shape} and minimum {totals.min(initial=np.inf):g}; give one positive "
+                f"size_factor has shape {given.shape} and minimum {given.min(initial=np.inf):g}; give one positive "
                 f"total, or one for each of the {len(rows)} cells"
             )
-        return np.broadcast_to(totals, len(rows))
+        if of_both:
+            return given
+        totals[:, 0] = given
+        return totals
 
     def _expected(self, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        return rates * (totals / self.module.inputs.target_sum)[:, None]
+        return rates * self._by_feature(totals / self.module.inputs.target_sum)
 
     def _cells(
         self,
@@ -223,20 +239,26 @@ class GANBase(ExpressionMixin, BaseModelClass):
         latent: np.ndarray,
         provenance: dict[str, Any],
     ) -> AnnData:
-        """AnnData of generated expression (where there are no totals) or counts."""
-        if totals is None:
-            return generated_anndata(self.adata, values, rows=rows, latent=latent, provenance=provenance)
-        x, totals = self._log_normalized(values, totals)
-        cells = generated_anndata(self.adata, x, rows=rows, latent=latent, provenance=provenance)
-        cells.layers[_keys.COUNTS] = sp.csr_matrix(values, dtype=np.float32)
-        cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals
-        return cells
+        """AnnData of generated expression (where there are no totals) or counts, any proteins in obsm."""
+        split = self.module.inputs.split
+        counts = None
+        if totals is not None:
+            counts = split(np.asarray(values, dtype=np.float32))
+            values, totals = self._log_normalized(values, totals)
+        x, *proteins = split(values)
+        cells = generated_anndata(self._labelled, x, rows=rows, latent=latent, provenance=provenance)
+        if counts is not None:
+            cells.layers[_keys.COUNTS] = sp.csr_matrix(counts[0])
+            cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals[:, 0]
+        return self._with_proteins(cells, *proteins, *(counts or ())[1:]) if proteins else cells
 
     def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Counts normalised as the registered ones are, and what by: the given totals, or the sum over the genes."""
-        if self.registry["setup_args"]["size_factor_key"] is None:
-            totals = np.maximum(counts.sum(axis=1), 1)
-        return np.log1p(self.module.inputs.target_sum / totals[:, None] * counts).astype(np.float32), totals
+        """Counts normalised as the registered ones are, and what by: the given totals of RNA, or sums."""
+        sums = np.stack([np.maximum(x.sum(axis=1), 1.0) for x in self.module.inputs.split(counts)], axis=1)
+        if self.registry["setup_args"]["size_factor_key"] is not None:
+            sums[:, 0] = totals[:, 0]
+        scale = self._by_feature(self.module.inputs.target_sum / sums)
+        return np.log1p(scale * counts).astype(np.float32), sums
 
     def _draw_latent(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
+from mudata import MuData
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
@@ -28,13 +28,15 @@ from ._common import (
     covariate_columns,
     describe_expression,
     in_chunks,
+    kind_of,
     normalized_expression,
     registered_arrays,
 )
 from ._fields import register_cells
 from ._gan import GANBase
-from ._latent_model import check_latent_model, class_of_saved, manager_with_latent, posterior_of
+from ._latent_model import check_latent_model, class_of_saved, manager_with_latent, posterior_of, setup_arguments
 from ._missing import MissingMixin
+from ._modalities import register_modalities
 from ._obedience import correlation_k, draw_owners, gap, linear_encoder
 from ._presets import check_choice
 from ._traversal import TraversalMixin
@@ -77,6 +79,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         size_factor_key: str | None = None,
         categorical_covariate_keys: list[str] | None = None,
         continuous_covariate_keys: list[str] | None = None,
+        protein_expression_obsm_key: str | None = None,
         latent_key: str | None = None,
         latent_var_key: str | None = None,
         expression: Literal["auto", "counts", "log_normalized"] = "auto",
@@ -91,6 +94,9 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             Cells x genes.
         layer, batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys
             As in :meth:`BetaTCVAE.setup_anndata`; batch and covariates condition generator and critic, too.
+        protein_expression_obsm_key
+            Key of ``adata.obsm`` with protein counts, which are generated beside those of the genes. Their size factor is
+            their sum.
         latent_key
             Key of ``adata.obsm`` with the latent to generate from; ``None`` fits a beta-TCVAE first.
         latent_var_key
@@ -111,6 +117,55 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         register_cells(locals())
 
     @classmethod
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        rna_layer: str | None = None,
+        protein_layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        latent_key: str | None = None,
+        latent_var_key: str | None = None,
+        target_sum: float = 1e4,
+        modalities: dict[str, str] | None = None,
+        **kwargs,
+    ) -> None:
+        """Register cells whose RNA and proteins are generated together, and the latent where one is stored.
+
+        Parameters
+        ----------
+        mdata
+            The same cells in each of its modalities, in the same order.
+        rna_layer, protein_layer, modalities
+            As in :meth:`BetaTCVAE.setup_mudata`.
+        batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys, target_sum
+            As in :meth:`setup_anndata`. The size factor is that of the RNA; proteins are scaled by their sum.
+        latent_key, latent_var_key
+            Keys of ``mdata.obsm`` with the latent to generate from and its variances, as in :meth:`setup_anndata`.
+        **kwargs
+            Passed to scvi-tools' registration.
+
+        Raises
+        ------
+        KeyError
+            If a modality, column, layer or obsm key does not exist.
+        ValueError
+            As in :meth:`setup_anndata`, and if the modalities have other cells or hold no counts.
+
+        Examples
+        --------
+        >>> mg.MichiGAN.setup_mudata(mdata, modalities={"rna_layer": "rna", "protein_layer": "protein"})
+        >>> model = mg.MichiGAN(mdata)
+        >>> model.train()
+        >>> cells = model.generate(1000)
+        >>> cells["protein"].layers["counts"]
+        """
+        register_modalities(locals())
+
+    @classmethod
     def from_latent_model(
         cls, latent_model: BaseModelClass, *, setup_kwargs: dict[str, Any] | None = None, **kwargs
     ) -> LatentGAN:
@@ -123,10 +178,11 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         Parameters
         ----------
         latent_model
-            Trained model of scvi-tools or of this package, on an AnnData, with ``get_latent_representation``.
+            Trained model of scvi-tools or of this package with ``get_latent_representation``, on an AnnData or on a MuData
+            with RNA. Proteins that it was set up with are generated beside the RNA, peaks are not.
         setup_kwargs
-            Arguments of :meth:`setup_anndata` that differ from those that the trained model was set up with (layer, batch,
-            labels, size factor and covariates).
+            Arguments of :meth:`setup_anndata` (:meth:`setup_mudata`) that differ from those that the trained model was set up
+            with (layers, batch, labels, size factor, covariates and proteins); ``modalities`` are added to its own.
         **kwargs
             Arguments of the new model.
 
@@ -135,7 +191,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         RuntimeError
             If the latent model is untrained.
         ValueError
-            If it has no latent of cells or is on a MuData, or as in :meth:`setup_anndata`.
+            If it has no latent of cells, or as in :meth:`setup_anndata` or :meth:`setup_mudata`.
 
         Examples
         --------
@@ -155,9 +211,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             adata.obsm[_keys.LATENT_VAR] = var
             keys["latent_var_key"] = provenance["variance"] = _keys.LATENT_VAR
         adata.uns[_keys.LATENT] = provenance
-        known = inspect.signature(cls.setup_anndata).parameters
-        shared = {name: value for name, value in latent_model.registry["setup_args"].items() if name in known}
-        cls.setup_anndata(adata, **(shared | keys | (setup_kwargs or {})))
+        setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
+        setup(adata, **setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
         model = cls(adata, **kwargs)
         model.latent_model = latent_model
         return model
@@ -249,7 +304,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
 
     def _fit_latent_model(self, train_kwargs: dict[str, Any]) -> None:
         args = {k: v for k, v in self.registry["setup_args"].items() if not k.startswith("latent")}
-        BetaTCVAE.setup_anndata(self.adata, **args)
+        setup = BetaTCVAE.setup_anndata if isinstance(self.adata, AnnData) else BetaTCVAE.setup_mudata
+        setup(self.adata, **args)
         latent_model = BetaTCVAE(self.adata, n_latent=self.n_latent, beta=self.beta)
         latent_model.train(**{"train_size": 1.0, "stage": "stage 1 of 2: beta-TCVAE", **train_kwargs})
         self.latent_model = latent_model
@@ -278,7 +334,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         if not module.makes_counts:
             module.start(*linear)
             return
-        size = self._totals() / module.inputs.target_sum
+        size = self._by_feature(self._totals()) / module.inputs.target_sum
         n_centres = len(module.generator.basis.centres)
         kernel, *parts = fit_poisson_log_normal(self._counts(), size, condition, n_centres=n_centres, **settings)
         module.start(*map(torch.from_numpy, parts), kernel=tuple(map(torch.as_tensor, kernel)))
@@ -325,7 +381,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         with torch.random.fork_rng():
             mean = self.get_latent_representation(manager.adata, rows)
         replicates = np.full(self.n_latent, np.nan)
-        if self.registry["setup_args"]["expression"] == "counts":
+        if kind_of(self) == "counts":
             counts = self._counts(manager)[rows]
             again = rng.poisson(dense(counts))
             replicates = correlation_k(mean, self._encode(self._log_normalized(again, totals)[0]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -24,11 +25,19 @@ def check_latent_model(model: object) -> None:
         raise ValueError(f"latent_model is a {name}; give a model of scvi-tools that has get_latent_representation")
     if not model.is_trained:
         raise RuntimeError(f"latent_model is an untrained {name}; call its train() first")
-    if not isinstance(model.adata, AnnData):
-        raise ValueError(
-            f"latent_model is a {name} on a {type(model.adata).__name__}; store its latent in the obsm of an AnnData with "
-            "the expression, and give it as latent_key to setup_anndata"
-        )
+
+
+def setup_arguments(model: BaseModelClass, setup: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a setup: those of the model that it shares and, over them, those given."""
+    known = inspect.signature(setup).parameters
+    shared = {name: value for name, value in model.registry["setup_args"].items() if name in known}
+    if not isinstance(shared.get("size_factor_key"), str):  # MULTIVI has several
+        shared.pop("size_factor_key", None)
+    if "modalities" in shared:
+        its_own = {argument: name for argument, name in shared["modalities"].items() if argument in known}
+        shared["modalities"] = its_own | given.get("modalities", {})
+        given = {name: value for name, value in given.items() if name != "modalities"}
+    return shared | given
 
 
 def posterior_of(
@@ -36,8 +45,8 @@ def posterior_of(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Means and, where the model gives any, variances of the latents of cells."""
     if "return_dist" not in inspect.signature(model.get_latent_representation).parameters:
-        return np.asarray(model.get_latent_representation(adata, indices), dtype=np.float32), None
-    mean, var = model.get_latent_representation(adata, indices, return_dist=True)
+        return np.asarray(model.get_latent_representation(adata, indices=indices), dtype=np.float32), None
+    mean, var = model.get_latent_representation(adata, indices=indices, return_dist=True)
     return np.asarray(mean, dtype=np.float32), None if var is None else np.asarray(var, dtype=np.float32)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
+from mudata import MuData
 from rich.progress import track
 from scvi import REGISTRY_KEYS
 
@@ -90,7 +91,7 @@ class MissingMixin(CombinationMixin):
         n_samples: int = 500,
         seed: int = 0,
         enable_progress_bar: bool = True,
-    ) -> AnnData:
+    ) -> AnnData | MuData:
         """Predict the cells of all combinations of labels that no cell has, or of some.
 
         Parameters
@@ -163,15 +164,16 @@ class MissingMixin(CombinationMixin):
             "seed": seed,
             "latent": self._latent_source(),
         }
-        return predicted
+        return self._as_registered(predicted)
 
     def _table(self, keys: list[str]) -> dict[Labels, np.ndarray]:
         """Rows of each observed combination of two or more keys with two or more labels."""
         if len(keys) < 2:
             raise ValueError(f"keys are {keys}; combinations need two or more obs keys")
-        check_obs_keys(self.adata, keys)
+        labelled = self._labelled
+        check_obs_keys(labelled, keys)
         for key in keys:
-            if self.adata.obs[key].nunique() == 1:
+            if labelled.obs[key].nunique() == 1:
                 raise ValueError(f"obs[{key!r}] has a single label; give keys with two or more labels each")
         return self._observed(keys, stacklevel=4)
 

@@ -14,7 +14,16 @@ from ._common import epochs_for
 
 _CELLS_PER_CENTRE = 15
 _N_CENTRES = 100
-_FROM_CELLS = ("n_input", "n_latent", "n_batch", "n_cats_per_cov", "n_continuous_cov", "counts", "target_sum")
+_FROM_CELLS = (
+    "n_input",
+    "n_latent",
+    "n_batch",
+    "n_cats_per_cov",
+    "n_continuous_cov",
+    "counts",
+    "n_proteins",
+    "target_sum",
+)
 _CHOICES = {
     "observation": ("poisson", "log_normalized"),
     "loss": ("relativistic", "wgan-gp"),

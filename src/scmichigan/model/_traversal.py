@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from anndata import AnnData
+from mudata import MuData
 from scipy.stats import poisson
 
 from scmichigan import _keys
@@ -29,7 +30,7 @@ class TraversalMixin:
         *,
         n_walks: int = 10,
         seed: int = 0,
-    ) -> AnnData:
+    ) -> AnnData | MuData:
         """Walk along each latent dimension, from low to high, with all others held where a cell has them.
 
         Noise, covariates and total of a walk are the same at every step, and so is the random number that each count is
@@ -98,12 +99,12 @@ class TraversalMixin:
             cells.obs[key] = numbers + 1
         cells.obs[_keys.VALUE] = z[np.arange(len(z)), dimension]
         cells.obs[_keys.SOURCE] = self.adata.obs_names.to_numpy()[rows[walk]]
-        return cells
+        return self._as_registered(cells)
 
     def _cells_to_start_from(self, start: dict[str, str] | str | None) -> np.ndarray:
         """Rows of the registered cells with these labels, or of the one with this name."""
         if not isinstance(start, str):
-            return rows_where(self.adata, start, "start")
+            return rows_where(self._labelled, start, "start")
         found = np.flatnonzero(self.adata.obs_names == start)
         if not found.size:
             raise KeyError(

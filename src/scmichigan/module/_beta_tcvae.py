@@ -30,7 +30,7 @@ class BetaTCVAEModule(BaseModuleClass):
     Parameters
     ----------
     n_input
-        Genes.
+        Genes and proteins.
     n_latent
         Latent dimensions.
     hidden
@@ -43,8 +43,9 @@ class BetaTCVAEModule(BaseModuleClass):
         Dropout probability of every hidden layer.
     n_batch, n_cats_per_cov, n_continuous_cov
         Covariates given to the decoder.
-    counts, target_sum
-        Whether the registered expression is raw counts, and the total that they are scaled to.
+    counts, n_proteins, target_sum
+        Whether the registered expression is raw counts, how many of its columns are proteins, and the total that counts are
+        scaled to in each modality.
 
     References
     ----------
@@ -64,6 +65,7 @@ class BetaTCVAEModule(BaseModuleClass):
         n_cats_per_cov: Sequence[int] = (),
         n_continuous_cov: int = 0,
         counts: bool = True,
+        n_proteins: int = 0,
         target_sum: float = 1e4,
     ) -> None:
         super().__init__()
@@ -75,6 +77,7 @@ class BetaTCVAEModule(BaseModuleClass):
             n_cats_per_cov=n_cats_per_cov,
             n_continuous_cov=n_continuous_cov,
             counts=counts,
+            n_proteins=n_proteins,
             target_sum=target_sum,
         )
         self.encoder = MLP(n_input, hidden, dropout=dropout)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 from torch import nn
 
 from scmichigan.nn import encode_covariates, log_normalize, n_covariate_columns
+
+Columns = TypeVar("Columns", torch.Tensor, np.ndarray)
 
 
 class ExpressionInputs(nn.Module):
@@ -20,8 +24,10 @@ class ExpressionInputs(nn.Module):
         Levels of the batch and of each categorical covariate; number of continuous ones.
     counts
         Whether the registered expression is raw counts.
+    n_proteins
+        Proteins that were counted beside the genes, with totals of their own. They are the last columns of the expression.
     target_sum
-        Total that counts are scaled to.
+        Total that counts are scaled to, in each modality.
     """
 
     def __init__(
@@ -31,6 +37,7 @@ class ExpressionInputs(nn.Module):
         n_cats_per_cov: Sequence[int] = (),
         n_continuous_cov: int = 0,
         counts: bool = True,
+        n_proteins: int = 0,
         target_sum: float = 1e4,
     ) -> None:
         super().__init__()
@@ -38,19 +45,30 @@ class ExpressionInputs(nn.Module):
         self.n_cats_per_cov = tuple(n_cats_per_cov)
         self.n_columns = n_covariate_columns(n_batch, self.n_cats_per_cov, n_continuous_cov)
         self.counts = counts
+        self.n_proteins = n_proteins
         self.target_sum = target_sum
 
     def expression(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Log-normalised expression, shape ``(n_cells, n_genes)``."""
-        x = tensors[REGISTRY_KEYS.X_KEY]
         if not self.counts:
-            return x
-        return log_normalize(x, tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY), target_sum=self.target_sum)
+            return tensors[REGISTRY_KEYS.X_KEY]
+        factors = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY), None
+        parts = zip(self._counts(tensors), factors, strict=False)
+        return torch.cat([log_normalize(x, factor, target_sum=self.target_sum) for x, factor in parts], dim=1)
 
     def totals(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Total counts of each cell, shape ``(n_cells, 1)``: registered, or the sum over the genes."""
+        """Total counts of each cell in each modality, shape ``(n_cells, 1 or 2)``: registered, or sums."""
+        totals = [x.sum(1, keepdim=True) for x in self._counts(tensors)]
         registered = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-        return tensors[REGISTRY_KEYS.X_KEY].sum(1, keepdim=True) if registered is None else registered
+        return torch.cat(totals if registered is None else [registered, *totals[1:]], dim=1)
+
+    def _counts(self, tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        keys = [REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY][: 2 if self.n_proteins else 1]
+        return [tensors[key] for key in keys]
+
+    def split(self, x: Columns) -> list[Columns]:
+        """Columns of each modality: the genes and, where there are any, the proteins."""
+        return [x[:, : -self.n_proteins], x[:, -self.n_proteins :]] if self.n_proteins else [x]
 
     def covariates(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Columns of batch and covariates, shape ``(n_cells, n_columns)``."""

@@ -32,7 +32,7 @@ class MichiGANModule(BaseModuleClass):
     Parameters
     ----------
     n_input
-        Genes.
+        Genes and proteins.
     n_latent
         Latent dimensions.
     latent
@@ -78,7 +78,7 @@ class MichiGANModule(BaseModuleClass):
         so that the critic cannot learn single cells by heart. 1 is all of them. Only where counts are made.
     output_activation
         Of log-normalised expression: ``"relu"``, ``"softplus"`` or ``None`` for the identity (the paper's).
-    n_batch, n_cats_per_cov, n_continuous_cov, counts, target_sum
+    n_batch, n_cats_per_cov, n_continuous_cov, counts, n_proteins, target_sum
         As in :class:`BetaTCVAEModule`.
 
     References
@@ -116,6 +116,7 @@ class MichiGANModule(BaseModuleClass):
         n_cats_per_cov: Sequence[int] = (),
         n_continuous_cov: int = 0,
         counts: bool = True,
+        n_proteins: int = 0,
         target_sum: float = 1e4,
     ) -> None:
         super().__init__()
@@ -135,6 +136,7 @@ class MichiGANModule(BaseModuleClass):
             n_cats_per_cov=n_cats_per_cov,
             n_continuous_cov=n_continuous_cov,
             counts=counts,
+            n_proteins=n_proteins,
             target_sum=target_sum,
         )
         n_condition = n_latent + self.inputs.n_columns
@@ -191,11 +193,13 @@ class MichiGANModule(BaseModuleClass):
         """
         if not self.makes_counts or self.thinning == 1:
             return tensors
-        x = tensors[REGISTRY_KEYS.X_KEY].clone()
+        x = tensors[REGISTRY_KEYS.X_KEY]
         share = x.new_empty(len(x), 1).uniform_(self.thinning, 1)
-        there = x > 0
-        x[there] = torch.binomial(x[there], share.expand_as(x)[there])
-        thinned = {REGISTRY_KEYS.X_KEY: x}
+        thinned = {
+            key: _thinned(tensors[key], share)
+            for key in (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY)
+            if key in tensors
+        }
         if REGISTRY_KEYS.SIZE_FACTOR_KEY in tensors:
             thinned[REGISTRY_KEYS.SIZE_FACTOR_KEY] = tensors[REGISTRY_KEYS.SIZE_FACTOR_KEY] * share
         return tensors | thinned
@@ -222,8 +226,8 @@ class MichiGANModule(BaseModuleClass):
     ) -> dict[str, torch.Tensor]:
         """Generated expression ``x`` of shape ``(n_cells, n_genes)``, from fresh noise unless it is given.
 
-        With counts, ``total`` is what the rates are scaled to, and ``size_factor`` what the counts are normalised by;
-        ``None`` is their own sum.
+        With counts, ``total`` is what the rates of each modality are scaled to, and ``size_factor`` what the counts of genes
+        are normalised by; ``None`` is their own sum, which is what those of proteins are normalised by.
         """
         if noise is None:
             noise = condition.new_empty(len(condition), self.n_noise).normal_()
@@ -231,7 +235,9 @@ class MichiGANModule(BaseModuleClass):
         if not self.makes_counts:
             return {"x": output}
         target_sum = self.inputs.target_sum
-        return {"x": poisson_log_normalized(output * (total / target_sum), size_factor, target_sum=target_sum)}
+        parts = zip(self.inputs.split(output), total.split(1, dim=1), (size_factor, None), strict=False)
+        x = [poisson_log_normalized(rate * (t / target_sum), by, target_sum=target_sum) for rate, t, by in parts]
+        return {"x": torch.cat(x, dim=1)}
 
     def _output(self, generator: torch.nn.Module, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Expression, or rates of counts of a cell of the target sum; no gene can have more than all of it."""
@@ -362,3 +368,9 @@ class MichiGANModule(BaseModuleClass):
         """Latents of cells as the critic's body infers them, shape ``(n_cells, n_latent)``."""
         condition = torch.cat([covariates.new_zeros(len(x), self.n_latent), covariates], dim=1)
         return self.critic.codes(x, condition)
+
+
+def _thinned(counts: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    x, there = counts.clone(), counts > 0
+    x[there] = torch.binomial(x[there], share.expand_as(x)[there])
+    return x
