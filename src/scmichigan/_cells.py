@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from mudata import MuData
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -150,6 +151,19 @@ def check_obs_keys(adata: AnnData, keys: Iterable[str | None], name: str = "") -
         if key is not None and key not in adata.obs:
             owner = f"{name}." if name else ""
             raise KeyError(f"{owner}obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
+
+
+def all_obs(cells: AnnData | MuData) -> pd.DataFrame:
+    """Labels of cells; of a MuData those of its modalities, too.
+
+    A column of a modality that is in the MuData under its own name, or with the modality's before it, is there once.
+    """
+    obs = cells.obs
+    for name, modality in cells.mod.items() if isinstance(cells, MuData) else ():
+        own = modality.obs.reindex(cells.obs_names)
+        obs = obs.drop(columns=[f"{name}:{key}" for key in own if f"{name}:{key}" in obs])
+        obs = pd.concat([obs, own[[key for key in own if key not in obs]]], axis=1)
+    return obs
 
 
 def obsm_matrix(adata: AnnData, key: str, cure: str, name: str = "adata") -> np.ndarray:

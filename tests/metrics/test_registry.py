@@ -5,6 +5,7 @@ from anndata import AnnData
 
 from scmichigan import metrics
 from scmichigan.metrics import (
+    cross_correlation_agreement,
     delta_entropy,
     discrimination_rank,
     disentanglement,
@@ -114,11 +115,24 @@ def _latent_arithmetic():
     return pd.DataFrame(values | {"best": 0.0}, ["delta entropy"])
 
 
+def _modalities():
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(3, 12))
+    (real, seen, made) = (rng.normal(size=(2000, 3)) @ mixing for _ in range(3))
+    apart = np.hstack([made[:, :8], rng.permutation(made[:, 8:])])
+    values = {
+        name: cross_correlation_agreement((real[:, :8], real[:, 8:]), (x[:, :8], x[:, 8:]))
+        for name, x in (("perfect", seen), ("useless", apart))
+    }
+    return pd.DataFrame(values | {"best": 1.0}, ["correlations across modalities"])
+
+
 TOYS = {
     "disentanglement": _disentanglement,
     "generator disentanglement": _generator_disentanglement,
     "realism": _realism,
     "prediction": _prediction,
+    "modalities": _modalities,
     "latent arithmetic": _latent_arithmetic,
 }
 

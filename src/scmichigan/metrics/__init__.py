@@ -8,7 +8,7 @@ from ._entropy import delta_entropy, latent_entropy
 from ._inception import InceptionScore, inception_score
 from ._inference import infer_factors
 from ._information import mutual_information, mutual_information_gap
-from ._moments import gene_agreement, gene_correlation_agreement, gene_statistics
+from ._moments import cross_correlation_agreement, gene_agreement, gene_correlation_agreement, gene_statistics
 from ._predictability import DCI, dci, sap
 from ._prediction import additive, additive_weighted, no_change, split_half
 from ._prediction_table import prediction
@@ -29,6 +29,7 @@ __all__ = [
     "additive_weighted",
     "beta_vae_score",
     "change_slope",
+    "cross_correlation_agreement",
     "dci",
     "de_direction",
     "de_overlap",

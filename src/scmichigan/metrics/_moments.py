@@ -1,6 +1,6 @@
 """Whether genes have the means, variances, zeros and correlations in generated cells that they have in real ones.
 
-Legend: n cells, g genes, p pairs of genes.
+Legend: n cells, g genes, p pairs of genes, or proteins.
 """
 
 from __future__ import annotations
@@ -136,6 +136,52 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
                 f"over pairs: check that the cells of {name} differ from each other"
             )
     return float(np.corrcoef(pairs["real"], pairs["generated"])[0, 1])
+
+
+def cross_correlation_agreement(
+    real: tuple[Cells, Cells], generated: tuple[Cells, Cells], *, n_genes: int = 500
+) -> float:
+    """Pearson correlation over pairs of features of two modalities between their correlations in real and generated cells.
+
+    Whether modalities belong together: each by itself can be perfect beside another cell's other one.
+
+    Parameters
+    ----------
+    real, generated
+        Both modalities of the same cells in the same order, such as genes and proteins, each as in
+        :func:`gene_correlation_agreement`.
+    n_genes
+        Features of highest variance in the real cells that are compared, at most, of each modality.
+
+    Returns
+    -------
+    From -1 to 1; 1 is best, and cells whose modalities do not belong together are near 0.
+
+    Raises
+    ------
+    ValueError
+        If the cells are unusable (see the message), those of the modalities differ in number, or the correlations of one
+        side are all the same: no correlation is then defined.
+    """
+    check_at_least(1, n_genes=n_genes)
+    first, second = (matrices({"real": one, "generated": other}) for one, other in zip(real, generated, strict=True))
+    scaled = []
+    for cells in (first, second):
+        chosen = np.argsort(-variance_g(cells[0]), kind="stable")[:n_genes]
+        scaled.append([StandardScaler().fit_transform(_columns(x, chosen)) for x in cells])
+    agreeing = {}
+    for name, x_ng, y_np in zip(("real", "generated"), *scaled, strict=True):
+        if len(x_ng) != len(y_np):
+            raise ValueError(
+                f"the modalities of {name} have {len(x_ng)} and {len(y_np)} cells: give those of the same cells"
+            )
+        agreeing[name] = (x_ng.T @ y_np / len(x_ng)).ravel()
+        if np.ptp(agreeing[name]) == 0:
+            raise ValueError(
+                f"all pairs of features have the correlation {agreeing[name][0]:.3g} in {name}, so that none is defined over "
+                f"pairs: check that the cells of {name} differ from each other"
+            )
+    return float(np.corrcoef(agreeing["real"], agreeing["generated"])[0, 1])
 
 
 def _columns(matrix: Matrix, genes: np.ndarray) -> np.ndarray:

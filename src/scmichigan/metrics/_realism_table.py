@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from mudata import MuData
 from sklearn.decomposition import PCA
 
 from scmichigan import _keys
 from scmichigan._cells import (
     Matrix,
+    all_obs,
     check_anndata,
     check_at_least,
     check_obs_keys,
@@ -29,9 +31,10 @@ from scmichigan._cells import (
 
 from ._discrimination import Discrimination, discriminate
 from ._inception import inception_score
+from ._modalities_table import check_modalities, one_below_another, plan_together
 from ._moments import gene_correlation_agreement
 from ._realism import e_distance, frechet_distance, mmd
-from ._registry import REALISM
+from ._registry import MODALITIES, REALISM
 from ._remarks import HELD_OUT, MADE, remark_on, remark_on_copies
 from ._tables import (
     Plan,
@@ -51,10 +54,10 @@ _SPACES = {"components": _N_COMPONENTS, "genes": None}
 
 
 def realism(
-    real: AnnData,
-    generated: AnnData,
+    real: AnnData | MuData,
+    generated: AnnData | MuData,
     *,
-    held_out: AnnData | None = None,
+    held_out: AnnData | MuData | None = None,
     labels_key: str | None = None,
     layer: str | None = None,
     n_cells: int = 2000,
@@ -68,7 +71,8 @@ def realism(
     Parameters
     ----------
     real
-        Cells that the generator was trained on.
+        Cells that the generator was trained on. Of MuData, each modality of the generated cells is judged by itself, and two
+        of them by whether they belong together, too.
     generated
         Generated cells, expression in ``X``.
     held_out
@@ -100,7 +104,8 @@ def realism(
     generator reaches with so many cells; and "best". A value that is not defined for the cells is NaN.
     ``attrs["compared_with"]`` is "held-out cells" or "cells seen in training", and so is the name of the columns;
     ``attrs["n_cells"]`` is the number of cells on each side, ``attrs["without_label"]`` that of cells compared with that
-    lack a type.
+    lack a type. Of MuData, there are the rows of each modality (index levels "question", such as "realism, rna", and
+    "metric"), and ``attrs`` holds the attributes under each question.
 
     Table and attributes are also written to ``generated.uns["michigan_realism"]``, and the forests' probability that a
     cell is real to ``obsm["michigan_realness"]`` of ``generated`` and of the cells compared with (``held_out``, or
@@ -134,18 +139,39 @@ def realism(
     >>> adata.layers["lognorm"] = model.get_normalized_expression()
     >>> mg.metrics.realism(adata, model.generate(2000), labels_key="cell_type", layer="lognorm")
     """
-    plan = plan_realism(
-        real,
-        generated,
-        held_out=held_out,
-        labels_key=labels_key,
-        layer=layer,
-        n_cells=n_cells,
-        n_trees=n_trees,
-        seed=seed,
-        n_jobs=n_jobs,
-    )
-    return computed({REALISM: plan}, enable_progress_bar=enable_progress_bar)[REALISM]
+    arguments = {"held_out": held_out, "labels_key": labels_key, "layer": layer, "n_cells": n_cells, "seed": seed}
+    plans = plans_of_realism(real, generated, **arguments, n_trees=n_trees, n_jobs=n_jobs)
+    tables = computed(plans, enable_progress_bar=enable_progress_bar)
+    return tables[REALISM] if REALISM in tables else one_below_another(tables)
+
+
+def plans_of_realism(
+    real: AnnData | MuData,
+    generated: AnnData | MuData,
+    *,
+    held_out: AnnData | MuData | None,
+    labels_key: str | None,
+    **arguments: Any,
+) -> dict[str, Plan]:
+    """Check what :func:`realism` is given; a table for each modality and, of two, one of both together."""
+    sides = {"real": real, "generated": generated} | ({} if held_out is None else {"held_out": held_out})
+    annotated = "real" if held_out is None else "held_out"
+    if not isinstance(real, MuData):
+        check_anndata(**sides)
+        check_obs_keys(sides[annotated], [labels_key], annotated)
+        labels = None if labels_key is None else sides[annotated].obs[[labels_key]]
+        return {REALISM: plan_realism(real, generated, held_out=held_out, labels=labels, **arguments)}
+    check_modalities(sides)
+    obs = all_obs(sides[annotated])
+    check_obs_keys(AnnData(obs=obs), [labels_key], annotated)
+    labels = None if labels_key is None else obs[[labels_key]]
+    plans = {}
+    for name in generated.mod:
+        of_name = {"held_out": None} | {side: cells[name] for side, cells in sides.items()}
+        plans[f"{REALISM}, {name}"] = plan_realism(**of_name, labels=labels, **arguments)
+    if len(plans) == 2:
+        plans[MODALITIES] = plan_together(sides, **{key: arguments[key] for key in ("layer", "n_cells", "seed")})
+    return plans
 
 
 def plan_realism(
@@ -153,20 +179,18 @@ def plan_realism(
     generated: AnnData,
     *,
     held_out: AnnData | None,
-    labels_key: str | None,
+    labels: pd.DataFrame | None,
     layer: str | None,
     n_cells: int,
     n_trees: int,
     seed: int,
     n_jobs: int | None,
 ) -> Plan:
-    """Check what :func:`realism` is given."""
-    check_anndata(real=real, generated=generated, **({} if held_out is None else {"held_out": held_out}))
+    """Check what :func:`realism` is given of one modality; ``labels`` has one column, of the cells compared with."""
     check_at_least(1, n_trees=n_trees)
     annotated = "real" if held_out is None else "held_out"
-    check_obs_keys(real if held_out is None else held_out, [labels_key], annotated)
     parts = _split(real, generated, held_out, layer=layer, n_cells=n_cells, seed=seed)
-    labels = pd.DataFrame() if labels_key is None else parts.annotated.obs[[labels_key]].iloc[parts.compared]
+    labels = pd.DataFrame() if labels is None else labels.iloc[parts.compared]
     missing = without_label(labels, annotated)
     _check_labels(labels, annotated)
     attributes = {
@@ -188,9 +212,10 @@ def plan_realism(
             "best": {"zero fraction": np.mean(reference_ng == 0)},
         }
         tick()
-        if labels_key is not None:
-            held = labels[labels_key].notna().to_numpy()
-            sides = parts.reference_ng[held], labels.loc[held, labels_key], generated_ng
+        if len(labels.columns):
+            (label_n,) = (labels[key] for key in labels)
+            held = label_n.notna().to_numpy()
+            sides = parts.reference_ng[held], label_n[held], generated_ng
             score = inception_score(*sides, n_cells=parts.n_each, seed=seed, n_jobs=n_jobs)
             for column, value in zip(columns.values(), (score.generated, score.real, score.real), strict=True):
                 column["inception score"] = value
@@ -200,7 +225,7 @@ def plan_realism(
         table.attrs |= attributes
         return table.rename_axis(columns=f"beside {attributes['compared_with']}")
 
-    return Plan(2 * len(_SPACES) + 1 + (labels_key is not None), compute)
+    return Plan(2 * len(_SPACES) + 1 + len(labels.columns), compute)
 
 
 def _check_labels(labels: pd.DataFrame, name: str) -> None:

@@ -12,6 +12,7 @@ GENERATOR = "generator disentanglement"
 REALISM = "realism"
 PREDICTION = "prediction"
 ARITHMETIC = "latent arithmetic"
+MODALITIES = "modalities"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ _METRICS = (
     MetricInfo("R2 of zero fractions", (REALISM,), "gene_agreement", -np.inf, 1, 1, "coefficient of determination"),
     MetricInfo("zero fraction", (REALISM,), "gene_agreement", 0, 1, np.nan, "share of exact zeros"),
     MetricInfo("gene-gene correlation", (REALISM,), "gene_correlation_agreement", -1, 1, 1, "Pearson over gene pairs"),
+    MetricInfo(
+        "correlations across modalities",
+        (MODALITIES,),
+        "cross_correlation_agreement",
+        -1,
+        1,
+        1,
+        "Pearson over pairs of features",
+    ),
     MetricInfo("correlation of mean change", (PREDICTION,), "mean_change_correlation", -1, 1, 1, "Pearson over genes"),
     MetricInfo(
         "correlation of mean change, top 20", (PREDICTION,), "mean_change_correlation", -1, 1, 1, "Pearson over genes"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from mudata import MuData
 
 from scmichigan import _keys
 from scmichigan._cells import Cells, check_anndata, check_obs_keys, counted, in_layer, matrices, obsm_matrix
@@ -18,10 +19,11 @@ from scmichigan._cells import Cells, check_anndata, check_obs_keys, counted, in_
 from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._entropy import delta_entropy
 from ._factors import checked_mean, checked_var
+from ._modalities_table import one_below_another
 from ._prediction import split_half
 from ._prediction_table import plan_prediction
-from ._realism_table import plan_realism
-from ._registry import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM
+from ._realism_table import plans_of_realism
+from ._registry import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION
 from ._remarks import TARGET, remark_on_copies
 from ._tables import Plan, computed, metric_table, warn, with_best, without_label
 
@@ -29,8 +31,8 @@ _JUDGED = "model"
 
 
 def summary(
-    real: AnnData,
-    generated: AnnData | None = None,
+    real: AnnData | MuData,
+    generated: AnnData | MuData | None = None,
     predicted: AnnData | None = None,
     *,
     factors: str | Sequence[str] | None = None,
@@ -38,7 +40,7 @@ def summary(
     target: Cells | None = None,
     control: Mapping[str, str] | None = None,
     labels_key: str | None = None,
-    held_out: AnnData | None = None,
+    held_out: AnnData | MuData | None = None,
     layer: str | None = None,
     n_cells: int = 2000,
     n_trees: int = 200,
@@ -51,7 +53,8 @@ def summary(
     Parameters
     ----------
     real
-        Cells that the model was trained on.
+        Cells that the model was trained on. Of MuData, generated cells are judged, see :func:`realism`; give one of its
+        modalities, with latents in its own obsm, for the rest.
     generated
         Cells from ``model.generate``, for :func:`realism`.
     predicted
@@ -122,7 +125,10 @@ def summary(
     ...     layer="lognorm",
     ... )
     """
-    check_anndata(real=real)
+    if isinstance(real, MuData):
+        _refuse_on_mudata(factors=factors, predicted=predicted)
+    else:
+        check_anndata(real=real)
     if generated is None and predicted is None and factors is None:
         raise ValueError(
             "there is nothing to judge: give factors, generated cells, or predicted ones with their target"
@@ -139,7 +145,7 @@ def summary(
                 generated, real, factors, latent_key=_keys.LATENT, layer=layer, seed=seed
             )
     if generated is not None:
-        plans[REALISM] = plan_realism(real, generated, held_out=held_out, labels_key=labels_key, layer=layer, **cost)
+        plans |= plans_of_realism(real, generated, held_out=held_out, labels_key=labels_key, layer=layer, **cost)
     if predicted is not None:
         labels = _predicted_labels(predicted, target, control)
         sides = _prediction_sides(real, target, labels, control, layer)
@@ -148,14 +154,18 @@ def summary(
             plans[ARITHMETIC] = plan
     tables = computed(plans, enable_progress_bar=enable_progress_bar)
     names = dict.fromkeys((latent_key, _keys.LATENT, "generated", "predicted"), _JUDGED)
-    attributes = {question: dict(table.attrs) for question, table in tables.items()}
-    parts = {question: with_best(question, table.rename(columns=names)) for question, table in tables.items()}
-    for part in parts.values():
-        part.attrs, part.columns.name = {}, None  # pandas compares those of all parts
-    whole = pd.concat(parts, names=["question", "metric"])
-    whole.attrs = attributes
+    whole = one_below_another({name: with_best(name, table.rename(columns=names)) for name, table in tables.items()})
     order = [name for name in whole.columns if name not in ("real cells", "best")]
     return whole[[*order, *(name for name in ("real cells", "best") if name in whole)]]
+
+
+def _refuse_on_mudata(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} is given with MuData, of which generated cells are judged: give one modality as real, such as "
+                "real['rna'], with the latents in its obsm"
+            )
 
 
 def _check(
@@ -169,6 +179,8 @@ def _check(
     layer: str | None,
 ) -> None:
     """Refuse what a later table would, before the first one is made."""
+    if isinstance(real, MuData):
+        return  # realism alone has nothing before it
     real_cells = {"real": real, "target": target, "held_out": held_out}
     sides = {name: in_layer(cells, layer, name) for name, cells in real_cells.items() if cells is not None}
     made = {"generated": generated, "predicted": predicted}

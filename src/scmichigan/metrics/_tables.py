@@ -70,7 +70,7 @@ def metric_table(question: str, columns: Mapping[str, Mapping[str, float]]) -> p
 
 def with_best(question: str, table: pd.DataFrame) -> pd.DataFrame:
     """The table with the value to wish for of each metric, unless it has it already."""
-    known = registry().loc[question, "best"].loc[table.index]
+    known = registry().loc[question.partition(",")[0], "best"].loc[table.index]  # "realism, rna"
     return table.assign(best=table["best"].fillna(known) if "best" in table else known)
 
 

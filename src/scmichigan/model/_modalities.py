@@ -14,6 +14,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseAnnDataField
 
 from scmichigan import _keys
+from scmichigan._cells import all_obs
 from scmichigan._compat import setup_method_args
 
 from ._fields import ExpressionField, Places, SizeFactorField, cell_fields, check_scale, latent_fields, register
@@ -74,18 +75,10 @@ def _check_modalities(mdata: MuData, modalities: Mapping[str, str] | None, argum
 
 
 def annotation(cells: AnnData | MuData, modalities: Mapping[str, str] | None) -> AnnData:
-    """AnnData with the labels of the cells: an AnnData itself; of a MuData the columns of all obs, and the genes.
-
-    A column of a modality that is in the MuData under its own name, or with the modality's before it, is there once.
-    """
+    """AnnData with the labels of the cells: an AnnData itself; of a MuData the columns of all obs, and the genes."""
     if isinstance(cells, AnnData):
         return cells
-    obs = cells.obs
-    for name, modality in cells.mod.items():
-        own = modality.obs.reindex(cells.obs_names)
-        obs = obs.drop(columns=[f"{name}:{key}" for key in own if f"{name}:{key}" in obs])
-        obs = pd.concat([obs, own[[key for key in own if key not in obs]]], axis=1)
-    return AnnData(obs=obs, var=cells[modalities["rna_layer"]].var)
+    return AnnData(obs=all_obs(cells), var=cells[modalities["rna_layer"]].var)
 
 
 def in_modalities(cells: AnnData, mdata: MuData, setup_args: Mapping[str, Any]) -> MuData:

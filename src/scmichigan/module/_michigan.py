@@ -240,12 +240,19 @@ class MichiGANModule(BaseModuleClass):
         return {"x": torch.cat(x, dim=1)}
 
     def _output(self, generator: torch.nn.Module, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Expression, or rates of counts of a cell of the target sum; no gene can have more than all of it."""
+        """Expression, or rates of counts of a cell of the target sum; no gene can have more than all of it.
+
+        Those of proteins add up to it: their total is their own sum, and in what is scaled to its sum no critic sees others.
+        """
         output = generator(condition, noise)
         if not self.makes_counts:
             return output
         # Unlike clamp_max, this makes NaN of infinity: broken weights must not look like a gene at its limit.
-        return torch.exp(output - (output - math.log(self.inputs.target_sum)).relu())
+        rates = torch.exp(output - (output - math.log(self.inputs.target_sum)).relu())
+        if not self.inputs.n_proteins:
+            return rates
+        rna, proteins = self.inputs.split(rates)
+        return torch.cat([rna, proteins * (self.inputs.target_sum / proteins.sum(1, keepdim=True))], dim=1)
 
     def loss(
         self,
