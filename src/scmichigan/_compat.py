@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from scvi.data import AnnDataManager
+from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY
 from scvi.model.base import BaseModelClass
+
+MINIFIED = _ADATA_MINIFY_TYPE_UNS_KEY  # in uns of what scvi-tools' minify_adata has made
 
 
 def setup_method_args(setup_locals: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from scvi.data.fields import (
 
 from scmichigan import _keys
 from scmichigan._cells import check_obs_keys
-from scmichigan._compat import setup_method_args
+from scmichigan._compat import MINIFIED, setup_method_args
 
 ExpressionKind = Literal["counts", "log_normalized"]
 
@@ -51,6 +51,12 @@ def _expression(adata: AnnData, layer: str | None) -> np.ndarray | sp.spmatrix:
         )
     if adata.isbacked:
         raise ValueError("adata is backed by a file; load it with adata.to_memory() first")
+    if MINIFIED in adata.uns:
+        raise ValueError(
+            f"adata was minified by scvi-tools ({adata.uns[MINIFIED]}), and its counts are needed; where they were kept, "
+            f"copy it and delete uns[{MINIFIED!r}], else take the AnnData from before; the latents can be given to MichiGAN "
+            "as latent_key='scvi_latent_qzm' and latent_var_key='scvi_latent_qzv'"
+        )
     x = adata.X if layer is None else adata.layers[layer]
     if x is None:
         raise ValueError("adata.X is None; pass layer= with the name of the layer that holds the expression")
