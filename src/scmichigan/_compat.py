@@ -5,12 +5,14 @@ They are what scvi-tools' own guide for model developers asks a model to call; t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 from scvi.data import AnnDataManager
+from scvi.data._download import _download
 from scvi.model.base import BaseModelClass
 
 
@@ -34,3 +36,11 @@ def manager_of(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
 def minibatches(model: BaseModelClass, adata: AnnData, indices: np.ndarray | None) -> Iterable[dict[str, Any]]:
     """Registered tensors of the given cells in order."""
     return model._make_data_loader(adata=adata, indices=indices)
+
+
+def saved_file(dir_path: str, prefix: str | None = None, backup_url: str | None = None) -> str:
+    """Path of the file that ``load`` will read, downloaded where it would be."""
+    name = f"{prefix or ''}model.pt"
+    if backup_url is not None:
+        _download(backup_url, dir_path, name)
+    return os.path.join(dir_path, name)
