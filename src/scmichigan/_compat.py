@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import rich.pretty  # noqa: F401  scvi-tools 1.4 uses it in view_anndata_setup, and does not import it
 from anndata import AnnData
 from scvi.data import AnnDataManager
 from scvi.data._download import _download
