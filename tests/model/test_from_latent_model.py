@@ -121,8 +121,8 @@ def test_classes_are_not_imported_for_a_file(counts, small, tmp_path, monkeypatc
     model = MichiGAN.from_latent_model(latent_model, **small.gan)
     model.train(**small.gan_fit)
     model.save(tmp_path / "model")
-    monkeypatch.setattr("scmichigan.model._latent_model._PACKAGES", ("scvi.model",))
-    with pytest.raises(ValueError, match="holds a PPCA, which none of scvi.model has"):
+    monkeypatch.setattr("scmichigan.model._saved._PACKAGES", ("scvi.model",))
+    with pytest.raises(ValueError, match="the latent model is a PPCA, which none of scvi.model has"):
         MichiGAN.load(tmp_path / "model", counts)
 
 

@@ -31,11 +31,12 @@ from ._common import (
     run_training,
 )
 from ._fields import register_cells
+from ._saved import SavedMixin
 
 _DEFAULT_STEPS = 6000
 
 
-class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
+class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
     """Variational autoencoder with a penalty on the total correlation of its latent.
 
     Parameters

@@ -196,6 +196,54 @@ class SizeFactorField(NumericalObsField):
         super().validate_field(adata)
 
 
+class CategoryField(CategoricalObsField):
+    """Batches, of which later cells have none but those of the setup; or labels, which may be new.
+
+    Parameters
+    ----------
+    registry_key
+        Name of the tensor.
+    key
+        Column of ``adata.obs``, or ``None``.
+    may_be_new
+        Whether cells that come later may have other levels.
+    """
+
+    def __init__(self, registry_key: str, key: str | None, *, may_be_new: bool = False) -> None:
+        super().__init__(registry_key, key)
+        self.key = key
+        self.may_be_new = may_be_new
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Refuse cells without a level, and with one that the model does not know."""
+        if self.key is not None:
+            known = None if self.may_be_new else state_registry[self.CATEGORICAL_MAPPING_KEY]
+            _check_levels(adata_target, self.key, known)
+        kwargs["extend_categories"] = self.may_be_new or kwargs.get("extend_categories", False)
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
+
+class CategoryCovariatesField(CategoricalJointObsField):
+    """Categorical covariates, of which later cells have no other levels than those of the setup."""
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Refuse cells without a level, and with one that the model does not know."""
+        for key, known in state_registry.get(self.MAPPINGS_KEY, {}).items():
+            _check_levels(adata_target, key, known)
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
+
+class NumberCovariatesField(NumericalJointObsField):
+    """Continuous covariates, finite in later cells, too."""
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Refuse what is missing or no finite number."""
+        check_obs_keys(adata, self.attr_keys)
+        for key in self.attr_keys:
+            _numbers(adata, key, "continuous covariates must be finite numbers: impute it or remove the cell")
+        super().validate_field(adata)
+
+
 class LatentField(ObsmField):
     """A stored latent (or its variance) that a generator can be trained on.
 
@@ -252,6 +300,18 @@ def _check_labels(adata: AnnData, key: str) -> None:
         raise ValueError(
             f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first is "
             f"{adata.obs_names[int(np.argmax(missing))]!r}; remove these cells or give them a label of their own"
+        )
+
+
+def _check_levels(adata: AnnData, key: str, known: np.ndarray | None) -> None:
+    """Refuse cells without a label, and those with one that is not known, where it has to be."""
+    check_obs_keys(adata, [key])
+    _check_labels(adata, key)
+    unknown = [] if known is None else [level for level in adata.obs[key].unique() if level not in set(known)]
+    if unknown:
+        raise ValueError(
+            f"obs[{key!r}] is {unknown[0]!r} for some cells, and the model was set up with {list(known)}; give these cells "
+            "the one of these that is most like theirs, or train a model with them"
         )
 
 
@@ -354,18 +414,15 @@ def _expression_fields(
     """Fields that every model registers."""
     _check_scale(kind, target_sum)
     label_keys = [key for key in (batch_key, labels_key, *(categorical_covariate_keys or ())) if key is not None]
-    number_keys = continuous_covariate_keys or []
-    check_obs_keys(adata, [*label_keys, *number_keys, size_factor_key])
+    check_obs_keys(adata, [*label_keys, *(continuous_covariate_keys or ()), size_factor_key])
     for key in label_keys:
         _check_labels(adata, key)
-    for key in number_keys:
-        _numbers(adata, key, "continuous covariates must be finite numbers: impute it or remove the cell")
     fields = [
         ExpressionField(layer, kind),
-        CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-        CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
-        CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-        NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+        CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+        CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+        NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
     ]
     if size_factor_key is not None and kind == "counts":
         fields.append(SizeFactorField(size_factor_key, layer))

@@ -35,13 +35,14 @@ from ._common import (
     run_training,
 )
 from ._presets import SCHEDULES, Row, module_settings
+from ._saved import SavedMixin
 
 _N_CELLS_OF_COMPONENTS = 5000
 _COMPONENT_DEVIATION = 4.0
 _LEAST_DEVIATION = 1e-3
 
 
-class GANBase(ExpressionMixin, BaseModelClass):
+class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
     """A generator and a critic on registered cells; a base only."""
 
     row: ClassVar[Row]
