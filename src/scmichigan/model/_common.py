@@ -68,7 +68,7 @@ def normalized_expression(
 
 
 class ExpressionMixin:
-    """Expression as the model sees it; for models whose module has the inputs that say how."""
+    """Expression as the model sees it, and cells of it; for models whose module has the inputs that say how."""
 
     def get_normalized_expression(self, adata: AnnData | None = None) -> np.ndarray | sp.csr_matrix:
         """Log-normalised expression as the model sees it.
@@ -83,6 +83,40 @@ class ExpressionMixin:
         A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is.
         """
         return normalized_expression(manager_with_latent(self, adata), self.module.inputs)
+
+    def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
+        x = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
+        return x.tocsr() if sp.issparse(x) else x
+
+    def _totals(self, manager: AnnDataManager | None = None) -> np.ndarray:
+        """Total counts of each registered cell: registered, or the sum over the genes."""
+        registered = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
+        totals = registered.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        return np.asarray(self._counts(manager).sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
+
+    def _cells(
+        self,
+        values: np.ndarray,
+        totals: np.ndarray | None,
+        *,
+        rows: np.ndarray | None,
+        latent: np.ndarray,
+        provenance: dict[str, Any],
+    ) -> AnnData:
+        """AnnData of generated expression (where there are no totals) or counts."""
+        if totals is None:
+            return generated_anndata(self.adata, values, rows=rows, latent=latent, provenance=provenance)
+        x, totals = self._log_normalized(values, totals)
+        cells = generated_anndata(self.adata, x, rows=rows, latent=latent, provenance=provenance)
+        cells.layers[_keys.COUNTS] = sp.csr_matrix(values, dtype=np.float32)
+        cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals
+        return cells
+
+    def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts normalised as the registered ones are, and what by: the given totals, or the sum over the genes."""
+        if self.registry["setup_args"]["size_factor_key"] is None:
+            totals = np.maximum(counts.sum(axis=1), 1)
+        return np.log1p(self.module.inputs.target_sum / totals[:, None] * counts).astype(np.float32), totals
 
 
 def covariate_columns(manager: AnnDataManager, inputs: ExpressionInputs, rows: np.ndarray) -> torch.Tensor:

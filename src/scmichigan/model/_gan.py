@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from anndata import AnnData
-from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from scmichigan import _keys
 from scmichigan._cells import dense
 from scmichigan.module import MichiGANModule
 from scmichigan.train import AdversarialTrainingPlan, CellDataModule
@@ -28,7 +25,6 @@ from ._common import (
     covariate_sizes,
     draw_posterior,
     draw_rows,
-    generated_anndata,
     in_chunks,
     normalized_expression,
     registered_arrays,
@@ -109,16 +105,6 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         is_there = deviation > _LEAST_DEVIATION * deviation[0]
         weights = pca.components_[is_there].T * (_COMPONENT_DEVIATION / deviation[is_there])
         return torch.from_numpy(weights)
-
-    def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
-        x = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY]
-        return x.tocsr() if sp.issparse(x) else x
-
-    def _totals(self, manager: AnnDataManager | None = None) -> np.ndarray:
-        """Total counts of each registered cell: registered, or the sum over the genes."""
-        registered = registered_arrays(manager or self.adata_manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,))
-        totals = registered.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-        return np.asarray(self._counts(manager).sum(axis=1) if totals is None else totals, dtype=np.float64).ravel()
 
     def generate(
         self,
@@ -214,30 +200,6 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
 
     def _expected(self, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
         return rates * (totals / self.module.inputs.target_sum)[:, None]
-
-    def _cells(
-        self,
-        values: np.ndarray,
-        totals: np.ndarray | None,
-        *,
-        rows: np.ndarray | None,
-        latent: np.ndarray,
-        provenance: dict[str, Any],
-    ) -> AnnData:
-        """AnnData of generated expression (where there are no totals) or counts."""
-        if totals is None:
-            return generated_anndata(self.adata, values, rows=rows, latent=latent, provenance=provenance)
-        x, totals = self._log_normalized(values, totals)
-        cells = generated_anndata(self.adata, x, rows=rows, latent=latent, provenance=provenance)
-        cells.layers[_keys.COUNTS] = sp.csr_matrix(values, dtype=np.float32)
-        cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals
-        return cells
-
-    def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Counts normalised as the registered ones are, and what by: the given totals, or the sum over the genes."""
-        if self.registry["setup_args"]["size_factor_key"] is None:
-            totals = np.maximum(counts.sum(axis=1), 1)
-        return np.log1p(self.module.inputs.target_sum / totals[:, None] * counts).astype(np.float32), totals
 
     def _draw_latent(
         self,
