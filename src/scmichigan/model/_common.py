@@ -288,6 +288,15 @@ def check_level(adata: AnnData, key: str, level: object) -> None:
         raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {levels}")
 
 
+def check_levels(adata: AnnData, keys: Sequence[str]) -> None:
+    """Refuse columns of combinations that have a single label."""
+    for key in keys:
+        levels = adata.obs[key].dropna().unique()
+        if len(levels) < 2:
+            only = repr(levels[0]) if len(levels) else "missing labels"
+            raise ValueError(f"obs[{key!r}] has {only} only; give keys with two or more labels each")
+
+
 def is_between(adata: AnnData, key: str, level: object) -> bool:
     """Whether a label is a number that no cell has, but some have smaller and some larger ones."""
     check_obs_keys(adata, [key])
