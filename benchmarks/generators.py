@@ -1,9 +1,11 @@
 """How real and how obedient cells of the generator are, beside real cells, its own start and the published generator.
 
-    python benchmarks/generators.py DATA.h5ad [DATA2.h5ad ...] --out results.csv [--seeds 0 1 2] [--jobs 2]
+    python benchmarks/generators.py DATA.h5ad [DATA2.h5ad ...] --out results.csv [--seeds 0 1 2] [--jobs 2] [--scvi]
 
 Half of the cells are held out of everything (gene selection, latent, generator) and the other half is trained on: a
-beta-TCVAE gives the latents of all generators, and the published generator has the time that ours took. Cells generated
+beta-TCVAE gives the latents of all generators, and the published generator has the time that ours took. With --scvi, scVI
+gives the latents, and in place of the published generator there are samples of its own posterior predictive distribution,
+given the latents and totals of the same training cells. Cells generated
 from the training cells' latents are then told from the held-out cells by a random forest, on genes and on 50 principal
 components. These are fitted on the held-out cells, as in the paper, which gives away even real cells: the row of real
 training cells says how much.
@@ -31,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-ROWS = ("real cells, trained on", "closed-form start", "trained", "as published, same time")
+ROWS = ("real cells, trained on", "closed-form start", "trained", "as published, same time", "scVI's own cells")
 MEASURES = (
     "AUROC, genes",
     "AUROC, 50 PCs",
@@ -92,14 +94,19 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     labels_n = train.obs[next(key for key in LABELS if key in train.obs)].astype(str).to_numpy()
     scvi.settings.seed = seed
     start = time.process_time()
-    BetaTCVAE.setup_anndata(train, size_factor_key=totals)
-    latent = BetaTCVAE(train)
+    if args.scvi:
+        scvi.model.SCVI.setup_anndata(train)
+        latent = scvi.model.SCVI(train)
+    else:
+        BetaTCVAE.setup_anndata(train, size_factor_key=totals)
+        latent = BetaTCVAE(train)
     latent.train(train_size=1.0, enable_progress_bar=False)
     for cells in (train, held_out):
         cells.obsm["Z"], cells.obsm["V"] = latent.get_latent_representation(cells, return_dist=True)
     seconds_of_latent = time.process_time() - start
     MichiGAN.setup_anndata(train, size_factor_key=totals, latent_key="Z", latent_var_key="V")
-    real, seen = (latent.get_normalized_expression(cells).toarray() for cells in (held_out, train))
+    model, seconds = MichiGAN(train), 0.0
+    real, seen = (model.get_normalized_expression(cells).toarray() for cells in (held_out, train))
 
     def add(name: str, cells: np.ndarray, seconds: float, model: MichiGAN | None = None) -> None:
         forest = {"n_cells": 2000, "n_trees": args.n_trees, "seed": seed}
@@ -124,12 +131,16 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
         print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
 
     add(ROWS[0], seen, 0.0)
-    model, seconds = MichiGAN(train), 0.0
     for name, settings in ((ROWS[1], {"max_epochs": 0}), (ROWS[2], {})):
         start = time.process_time()
         model.train(**settings, enable_progress_bar=False)
         seconds += time.process_time() - start
         add(name, model.generate(len(real), seed=seed).X, seconds, model)
+    if args.scvi:
+        train.layers["own"] = latent.posterior_predictive_sample(train).to_scipy_sparse().astype(np.float32)
+        MichiGAN.setup_anndata(train, layer="own", size_factor_key=totals)
+        add(ROWS[4], MichiGAN(train).get_normalized_expression().toarray(), 0.0)
+        return
     if args.skip_paper:
         return
     paper = MichiGAN(train, preset="paper")
@@ -175,6 +186,7 @@ def main() -> None:
     parser.add_argument("--n-genes", type=int, default=2000)
     parser.add_argument("--n-trees", type=int, default=200)
     parser.add_argument("--skip-paper", action="store_true", help="leave the published generator out")
+    parser.add_argument("--scvi", action="store_true", help="latents of scVI, and its own cells as a row")
     parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job is not None:
@@ -183,7 +195,7 @@ def main() -> None:
 
     done = set()
     if Path(args.out).exists():
-        rows, last = pd.read_csv(args.out), ROWS[2 if args.skip_paper else 3]
+        rows, last = pd.read_csv(args.out), ROWS[4 if args.scvi else 2 if args.skip_paper else 3]
         done = set(map(tuple, rows.loc[rows["cells"] == last, ["data", "seed"]].to_numpy()))
         rows[[key in done for key in map(tuple, rows[["data", "seed"]].to_numpy())]].to_csv(args.out, index=False)
     waiting = [(path, seed) for seed in args.seeds for path in args.data if (Path(path).stem, seed) not in done]
@@ -193,7 +205,7 @@ def main() -> None:
         while waiting and len(running) < args.jobs:
             path, seed = waiting.pop(0)
             options = [f"--out={args.out}", f"--n-genes={args.n_genes}", f"--n-trees={args.n_trees}", f"--job={seed}"]
-            options += ["--skip-paper"] if args.skip_paper else []
+            options += ["--skip-paper"] * args.skip_paper + ["--scvi"] * args.scvi
             running.append(subprocess.Popen([sys.executable, __file__, path, *options], env=os.environ | threads))
         time.sleep(1)
         failed = [p.args for p in running if p.poll()]

@@ -31,7 +31,6 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
@@ -137,7 +136,7 @@ def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.N
     train.obsm["Z"], train.obsm["V"] = vae.get_latent_representation(return_dist=True)
     posterior = vae.get_latent_representation(everything, return_dist=True)
     x = vae.get_normalized_expression(everything)
-    basis = PCA(50, random_state=args.seed).fit(vae.get_normalized_expression())
+    basis = PCA(min(50, len(genes) - 1), random_state=args.seed).fit(vae.get_normalized_expression())
     mg.MichiGAN.setup_anndata(train, **setup, latent_key="Z", latent_var_key="V")
     rows = []
     for kind in KINDS:
@@ -188,8 +187,7 @@ def usable_references(train: AnnData, pair: tuple[str, str], factors: list[str])
 
 def show(table: pd.DataFrame, number: int, folder: Path) -> None:
     """Print the tests, and draw errors beside errors and gains beside delta H."""
-    fig, axes = plt.subplots(2, 2, figsize=(8, 8), layout="constrained")
-    for column, kind in enumerate(KINDS):
+    for kind in KINDS:
         part = table[table["latent"] == kind]
         ours, theirs = part[f"error, {GAN}"], part[f"error, {VAE}"]
         gain = ours - theirs
@@ -200,20 +198,8 @@ def show(table: pd.DataFrame, number: int, folder: Path) -> None:
             f"{len(part)} predictions, p = {p:.2g}; of the hidden ones {ours[part['hidden']].mean():.3f} and "
             f"{theirs[part['hidden']].mean():.3f}; gain with delta H: r = {correlation:.2f}, p = {p_correlation:.2g}"
         )
-        for hidden, marker, size in ((False, "o", 14), (True, "*", 120)):
-            at = part["hidden"] == hidden
-            name = "hidden" if hidden else "seen"
-            axes[0, column].scatter(theirs[at], ours[at], s=size, marker=marker, label=name)
-            axes[1, column].scatter(part["delta H"][at], gain[at], s=size, marker=marker, label=name)
-        axes[0, column].axline((0, 0), slope=1, color="grey", linewidth=0.8)
-        axes[0, column].set(xlabel=f"random forest error, {VAE}", ylabel=f"random forest error, {GAN}")
-        axes[0, column].set(xlim=(-0.02, 0.55), ylim=(-0.02, 0.55), aspect="equal")
-        axes[0, column].set_title(f"{kind}, one-sided p = {p:.2g}")
-        axes[1, column].axhline(0, color="grey", linewidth=0.8)
-        axes[1, column].set(xlabel="delta H", ylabel="gain in error", title=f"r = {correlation:.2f}")
-        axes[0, column].legend(frameon=False)
-    fig.savefig(folder / f"round_{number}.png", dpi=150)
-    plt.close(fig)
+        path = folder / f"round_{number}_{kind}.png"
+        mg.pl.prediction_gain(ours, theirs, part["delta H"], hidden=part["hidden"], names=(GAN, VAE), save=path)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,20 @@
 """The commands of reproduction/: which runs there are, which are kept, and how they are shown."""
 
+import logging
 import sys
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
+
+from scmichigan import datasets
 
 FOLDER = Path(__file__).parents[1] / "reproduction"
+FACTORS = ["cell_type", "condition"]
 
 
 @pytest.fixture
@@ -92,3 +100,80 @@ def test_every_method_and_metric_of_the_paper_is_run(tables):
         assert set(rows["method"]) <= set(table.methods)
         assert set(rows["metric"]) <= set(table.shown)
         assert not rows.duplicated(["data", "method", "metric"]).any()
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    if not FOLDER.exists():
+        pytest.skip(f"{FOLDER} is not there; it is no part of the distribution")
+    monkeypatch.syspath_prepend(FOLDER)
+    levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "scvi")}
+    import figures_6_7
+
+    yield figures_6_7
+    sys.modules.pop("figures_6_7", None)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_both_rounds_of_predictions(figures, monkeypatch, tmp_path, capsys):
+    seen = []
+    most_variable = figures.most_variable
+
+    def spy(train, args):
+        seen.append(set(train.obs[args.factors].itertuples(index=False, name=None)))
+        return most_variable(train, args)
+
+    monkeypatch.setattr(figures, "most_variable", spy)
+    monkeypatch.setattr(
+        figures.mg.metrics, "random_forest_error", lambda real, made, **_: float(abs(real.mean() - made.mean()))
+    )
+    monkeypatch.setattr(figures.mg.pl, "prediction", lambda *_, save, **__: save.touch())
+    datasets.screen(210, 40, n_treatments=3, seed=0).write_h5ad(tmp_path / "cells.h5ad")
+    folder = tmp_path / "results"
+    command = ["figures_6_7.py", "--data", str(tmp_path / "cells.h5ad"), "--size-factor-key", "total_counts"]
+    monkeypatch.setattr(sys, "argv", [*command, "--genes", "30", "--folder", str(folder), "--quick"])
+    figures.main()
+
+    types, drugs = ["type A", "type B", "type C"], ["control", "drug 1", "drug 2"]
+    pairs = set(product(types, drugs))
+    first, second = (pd.read_csv(folder / f"predictions_{number}.csv") for number in (1, 2))
+    hidden = [set(_rows(table[table["hidden"]], FACTORS)) for table in (first, second)]
+    assert [len(each) for each in hidden] == [3, 3]
+    assert seen == [pairs - each for each in hidden]
+    for table, trained in zip((first, second), seen, strict=True):
+        # From each type that was seen with the treatment, and with one more that the target's type was seen with, too.
+        expected = {
+            (cell_type, drug, other, kind)
+            for (cell_type, drug), other, kind in product(pairs, types, ("mean", "sample"))
+            if other != cell_type
+            and (other, drug) in trained
+            and any({(cell_type, d), (other, d)} <= trained for d in set(drugs) - {drug})
+        }
+        assert sorted(_rows(table, [*FACTORS, "reference", "latent"])) == sorted(expected)
+    entropy = first[first["latent"] == "sample"].groupby(FACTORS)["delta H"].mean()
+    assert entropy.index[entropy.argmin()] in hidden[1]
+    made = {path.name for path in folder.glob("*.png")}
+    assert {f"round_{number}_{kind}.png" for number in (1, 2) for kind in ("mean", "sample")} <= made
+    assert capsys.readouterr().out.count("gain with delta H: r = ") == 4
+
+    figures.main()
+    assert len(seen) == 2, "it was run again"
+
+
+def _rows(table, columns):
+    return list(table[columns].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize(
+    ("ordered", "chosen"),
+    [
+        # The second would leave B with one treatment, the third "x" with one type.
+        ([("B", "x"), ("B", "y"), ("A", "x"), ("A", "y"), ("C", "z")], [("B", "x"), ("A", "y"), ("C", "z")]),
+        ([("A", "z")], [("A", "z")]),
+    ],
+)
+def test_what_is_hidden_leaves_every_label_with_two_combinations(figures, ordered, chosen):
+    obs = pd.DataFrame(list(product("ABC", "xyz")), columns=FACTORS, index=list("012345678"))
+    args = SimpleNamespace(factors=FACTORS)
+    assert figures.predictable_together(AnnData(np.zeros((9, 1)), obs=obs), ordered, args) == chosen

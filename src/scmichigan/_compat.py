@@ -5,13 +5,19 @@ They are what scvi-tools' own guide for model developers asks a model to call; t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import rich.pretty  # noqa: F401  scvi-tools 1.4 uses it in view_anndata_setup, and does not import it
 from anndata import AnnData
 from scvi.data import AnnDataManager
+from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY
+from scvi.data._download import _download
 from scvi.model.base import BaseModelClass
+
+MINIFIED = _ADATA_MINIFY_TYPE_UNS_KEY  # in uns of what scvi-tools' minify_adata has made
 
 
 def setup_method_args(setup_locals: dict[str, Any]) -> dict[str, Any]:
@@ -34,3 +40,11 @@ def manager_of(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
 def minibatches(model: BaseModelClass, adata: AnnData, indices: np.ndarray | None) -> Iterable[dict[str, Any]]:
     """Registered tensors of the given cells in order."""
     return model._make_data_loader(adata=adata, indices=indices)
+
+
+def saved_file(dir_path: str, prefix: str | None = None, backup_url: str | None = None) -> str:
+    """Path of the file that ``load`` will read, downloaded where it would be."""
+    name = f"{prefix or ''}model.pt"
+    if backup_url is not None:
+        _download(backup_url, dir_path, name)
+    return os.path.join(dir_path, name)

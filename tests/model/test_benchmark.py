@@ -115,11 +115,6 @@ def test_bad_requests(counts, request_, error, message):
         benchmark_predictions(counts, **{"factors": FACTORS, "control": CONTROL} | request_)
 
 
-def test_nothing_can_be_hidden(counts):
-    with pytest.raises(ValueError, match="no combination of .* can be hidden"):
-        benchmark_predictions(counts[counts.obs["cell_type"] == "type A"].copy(), FACTORS, CONTROL)
-
-
 def test_processes_find_what_one_finds(counts, arguments, tmp_path):
     hold_out = [TARGET, TARGET | {"cell_type": "type A"}]
 

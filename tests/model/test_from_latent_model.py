@@ -107,8 +107,8 @@ def test_classes_are_not_imported_for_a_file(counts, small, tmp_path, monkeypatc
     model = MichiGAN.from_latent_model(latent_model, **small.gan)
     model.train(**small.gan_fit)
     model.save(tmp_path / "model")
-    monkeypatch.setattr("scmichigan.model._latent_model._PACKAGES", ("scvi.model",))
-    with pytest.raises(ValueError, match="holds a PPCA, which none of scvi.model has"):
+    monkeypatch.setattr("scmichigan.model._saved._PACKAGES", ("scvi.model",))
+    with pytest.raises(ValueError, match="the latent model is a PPCA, which none of scvi.model has"):
         MichiGAN.load(tmp_path / "model", counts)
 
 
@@ -126,3 +126,22 @@ def test_latents_of_new_cells_are_stored_where_a_method_needs_them(counts):
     np.testing.assert_allclose(new.obsm["X_michigan"], mean, atol=1e-5)
     np.testing.assert_allclose(new.obsm["X_michigan_var"], var, atol=1e-5)
     assert model.obedience(new)["generated"].notna().all()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the trained model
+@pytest.mark.parametrize("kept", ["latent_posterior_parameters", "latent_posterior_parameters_with_counts"])
+def test_minified_cells_are_refused_with_a_cure_that_works(counts, kept):
+    vae = _scvi(counts)
+    vae.train(**FIT)
+    mean, var = vae.get_latent_representation(return_dist=True)
+    counts.obsm["X_latent_qzm"], counts.obsm["X_latent_qzv"] = mean, var
+    vae.minify_adata(kept)
+    with pytest.raises(ValueError, match=f"minified by scvi-tools \\({kept}\\)") as caught:
+        MichiGAN.from_latent_model(vae)
+    if kept.endswith("with_counts"):
+        cells = vae.adata.copy()
+        del cells.uns[caught.value.args[0].split("uns['")[1].split("'")[0]]
+        MichiGAN.setup_anndata(cells, latent_key="scvi_latent_qzm", latent_var_key="scvi_latent_qzv")
+        model = MichiGAN(cells)
+        model.train(max_epochs=0)
+        np.testing.assert_allclose(model.get_latent_representation(return_dist=True), [mean, var], rtol=1e-4, atol=1e-5)

@@ -148,7 +148,7 @@ def test_what_nothing_can_predict_is_listed_and_left_out(counts, make_gan):
     [
         (["cell_type"], ValueError, r"keys are \['cell_type'\]; combinations need two or more obs keys"),
         (["cell_type", "nope"], KeyError, r"obs\['nope'\] does not exist"),
-        (["cell_type", "single"], ValueError, r"obs\['single'\] has a single label; give keys with two or more"),
+        (["cell_type", "single"], ValueError, r"obs\['single'\] has 'one' only; give keys with two or more labels"),
         (["cell_type", "batch"], ValueError, "cells were seen with all 6 combinations of .*; there is none to predict"),
     ],
 )

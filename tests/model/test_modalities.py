@@ -342,6 +342,14 @@ def test_other_misuse_is_refused(counts, logged, screen, closed_form):
         MichiGAN.setup_anndata(logged, protein_expression_obsm_key="adt")
     with pytest.raises(ValueError, match=r"size_factor has shape \(7, 3\) and minimum 1; give one positive total"):
         closed_form.generate(7, size_factor=np.ones((7, 3)))
+    BetaTCVAE.setup_mudata(screen, modalities=WHERE)
+    with pytest.raises(
+        ValueError, match=r"gene_likelihood is 'nb', but .* it is for RNA alone: leave gene_likelihood out"
+    ):
+        BetaTCVAE(screen, gene_likelihood="nb")
+    screen.uns["_scvi_adata_minify_type"] = "latent_posterior_parameters"
+    with pytest.raises(ValueError, match="mdata was minified by scvi-tools .* take the MuData from before"):
+        MichiGAN.setup_mudata(screen, modalities=WHERE)
     # other proteins than those that the model knows
     other = closed_form.adata[:50].copy()
     other["protein"].var_names = [f"other_{i}" for i in range(P)]

@@ -2,6 +2,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from scmichigan import BetaTCVAE
+
 EPOCHS = {"epoch 1 of 3": 0, "epoch 2 of 3": 1}
 
 
@@ -24,6 +26,18 @@ def test_beta_tcvae_with_an_infinite_weight(counts, make_vae, small, place):
     message = f"the loss of BetaTCVAEModule became (nan|inf) in {place}; try a smaller lr or beta, and look for cells"
     with pytest.raises(FloatingPointError, match=message):
         model.train(**small.fit | {"max_epochs": 3}, callbacks=[spoil])
+    assert not model.is_trained
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb", "poisson"])
+def test_likelihoods_of_counts_with_an_infinite_weight(counts, small, likelihood):
+    BetaTCVAE.setup_anndata(counts)
+    model = BetaTCVAE(counts, gene_likelihood=likelihood, n_latent=3, n_hidden=16)
+    for parameter in (model.module.encoder.mean_encoder.bias, model.module.decoder.px_scale_decoder[0].bias):
+        with pytest.raises(
+            FloatingPointError, match="CountTCVAEModule became (nan|inf) in epoch 1 of 2; try a smaller"
+        ):
+            model.train(**small.fit, callbacks=[Spoil(parameter, 0)])
     assert not model.is_trained
 
 

@@ -21,6 +21,10 @@ Labels = tuple[object, ...]
 MeanOf = Callable[[Labels], tuple[np.ndarray, float]]
 """Mean expression of a combination's cells, and their summed squared deviations from it."""
 
+NEEDED = (
+    "it takes one that differs only in the label that is changed, and another context that was seen with both labels"
+)
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -125,10 +129,7 @@ def select_references(
 ) -> list[Reference]:
     """The references with the chosen labels of the key, by default all; an error where one cannot be used."""
     if not usable:
-        raise ValueError(
-            f"no reference for {dict(zip(keys, target, strict=True))} along {key!r}: it takes a combination that "
-            f"differs only in {key!r}, and another context that was seen with both of its labels"
-        )
+        raise ValueError(f"no reference for {dict(zip(keys, target, strict=True))} along {key!r}: {NEEDED}")
     if chosen is None:
         return list(usable)
     by_label = {r.labels[list(keys).index(key)]: r for r in usable}

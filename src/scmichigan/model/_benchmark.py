@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from scmichigan import metrics
 from scmichigan._cells import Cells, check_obs_keys
 
-from ._arithmetic import find_references, observed_combinations
-from ._common import check_labels, check_level
+from ._arithmetic import NEEDED, find_references, observed_combinations
+from ._common import check_labels, check_level, check_levels
 from ._michigan import MichiGAN
 
 Predictor = Callable[[MichiGAN, dict[str, Any]], AnnData]
@@ -201,6 +201,7 @@ def _targets(
         raise ValueError(f"factors are {factors}, control is {control}; give two or more columns, and a label of one")
     ((key, untreated),) = control.items()
     check_level(adata, key, untreated)
+    check_levels(adata, factors)
     groups = observed_combinations(adata.obs, factors)
 
     def problem(labels: tuple) -> str | None:
@@ -210,8 +211,10 @@ def _targets(
         own_control = tuple(untreated if f == key else label for f, label in zip(factors, labels, strict=True))
         if labels == own_control or own_control not in others:
             return f"it is no treated one whose control {own_control} was seen"
+        if len(others[own_control]) < _LEAST_CELLS:
+            return f"its control has {len(others[own_control])} cells; {_LEAST_CELLS} are the least"
         if not any(find_references(others, factors, labels, f) for f in factors):
-            return "the others cannot predict it"
+            return f"the others cannot predict it: {NEEDED}"
         return None
 
     if hold_out is None:
@@ -225,7 +228,7 @@ def _targets(
             raise ValueError(f"hold_out has {target}; give one label for each of {factors}")
         found = problem(tuple(target[f] for f in factors))
         if found is not None:
-            raise ValueError(f"{target} cannot be hidden: {found}")
+            raise ValueError(f"{target} cannot be hidden: {found}; leave it out of hold_out")
     return [{f: target[f] for f in factors} for target in hold_out]
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from mudata import MuData
+from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass, VAEMixin
 
 from scmichigan._compat import finish_init
-from scmichigan.module import BetaTCVAEModule
+from scmichigan.module import BetaTCVAEModule, CountTCVAEModule
 from scmichigan.train import CellDataModule, ElboTrainingPlan
 
 from ._common import (
@@ -25,7 +27,6 @@ from ._common import (
     draw_posterior,
     draw_rows,
     epochs_for,
-    generated_anndata,
     in_chunks,
     kind_of,
     n_features,
@@ -35,11 +36,13 @@ from ._common import (
 )
 from ._fields import register_cells
 from ._modalities import register_modalities
+from ._presets import check_choice
+from ._saved import SavedMixin
 
 _DEFAULT_STEPS = 6000
 
 
-class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
+class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
     """Variational autoencoder with a penalty on the total correlation of its latent.
 
     Parameters
@@ -50,13 +53,18 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
         Latent dimensions.
     beta
         Weight of the total correlation; 0 is the VAE. The paper uses 10 to 100 and suggests 10 to 50.
+    gene_likelihood
+        ``"normal"`` is the paper's, of log-normalised expression with variance 1. ``"nb"`` (negative binomial), ``"zinb"``
+        (with more zeros) and ``"poisson"`` are of raw counts, on scvi-tools' encoder and decoder.
     **module_kwargs
-        Further arguments of :class:`~scmichigan.module.BetaTCVAEModule`.
+        Further arguments of :class:`~scmichigan.module.BetaTCVAEModule` or, for a likelihood of counts, of
+        :class:`~scmichigan.module.CountTCVAEModule`.
 
     Raises
     ------
     ValueError
-        If ``n_latent`` is below 1, or ``beta`` negative or not finite.
+        If ``n_latent`` is below 1, ``beta`` negative or not finite, or ``gene_likelihood`` unknown, or one of counts where
+        log-normalised expression is registered.
 
     Notes
     -----
@@ -75,20 +83,40 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
     >>> mean, var = latent.get_latent_representation(return_dist=True)
     """
 
-    def __init__(self, adata: AnnData, n_latent: int = 10, beta: float = 10.0, **module_kwargs) -> None:
+    def __init__(
+        self,
+        adata: AnnData,
+        n_latent: int = 10,
+        beta: float = 10.0,
+        gene_likelihood: Literal["normal", "nb", "zinb", "poisson"] = "normal",
+        **module_kwargs,
+    ) -> None:
         check_latent_arguments(n_latent, beta)
+        check_choice("gene_likelihood", gene_likelihood, ("normal", "nb", "zinb", "poisson"))
         super().__init__(adata)
-        self.module = BetaTCVAEModule(
+        settings = sizes_of(self)
+        if gene_likelihood == "normal":
+            module, own = BetaTCVAEModule, {"counts": kind_of(self) == "counts"}
+        else:
+            _check_counts(self, gene_likelihood)
+            settings.pop("n_proteins")
+            module = CountTCVAEModule
+            has_totals = self.registry["setup_args"]["size_factor_key"] is not None
+            own = {"gene_likelihood": gene_likelihood, "has_totals": has_totals}
+        self.module = module(
             n_features(self),
             n_latent=n_latent,
             beta=beta,
-            counts=kind_of(self) == "counts",
             target_sum=self.registry["setup_args"]["target_sum"],
-            **sizes_of(self),
+            **own,
+            **settings,
             **module_kwargs,
         )
         finish_init(
-            self, locals(), f"beta-TCVAE with n_latent: {n_latent}, beta: {beta}, on {describe_expression(self)}"
+            self,
+            locals(),
+            f"beta-TCVAE with n_latent: {n_latent}, beta: {beta}, gene_likelihood: {gene_likelihood}, "
+            f"on {describe_expression(self)}",
         )
 
     @classmethod
@@ -273,33 +301,67 @@ class BetaTCVAE(ExpressionMixin, VAEMixin, BaseModelClass):
             Decode each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then drawn from the
             registered cells.
         noise
-            Draw from the likelihood N(mean, 1) instead of taking its mean. The mean is too smooth and the draw too
-            noisy for real cells; which one was used is in ``uns``.
+            Draw from the likelihood instead of taking its mean; which one was done is in ``uns``. The mean is too smooth for
+            real cells, and the draw of a normal likelihood, N(mean, 1), too noisy.
         seed
             Of all draws.
 
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``. Proteins are in
-        ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
+        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``. The mean of a likelihood of counts is the
+        expected counts, log-normalised like the registered ones; its draws are of the totals of the source cells, and are
+        also in ``layers["counts"]``, with what they are normalised by in obs, as in :meth:`MichiGAN.generate`. Proteins are
+        in ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
         """
         check_trained(self)
         rng = np.random.default_rng(seed)
         given = None if latent is None else check_latent(latent, self.module.n_latent)
         rows = draw_rows(self._labelled, n_samples if given is None else len(given), where, rng)
-        covariates = covariate_columns(self.adata_manager, self.module.inputs, rows)
+        inputs = [covariate_columns(self.adata_manager, self.module.inputs, rows)]
+        if self.module.makes_counts:
+            totals = self._totals()[rows]
+            inputs.append(torch.from_numpy(totals).float())
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             z = given
             if z is None:
                 z = draw_posterior(*self.get_latent_representation(indices=rows, return_dist=True), rng)
-            x = [self.module.sample(torch.as_tensor(z[c]), covariates[c], noise=noise) for c in in_chunks(len(z))]
-        provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
-        rows = rows if given is None else None
-        x, *proteins = self.module.inputs.split(torch.cat(x).cpu().numpy())
-        cells = generated_anndata(self._labelled, x, rows=rows, latent=z, provenance=provenance)
-        return self._as_registered(self._with_proteins(cells, *proteins) if proteins else cells)
+            x = [
+                self.module.sample(torch.as_tensor(z[c]), *(a[c] for a in inputs), noise=noise)
+                for c in in_chunks(len(z))
+            ]
+        x = torch.cat(x).cpu().numpy()
+        made = {
+            "rows": rows if given is None else None,
+            "latent": z,
+            "provenance": {"model": "BetaTCVAE", "noise": noise, "seed": seed},
+        }
+        if not self.module.makes_counts:
+            cells = self._cells(x, None, **made)
+        elif noise:
+            cells = self._cells(x, totals, **made)
+        else:  # expected counts are no counts: only their logarithms are kept
+            cells = self._cells(self._log_normalized(x, totals)[0], None, **made)
+        return self._as_registered(cells)
+
+
+def _check_counts(model: BetaTCVAE, gene_likelihood: str) -> None:
+    """Refuse a likelihood of counts where there are none, or two kinds of them."""
+    if model.summary_stats.get("n_proteins", 0):
+        raise ValueError(
+            f"gene_likelihood is {gene_likelihood!r}, but {describe_expression(model)}, are registered; it is for RNA alone: "
+            "leave gene_likelihood out, or take the latent of scvi.model.TOTALVI with MichiGAN.from_latent_model"
+        )
+    if kind_of(model) == "counts":
+        return
+    x = registered_arrays(model.adata_manager)[REGISTRY_KEYS.X_KEY]
+    values = np.ravel(x.data if sp.issparse(x) else x)
+    raise ValueError(
+        f"gene_likelihood is {gene_likelihood!r}, but {describe_expression(model)}, are registered, such as "
+        f"{values[values != np.round(values)][0]:g}; register raw counts with setup_anndata(layer=...), or leave "
+        "gene_likelihood out"
+    )
 
 
 def check_latent_arguments(n_latent: int, beta: float) -> None:

@@ -15,9 +15,10 @@ from scmichigan.module import FittedModule
 
 from ._common import ExpressionMixin, check_trained, normalized_expression
 from ._fields import PlainSetupMixin
+from ._saved import SavedMixin
 
 
-class ClosedFormModel(PlainSetupMixin, ExpressionMixin, BaseModelClass):
+class ClosedFormModel(PlainSetupMixin, ExpressionMixin, SavedMixin, BaseModelClass):
     """Registers expression and labels, and keeps the arrays of the fit; a base only."""
 
     def __init__(self, adata: AnnData) -> None:

@@ -19,6 +19,7 @@ from ._arithmetic import Arithmetic, Labels, MeanOf, observed_combinations, plan
 from ._common import (
     check_labels,
     check_level,
+    check_levels,
     check_n_samples,
     check_trained,
     covariate_columns,
@@ -171,8 +172,7 @@ class CombinationMixin:
         for key, level in target.items():
             if key not in unseen:
                 check_level(labelled, key, level)
-            if labelled.obs[key].nunique() == 1:
-                raise ValueError(f"obs[{key!r}] has {level!r} only; give keys with two or more labels each")
+        check_levels(labelled, list(target))
         keys, labels = list(target), tuple(target.values())
         groups = self._observed(keys, stacklevel=4)
         seen = groups.pop(labels, ())

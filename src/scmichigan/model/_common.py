@@ -108,7 +108,7 @@ def registered_totals(manager: AnnDataManager) -> np.ndarray:
 
 
 class ExpressionMixin:
-    """Expression as the model sees it; for models whose module has the inputs that say how."""
+    """Expression as the model sees it, and cells of it; for models whose module has the inputs that say how."""
 
     def get_normalized_expression(
         self, adata: AnnData | MuData | None = None
@@ -132,6 +132,49 @@ class ExpressionMixin:
     def _labelled(self) -> AnnData:
         """AnnData with the labels of the registered cells and the names of their genes."""
         return annotation(self.adata, self.registry["setup_args"].get("modalities"))
+
+    def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
+        return side_by_side(registered_counts(manager or self.adata_manager))
+
+    def _totals(self, manager: AnnDataManager | None = None) -> np.ndarray:
+        """Total counts of each registered cell in each modality, shape ``(n_cells, n_modalities)``."""
+        return registered_totals(manager or self.adata_manager)
+
+    def _by_feature(self, totals: np.ndarray) -> np.ndarray:
+        """Totals of each modality as columns for its features; a single one stays a single column."""
+        if totals.shape[1] == 1:
+            return totals
+        return np.repeat(totals, [self.summary_stats.n_vars, self.module.inputs.n_proteins], axis=1)
+
+    def _cells(
+        self,
+        values: np.ndarray,
+        totals: np.ndarray | None,
+        *,
+        rows: np.ndarray | None,
+        latent: np.ndarray,
+        provenance: dict[str, Any],
+    ) -> AnnData:
+        """AnnData of generated expression (where there are no totals) or counts, any proteins in obsm."""
+        split = self.module.inputs.split
+        counts = None
+        if totals is not None:
+            counts = split(np.asarray(values, dtype=np.float32))
+            values, totals = self._log_normalized(values, totals)
+        x, *proteins = split(values)
+        cells = generated_anndata(self._labelled, x, rows=rows, latent=latent, provenance=provenance)
+        if counts is not None:
+            cells.layers[_keys.COUNTS] = sp.csr_matrix(counts[0])
+            cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals[:, 0]
+        return self._with_proteins(cells, *proteins, *(counts or ())[1:]) if proteins else cells
+
+    def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts normalised as the registered ones are, and what by: the given totals of RNA, or sums."""
+        sums = np.stack([np.maximum(x.sum(axis=1), 1.0) for x in self.module.inputs.split(counts)], axis=1)
+        if self.registry["setup_args"]["size_factor_key"] is not None:
+            sums[:, 0] = totals[:, 0]
+        scale = self._by_feature(self.module.inputs.target_sum / sums)
+        return np.log1p(scale * counts).astype(np.float32), sums
 
     def _with_proteins(self, cells: AnnData, expression: np.ndarray, counts: np.ndarray | None = None) -> AnnData:
         """Generated cells with their proteins, log-normalised and as counts, in obsm."""
@@ -338,6 +381,15 @@ def check_level(adata: AnnData, key: str, level: object) -> None:
         else:
             levels = sorted(map(str, values))
         raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {levels}")
+
+
+def check_levels(adata: AnnData, keys: Sequence[str]) -> None:
+    """Refuse columns of combinations that have a single label."""
+    for key in keys:
+        levels = adata.obs[key].dropna().unique()
+        if len(levels) < 2:
+            only = repr(levels[0]) if len(levels) else "missing labels"
+            raise ValueError(f"obs[{key!r}] has {only} only; give keys with two or more labels each")
 
 
 def is_between(adata: AnnData, key: str, level: object) -> bool:

@@ -29,7 +29,7 @@ from scvi.data.fields import (
 
 from scmichigan import _keys
 from scmichigan._cells import check_obs_keys, obsm_matrix
-from scmichigan._compat import setup_method_args
+from scmichigan._compat import MINIFIED, setup_method_args
 
 ExpressionKind = Literal["counts", "log_normalized"]
 
@@ -55,10 +55,21 @@ def _expression(adata: AnnData, layer: str | None, owner: str = "adata") -> np.n
         )
     if adata.isbacked:
         raise ValueError(f"{owner} is backed by a file; load it with adata.to_memory() first")
+    refuse_minified(adata, owner)
     x = adata.X if layer is None else adata.layers[layer]
     if x is None:
         raise ValueError(f"{owner}.X is None; pass layer= with the name of the layer that holds the expression")
     return x
+
+
+def refuse_minified(cells: AnnData | MuData, owner: str) -> None:
+    """Refuse cells whose counts scvi-tools has put away."""
+    if MINIFIED in cells.uns:
+        raise ValueError(
+            f"{owner} was minified by scvi-tools ({cells.uns[MINIFIED]}), and its counts are needed; where they were kept, "
+            f"copy it and delete uns[{MINIFIED!r}], else take the {type(cells).__name__} from before; the latents can be "
+            "given to MichiGAN as latent_key='scvi_latent_qzm' and latent_var_key='scvi_latent_qzv'"
+        )
 
 
 def _values(x: np.ndarray | sp.spmatrix) -> Iterator[np.ndarray]:
@@ -247,6 +258,54 @@ class SizeFactorField(NumericalObsField):
         super().validate_field(adata)
 
 
+class CategoryField(CategoricalObsField):
+    """Batches, of which later cells have none but those of the setup; or labels, which may be new.
+
+    Parameters
+    ----------
+    registry_key
+        Name of the tensor.
+    key
+        Column of ``adata.obs``, or ``None``.
+    may_be_new
+        Whether cells that come later may have other levels.
+    """
+
+    def __init__(self, registry_key: str, key: str | None, *, may_be_new: bool = False) -> None:
+        super().__init__(registry_key, key)
+        self.key = key
+        self.may_be_new = may_be_new
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Refuse cells without a level, and with one that the model does not know."""
+        if self.key is not None:
+            known = None if self.may_be_new else state_registry[self.CATEGORICAL_MAPPING_KEY]
+            _check_levels(adata_target, self.key, known)
+        kwargs["extend_categories"] = self.may_be_new or kwargs.get("extend_categories", False)
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
+
+class CategoryCovariatesField(CategoricalJointObsField):
+    """Categorical covariates, of which later cells have no other levels than those of the setup."""
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Refuse cells without a level, and with one that the model does not know."""
+        for key, known in state_registry.get(self.MAPPINGS_KEY, {}).items():
+            _check_levels(adata_target, key, known)
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
+
+class NumberCovariatesField(NumericalJointObsField):
+    """Continuous covariates, finite in later cells, too."""
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Refuse what is missing or no finite number."""
+        check_obs_keys(adata, self.attr_keys)
+        for key in self.attr_keys:
+            _numbers(adata, key, "continuous covariates must be finite numbers: impute it or remove the cell")
+        super().validate_field(adata)
+
+
 class LatentField(ObsmField):
     """A stored latent (or its variance) that a generator can be trained on.
 
@@ -303,6 +362,18 @@ def _check_labels(adata: AnnData, key: str) -> None:
         raise ValueError(
             f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first is "
             f"{adata.obs_names[int(np.argmax(missing))]!r}; remove these cells or give them a label of their own"
+        )
+
+
+def _check_levels(adata: AnnData, key: str, known: np.ndarray | None) -> None:
+    """Refuse cells without a label, and those with one that is not known, where it has to be."""
+    check_obs_keys(adata, [key])
+    _check_labels(adata, key)
+    unknown = [] if known is None else [level for level in adata.obs[key].unique() if level not in set(known)]
+    if unknown:
+        raise ValueError(
+            f"obs[{key!r}] is {unknown[0]!r} for some cells, and the model was set up with {list(known)}; give these cells "
+            "the one of these that is most like theirs, or train a model with them"
         )
 
 
@@ -464,23 +535,20 @@ def cell_fields(
     }
     for argument, names in keys.items():
         check_obs_keys(places.of(argument), names, places.name(argument))
-    for argument, names in keys.items():
-        for key in names:
-            if argument == "continuous_covariate_keys":
-                cure = "continuous covariates must be finite numbers: impute it or remove the cell"
-                _numbers(places.of(argument), key, cure)
-            elif argument != "size_factor_key" and key is not None:
+    for argument in ("batch_key", "labels_key", "categorical_covariate_keys"):
+        for key in keys[argument]:
+            if key is not None:
                 _check_labels(places.of(argument), key)
     return [
-        places.field(CategoricalObsField, "batch_key", REGISTRY_KEYS.BATCH_KEY, batch_key),
-        places.field(CategoricalObsField, "labels_key", REGISTRY_KEYS.LABELS_KEY, labels_key),
+        places.field(CategoryField, "batch_key", REGISTRY_KEYS.BATCH_KEY, batch_key),
+        places.field(CategoryField, "labels_key", REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
         places.field(
-            CategoricalJointObsField,
+            CategoryCovariatesField,
             "categorical_covariate_keys",
             REGISTRY_KEYS.CAT_COVS_KEY,
             categorical_covariate_keys,
         ),
         places.field(
-            NumericalJointObsField, "continuous_covariate_keys", REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys
+            NumberCovariatesField, "continuous_covariate_keys", REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys
         ),
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from mudata import MuData
@@ -14,7 +13,6 @@ from scvi.model.base import BaseModelClass
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from scmichigan import _keys
 from scmichigan._cells import dense
 from scmichigan.module import MichiGANModule
 from scmichigan.train import AdversarialTrainingPlan, CellDataModule
@@ -27,26 +25,23 @@ from ._common import (
     covariate_columns,
     draw_posterior,
     draw_rows,
-    generated_anndata,
     in_chunks,
     kind_of,
     n_features,
     normalized_expression,
     registered_arrays,
-    registered_counts,
-    registered_totals,
     run_training,
-    side_by_side,
     sizes_of,
 )
 from ._presets import SCHEDULES, Row, module_settings
+from ._saved import SavedMixin
 
 _N_CELLS_OF_COMPONENTS = 5000
 _COMPONENT_DEVIATION = 4.0
 _LEAST_DEVIATION = 1e-3
 
 
-class GANBase(ExpressionMixin, BaseModelClass):
+class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
     """A generator and a critic on registered cells; a base only."""
 
     row: ClassVar[Row]
@@ -113,19 +108,6 @@ class GANBase(ExpressionMixin, BaseModelClass):
         is_there = deviation > _LEAST_DEVIATION * deviation[0]
         weights = pca.components_[is_there].T * (_COMPONENT_DEVIATION / deviation[is_there])
         return torch.from_numpy(weights)
-
-    def _counts(self, manager: AnnDataManager | None = None) -> np.ndarray | sp.csr_matrix:
-        return side_by_side(registered_counts(manager or self.adata_manager))
-
-    def _totals(self, manager: AnnDataManager | None = None) -> np.ndarray:
-        """Total counts of each registered cell in each modality, shape ``(n_cells, n_modalities)``."""
-        return registered_totals(manager or self.adata_manager)
-
-    def _by_feature(self, totals: np.ndarray) -> np.ndarray:
-        """Totals of each modality as columns for its features; a single one stays a single column."""
-        if totals.shape[1] == 1:
-            return totals
-        return np.repeat(totals, [self.summary_stats.n_vars, self.module.inputs.n_proteins], axis=1)
 
     def generate(
         self,
@@ -229,36 +211,6 @@ class GANBase(ExpressionMixin, BaseModelClass):
 
     def _expected(self, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
         return rates * self._by_feature(totals / self.module.inputs.target_sum)
-
-    def _cells(
-        self,
-        values: np.ndarray,
-        totals: np.ndarray | None,
-        *,
-        rows: np.ndarray | None,
-        latent: np.ndarray,
-        provenance: dict[str, Any],
-    ) -> AnnData:
-        """AnnData of generated expression (where there are no totals) or counts, any proteins in obsm."""
-        split = self.module.inputs.split
-        counts = None
-        if totals is not None:
-            counts = split(np.asarray(values, dtype=np.float32))
-            values, totals = self._log_normalized(values, totals)
-        x, *proteins = split(values)
-        cells = generated_anndata(self._labelled, x, rows=rows, latent=latent, provenance=provenance)
-        if counts is not None:
-            cells.layers[_keys.COUNTS] = sp.csr_matrix(counts[0])
-            cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals[:, 0]
-        return self._with_proteins(cells, *proteins, *(counts or ())[1:]) if proteins else cells
-
-    def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Counts normalised as the registered ones are, and what by: the given totals of RNA, or sums."""
-        sums = np.stack([np.maximum(x.sum(axis=1), 1.0) for x in self.module.inputs.split(counts)], axis=1)
-        if self.registry["setup_args"]["size_factor_key"] is not None:
-            sums[:, 0] = totals[:, 0]
-        scale = self._by_feature(self.module.inputs.target_sum / sums)
-        return np.log1p(scale * counts).astype(np.float32), sums
 
     def _draw_latent(
         self,

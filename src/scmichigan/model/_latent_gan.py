@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -34,14 +32,14 @@ from ._common import (
 )
 from ._fields import register_cells
 from ._gan import GANBase
-from ._latent_model import check_latent_model, class_of_saved, manager_with_latent, posterior_of, setup_arguments
+from ._latent_model import check_latent_model, manager_with_latent, posterior_of, setup_arguments
 from ._missing import MissingMixin
 from ._modalities import register_modalities
 from ._obedience import correlation_k, draw_owners, gap, linear_encoder
 from ._presets import check_choice
+from ._saved import file_of, model_of
 from ._traversal import TraversalMixin
 
-_LATENT_MODEL_DIR = "latent_model"
 _N_CANDIDATES = 5000
 _N_CELLS_WATCHED = 500
 _N_LOOKS = 20
@@ -471,24 +469,33 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         return mean, None if var is None else np.asarray(var[rows], dtype=np.float32)
 
     def save(self, dir_path: str, *args, **kwargs) -> None:
-        """Save the model, and its latent model beside it; arguments as in scvi-tools."""
-        super().save(dir_path, *args, **kwargs)
-        if self.latent_model is not None:
-            kwargs = {name: value for name, value in kwargs.items() if name in ("prefix", "overwrite")}
-            self.latent_model.save(os.path.join(dir_path, _LATENT_MODEL_DIR), **kwargs)
+        """Save the model, and its latent model in the same file; arguments as in scvi-tools."""
+        # The underscore has scvi-tools save it.
+        self.latent_file_ = None if self.latent_model is None else file_of(self.latent_model)
+        try:
+            super().save(dir_path, *args, **kwargs)
+        finally:
+            del self.latent_file_
 
     @classmethod
-    def load(cls, dir_path: str, adata: AnnData | None = None, *args, **kwargs) -> LatentGAN:
+    def load(
+        cls,
+        dir_path: str,
+        adata: AnnData | None = None,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+        **kwargs,
+    ) -> LatentGAN:
         """Load a saved model with cells of the same genes; arguments as in scvi-tools.
 
         Raises
         ------
         ValueError
-            If ``adata`` has other genes than the model was trained on.
+            If ``adata`` has other genes than the model was trained on, or the file holds more than data, which might
+            run when it is loaded.
         """
-        model = super().load(dir_path, adata, *args, **kwargs)
-        latent_dir = Path(dir_path) / _LATENT_MODEL_DIR
-        if latent_dir.exists():
-            latent_class = class_of_saved(str(latent_dir), kwargs.get("prefix"))
-            model.latent_model = latent_class.load(str(latent_dir), model.adata, *args, **kwargs)
+        model = super().load(dir_path, adata, accelerator, device, **kwargs)
+        file = vars(model).pop("latent_file_")
+        if file is not None:
+            model.latent_model = model_of(file, model.adata, accelerator=accelerator, device=device)
         return model

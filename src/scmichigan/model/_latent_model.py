@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,6 @@ from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
 from scmichigan._compat import manager_of
-
-# Where a saved latent model's class is looked for by its name: no other code is imported for a file.
-_PACKAGES = ("scmichigan.model", "scvi.model", "scvi.external")
 
 
 def check_latent_model(model: object) -> None:
@@ -60,16 +56,3 @@ def manager_with_latent(model: BaseModelClass, adata: AnnData | None) -> AnnData
         if var_key:
             adata.obsm[var_key] = var
     return manager_of(model, adata)
-
-
-def class_of_saved(dir_path: str, prefix: str | None) -> type[BaseModelClass]:
-    """Class of the model that was saved in a folder."""
-    name = BaseModelClass.load_registry(dir_path, prefix)["model_name"]
-    for package in _PACKAGES:
-        found = getattr(import_module(package), name, None)
-        if found is not None:
-            return found
-    raise ValueError(
-        f"{dir_path} holds a {name}, which none of {', '.join(_PACKAGES)} has; load it yourself, store its latent in obsm, "
-        "and set up a new model with latent_key"
-    )

@@ -16,9 +16,9 @@ from scvi import REGISTRY_KEYS
 from scmichigan import _keys
 from scmichigan._cells import check_obs_keys
 
-from ._arithmetic import Labels, plan_arithmetic
+from ._arithmetic import NEEDED, Labels, plan_arithmetic
 from ._combinations import CombinationMixin, warn_of_few
-from ._common import check_n_samples, check_trained, registered_arrays
+from ._common import check_levels, check_n_samples, check_trained, registered_arrays
 from ._confidence import error_rate, expected_error, is_predictable, missing_combinations
 
 _COLUMNS = ("along", "n_references", "n_source_cells", "predicted_change", "expected_error")
@@ -138,7 +138,7 @@ class MissingMixin(CombinationMixin):
         else:
             table = self._ranked(keys, groups, enable_progress_bar).query("n_references > 0")
         if table.empty:
-            raise ValueError(f"there is no combination of {keys} that can be predicted")
+            raise ValueError(f"there is no combination of {keys} that can be predicted: {NEEDED}")
         mean_of, posterior = self._means_of(groups), self._posterior()
         sparse = sp.issparse(registered_arrays(self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY])
         parts, sources = [], []
@@ -172,9 +172,7 @@ class MissingMixin(CombinationMixin):
             raise ValueError(f"keys are {keys}; combinations need two or more obs keys")
         labelled = self._labelled
         check_obs_keys(labelled, keys)
-        for key in keys:
-            if labelled.obs[key].nunique() == 1:
-                raise ValueError(f"obs[{key!r}] has a single label; give keys with two or more labels each")
+        check_levels(labelled, keys)
         return self._observed(keys, stacklevel=4)
 
     def _ranked(self, keys: list[str], groups: dict[Labels, np.ndarray], enable_progress_bar: bool) -> pd.DataFrame:

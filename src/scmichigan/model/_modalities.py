@@ -17,7 +17,16 @@ from scmichigan import _keys
 from scmichigan._cells import all_obs
 from scmichigan._compat import setup_method_args
 
-from ._fields import ExpressionField, Places, SizeFactorField, cell_fields, check_scale, latent_fields, register
+from ._fields import (
+    ExpressionField,
+    Places,
+    SizeFactorField,
+    cell_fields,
+    check_scale,
+    latent_fields,
+    refuse_minified,
+    register,
+)
 
 _LAYERS = {"rna_layer": REGISTRY_KEYS.X_KEY, "protein_layer": REGISTRY_KEYS.PROTEIN_EXP_KEY}
 
@@ -49,6 +58,7 @@ def _check_modalities(mdata: MuData, modalities: Mapping[str, str] | None, argum
     """Refuse modalities that are not there, and cells that are not the same in the same order."""
     if not isinstance(mdata, MuData):
         raise ValueError(f"mdata is a {type(mdata).__name__}; give a MuData, or an AnnData to setup_anndata")
+    refuse_minified(mdata, "mdata")
     example = "{'rna_layer': 'rna', 'protein_layer': 'protein'}"
     if not isinstance(modalities, Mapping) or modalities.get("rna_layer") is None:
         raise ValueError(

@@ -1,14 +1,15 @@
-"""Module of the beta-TCVAE."""
+"""Modules of the beta-TCVAE: what all likelihoods do alike, and the normal one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Distribution, Normal, kl_divergence
 from torch.nn.functional import softplus
 
 from scmichigan.losses import total_correlation_parts
@@ -19,7 +20,50 @@ from ._expression import ExpressionInputs
 _MIN_SCALE = 1e-4
 
 
-class BetaTCVAEModule(BaseModuleClass):
+class TCVAEBase(BaseModuleClass):
+    """Posterior of log-normalised expression, and a loss that weighs the total correlation; a base only."""
+
+    makes_counts: ClassVar[bool]
+    n_latent: int
+    beta: float
+    kl_weight: float
+    inputs: ExpressionInputs
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Means and standard deviations of the posteriors."""
+        raise NotImplementedError
+
+    def reconstruction(self, tensors: dict[str, torch.Tensor], x: torch.Tensor, px: Distribution) -> torch.Tensor:
+        """``-log p`` of each cell, summed over genes."""
+        raise NotImplementedError
+
+    def _get_inference_input(self, tensors: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
+        return {"x": self.inputs.expression(tensors)}
+
+    @auto_move_data
+    def inference(self, x: torch.Tensor) -> dict[str, torch.Tensor | Normal]:
+        """Posterior ``qz``, one sample ``z`` of shape ``(n_cells, n_latent)``, and the expression it is inferred from."""
+        qz = Normal(*self.encode(x), validate_args=False)
+        return {"qz": qz, "z": qz.rsample(), "x": x}
+
+    def loss(
+        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, generative_outputs: dict, n_obs: int = 1
+    ) -> LossOutput:
+        """Loss and its parts; ``n_obs`` is the number of training cells."""
+        qz, z, x = (inference_outputs[name] for name in ("qz", "z", "x"))
+        reconstruction_n = self.reconstruction(tensors, x, generative_outputs["px"])
+        kl_n = kl_divergence(qz, Normal(0.0, 1.0)).sum(-1)
+        loss = reconstruction_n.mean() + self.kl_weight * kl_n.mean()
+        parts = {}
+        # A single cell (the tail of a validation set) says nothing of the aggregate posterior.
+        if len(z) > 1:
+            estimates = total_correlation_parts(z, qz.loc, qz.scale, n_obs=max(n_obs, len(z)))
+            parts = {name: value.mean() for name, value in estimates._asdict().items()}
+            loss = loss + self.beta * parts["total_correlation"]
+        return LossOutput(loss=loss, reconstruction_loss=reconstruction_n, kl_local=kl_n, extra_metrics=parts)
+
+
+class BetaTCVAEModule(TCVAEBase):
     r"""Variational autoencoder whose loss weighs the total correlation of the latent.
 
     Loss per cell: :math:`-\log p(x|z) + w KL(q(z|x) || N(0, I)) + \beta TC(q(z))` with :math:`p(x|z) = N(\mu(z), 1)`
@@ -51,6 +95,8 @@ class BetaTCVAEModule(BaseModuleClass):
     ----------
     Chen et al. 2018, equation 4; Yu and Welch 2021, Methods.
     """
+
+    makes_counts = False
 
     def __init__(
         self,
@@ -86,21 +132,16 @@ class BetaTCVAEModule(BaseModuleClass):
             MLP(n_latent + self.inputs.n_columns, hidden[::-1], dropout=dropout), nn.Linear(hidden[0], n_input)
         )
 
-    def _get_inference_input(self, tensors: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
-        return {"x": self.inputs.expression(tensors)}
-
     def _get_generative_input(
         self, tensors: dict[str, torch.Tensor], inference_outputs: dict, **kwargs
     ) -> dict[str, torch.Tensor]:
         return {"z": inference_outputs["z"], "covariates": self.inputs.covariates(tensors)}
 
-    @auto_move_data
-    def inference(self, x: torch.Tensor) -> dict[str, torch.Tensor | Normal]:
-        """Posterior ``qz``, one sample ``z`` of shape ``(n_cells, n_latent)``, and the expression it is inferred from."""
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``."""
         mean, raw_scale = self.posterior(self.encoder(x)).chunk(2, dim=1)
         # softplus underflows to zero, and the densities of the total correlation divide by it.
-        qz = Normal(mean, softplus(raw_scale) + _MIN_SCALE, validate_args=False)
-        return {"qz": qz, "z": qz.rsample(), "x": x}
+        return mean, softplus(raw_scale) + _MIN_SCALE
 
     @auto_move_data
     def generative(self, z: torch.Tensor, covariates: torch.Tensor) -> dict[str, Normal]:
@@ -108,23 +149,11 @@ class BetaTCVAEModule(BaseModuleClass):
         mean = self.decoder(torch.cat([z, covariates], dim=1))
         return {"px": Normal(mean, 1.0, validate_args=False)}
 
-    def loss(
-        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, generative_outputs: dict, n_obs: int = 1
-    ) -> LossOutput:
-        """Loss and its parts; ``n_obs`` is the number of training cells."""
-        qz, z, x = (inference_outputs[name] for name in ("qz", "z", "x"))
+    def reconstruction(self, tensors: dict[str, torch.Tensor], x: torch.Tensor, px: Normal) -> torch.Tensor:
+        """``-log p`` of each cell's log-normalised expression."""
         # -log_prob of the unit normal px; its own method spends several passes over cells x genes on the scale.
-        squares_n = (x - generative_outputs["px"].loc).square().sum(-1)
-        reconstruction_n = 0.5 * (squares_n + x.shape[1] * math.log(2 * math.pi))
-        kl_n = kl_divergence(qz, Normal(0.0, 1.0)).sum(-1)
-        loss = reconstruction_n.mean() + self.kl_weight * kl_n.mean()
-        parts = {}
-        # A single cell (the tail of a validation set) says nothing of the aggregate posterior.
-        if len(z) > 1:
-            estimates = total_correlation_parts(z, qz.loc, qz.scale, n_obs=max(n_obs, len(z)))
-            parts = {name: value.mean() for name, value in estimates._asdict().items()}
-            loss = loss + self.beta * parts["total_correlation"]
-        return LossOutput(loss=loss, reconstruction_loss=reconstruction_n, kl_local=kl_n, extra_metrics=parts)
+        squares_n = (x - px.loc).square().sum(-1)
+        return 0.5 * (squares_n + x.shape[1] * math.log(2 * math.pi))
 
     @torch.inference_mode()
     def sample(self, z: torch.Tensor, covariates: torch.Tensor, *, noise: bool = False) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Plots; each returns its figure with ``show=False``."""
 
 from ._comparison import prediction, real_vs_generated
+from ._gain import prediction_gain
 from ._information import mutual_information
 from ._latents import latents
 from ._predictions import changes, prediction_scores
@@ -13,6 +14,7 @@ __all__ = [
     "latents",
     "mutual_information",
     "prediction",
+    "prediction_gain",
     "prediction_scores",
     "real_vs_generated",
     "realism",

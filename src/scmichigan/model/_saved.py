@@ -1,0 +1,123 @@
+"""Files of saved models: any version of pandas reads them, and nothing in them is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import pandas as pd
+import torch
+from anndata import AnnData
+from scvi.model.base import BaseModelClass
+
+from scmichigan._compat import saved_file
+
+# What scvi-tools writes beside tensors, text and numbers: arrays of names, and the dictionaries of the registry.
+_DATA = {
+    "builtins.bytes",
+    "builtins.dict",
+    "collections.defaultdict",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+}
+# Where the class of a latent model is looked for by its name: no other code is imported for a file.
+_PACKAGES = ("scmichigan.model", "scvi.model", "scvi.external")
+
+
+class SavedMixin:
+    """Saves and loads; a base only, before that of scvi-tools."""
+
+    def save(self, dir_path: str, *args, **kwargs) -> None:
+        """Save the model; arguments as in scvi-tools. Any version of pandas can read the file."""
+        with _plain_history(self):
+            super().save(dir_path, *args, **kwargs)
+
+    @classmethod
+    def load(cls, dir_path: str, *args, prefix: str | None = None, backup_url: str | None = None, **kwargs) -> Self:
+        """Load a saved model with cells of the same genes; arguments as in scvi-tools.
+
+        Raises
+        ------
+        ValueError
+            If ``adata`` has other genes than the model was trained on, or the file holds more than data, which might
+            run when it is loaded.
+        """
+        path = saved_file(dir_path, prefix, backup_url)
+        if os.path.exists(path):  # else scvi-tools says what is missing
+            _check_holds_data(path, path)
+        model = super().load(dir_path, *args, prefix=prefix, backup_url=backup_url, **kwargs)
+        _restore_history(model)
+        return model
+
+
+def _check_holds_data(path: str, place: str) -> None:
+    """Refuse a file that holds more than data: scvi-tools reads it by pickle, which runs what it is told to."""
+    # Names of all functions and classes in the file, from its bytes; those that torch knows for harmless are left out.
+    more = sorted(set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - _DATA)
+    if more:
+        raise ValueError(
+            f"{place} holds {', '.join(more)}, which is more than data and might run when it is loaded; if you trust its "
+            "source, allow what is named with torch.serialization.add_safe_globals, and load again"
+        )
+
+
+@contextmanager
+def _plain_history(model: BaseModelClass) -> Iterator[None]:
+    """Keep the history as lists for a while: frames that pandas 3 pickled cannot be read by pandas 2."""
+    history = model.history_
+    model.history_ = None if history is None else {name: _lists(frame) for name, frame in history.items()}
+    try:
+        yield
+    finally:
+        model.history_ = history
+
+
+def _restore_history(model: BaseModelClass) -> None:
+    """Make frames again of a history that was saved as lists."""
+    model.history_ = None if model.history_ is None else {name: _frame(saved) for name, saved in model.history_.items()}
+
+
+def _lists(frame: pd.DataFrame | dict[str, Any]) -> dict[str, Any]:
+    return frame.to_dict("tight") if isinstance(frame, pd.DataFrame) else frame
+
+
+def _frame(saved: dict[str, Any] | pd.DataFrame) -> pd.DataFrame:
+    # scvi-tools keeps the numbers as objects. A model that it saved itself has frames.
+    return pd.DataFrame.from_dict(saved, orient="tight", dtype=object) if isinstance(saved, dict) else saved
+
+
+def file_of(model: BaseModelClass) -> torch.Tensor:
+    """Bytes of the file that the model is saved as."""
+    with TemporaryDirectory() as folder, _plain_history(model):
+        model.save(folder, overwrite=True)
+        return torch.frombuffer(bytearray(Path(saved_file(folder)).read_bytes()), dtype=torch.uint8)
+
+
+def model_of(file: torch.Tensor, adata: AnnData, **kwargs) -> BaseModelClass:
+    """Model whose file has these bytes, on the cells."""
+    with TemporaryDirectory() as folder:
+        path = saved_file(folder)
+        Path(path).write_bytes(file.numpy(force=True).tobytes())
+        _check_holds_data(path, "the latent model in the file")
+        model = _class_of(folder).load(folder, adata, **kwargs)
+    _restore_history(model)
+    return model
+
+
+def _class_of(folder: str) -> type[BaseModelClass]:
+    name = BaseModelClass.load_registry(folder)["model_name"]
+    for package in _PACKAGES:
+        found = getattr(import_module(package), name, None)
+        if found is not None:
+            return found
+    raise ValueError(
+        f"the latent model is a {name}, which none of {', '.join(_PACKAGES)} has; load it yourself, store its latent in "
+        "obsm, and set up a new model with latent_key"
+    )

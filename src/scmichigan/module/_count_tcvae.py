@@ -1,0 +1,149 @@
+"""Module of the beta-TCVAE that models counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from scvi.module.base import auto_move_data
+from scvi.nn import DecoderSCVI, Encoder
+from torch import nn
+from torch.distributions import Distribution
+
+from ._beta_tcvae import TCVAEBase
+from ._expression import ExpressionInputs
+
+# What scvi-tools' negative binomial adds to its means.
+_MIN_RATE = 1e-8
+
+
+class CountTCVAEModule(TCVAEBase):
+    r"""Variational autoencoder of counts whose loss weighs the total correlation of the latent.
+
+    The loss of :class:`BetaTCVAEModule` with a likelihood of counts, on the encoder and decoder of
+    :class:`scvi.model.SCVI`. The expected counts of a cell are its total T times :math:`\mathrm{softmax}_g f(z)`; where
+    totals are registered, which may count other genes, too, they are :math:`T / G \cdot \mathrm{softplus} f_g(z)` for G
+    genes. The encoder sees log-normalised expression.
+
+    Parameters
+    ----------
+    n_input
+        Genes.
+    gene_likelihood
+        ``"poisson"``, ``"nb"`` (negative binomial) or ``"zinb"`` (with more zeros). The dispersion is one of each gene.
+    n_latent
+        Latent dimensions.
+    n_hidden, n_layers
+        Width and number of the hidden layers of encoder and decoder.
+    beta
+        Weight of the total correlation.
+    kl_weight
+        Weight of the whole KL divergence.
+    dropout
+        Dropout probability of the encoder's hidden layers.
+    has_totals
+        Whether totals are registered.
+    n_batch, n_cats_per_cov, n_continuous_cov
+        Covariates given to the decoder.
+    target_sum
+        Total that the encoder's counts are scaled to.
+
+    References
+    ----------
+    Chen et al. 2018, equation 4; Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics".
+    """
+
+    makes_counts = True
+
+    def __init__(
+        self,
+        n_input: int,
+        *,
+        gene_likelihood: Literal["poisson", "nb", "zinb"] = "nb",
+        n_latent: int = 10,
+        n_hidden: int = 128,
+        n_layers: int = 1,
+        beta: float = 10.0,
+        kl_weight: float = 1.0,
+        dropout: float = 0.1,
+        has_totals: bool = False,
+        n_batch: int = 1,
+        n_cats_per_cov: Sequence[int] = (),
+        n_continuous_cov: int = 0,
+        target_sum: float = 1e4,
+    ) -> None:
+        super().__init__()
+        self.gene_likelihood = gene_likelihood
+        self.n_latent = n_latent
+        self.beta = beta
+        self.kl_weight = kl_weight
+        self.inputs = ExpressionInputs(
+            n_batch=n_batch,
+            n_cats_per_cov=n_cats_per_cov,
+            n_continuous_cov=n_continuous_cov,
+            target_sum=target_sum,
+        )
+        layers = {"n_hidden": n_hidden, "n_layers": n_layers, "use_batch_norm": True}
+        self.encoder = Encoder(n_input, n_latent, dropout_rate=dropout, **layers)
+        # In the first layer, one-hot columns are what scvi-tools makes of a category, too.
+        self.decoder = DecoderSCVI(
+            n_latent + self.inputs.n_columns,
+            n_input,
+            scale_activation="softplus" if has_totals else "softmax",
+            **layers,
+        )
+        # Without its own total, a gene's share is of the average gene's: softplus starts near 1 in any unit of the totals.
+        self.size_unit = n_input if has_totals else 1
+        if gene_likelihood != "poisson":
+            self.log_theta = nn.Parameter(torch.zeros(n_input))
+
+    def _get_generative_input(
+        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, **kwargs
+    ) -> dict[str, torch.Tensor]:
+        return {
+            "z": inference_outputs["z"],
+            "covariates": self.inputs.covariates(tensors),
+            "totals": self.inputs.totals(tensors),
+        }
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``."""
+        # The parts of the encoder: as a whole it makes a distribution that refuses NaN before the loss, which is watched.
+        q = self.encoder
+        hidden = q.encoder(x)
+        return q.mean_encoder(hidden), (q.var_activation(q.var_encoder(hidden)) + q.var_eps).sqrt()
+
+    @auto_move_data
+    def generative(self, z: torch.Tensor, covariates: torch.Tensor, totals: torch.Tensor) -> dict[str, Distribution]:
+        """Likelihood ``px`` of the counts of cells with these totals, shape ``(n_cells, n_genes)``."""
+        library = (totals / self.size_unit).log()
+        scale, _, rate, zi_logits = self.decoder("gene", torch.cat([z, covariates], dim=1), library)
+        if self.gene_likelihood == "poisson":
+            return {"px": Poisson(rate + _MIN_RATE, validate_args=False, scale=scale)}
+        theta = self.log_theta.exp()
+        if self.gene_likelihood == "zinb":
+            return {"px": ZeroInflatedNegativeBinomial(mu=rate, theta=theta, zi_logits=zi_logits, scale=scale)}
+        return {"px": NegativeBinomial(mu=rate, theta=theta, scale=scale)}
+
+    def reconstruction(self, tensors: dict[str, torch.Tensor], x: torch.Tensor, px: Distribution) -> torch.Tensor:
+        """``-log p`` of each cell's counts."""
+        return -px.log_prob(tensors[REGISTRY_KEYS.X_KEY]).sum(-1)
+
+    @torch.inference_mode()
+    def sample(
+        self, z: torch.Tensor, covariates: torch.Tensor, totals: torch.Tensor, *, noise: bool = False
+    ) -> torch.Tensor:
+        """Decode latents to expected counts, shape ``(n_cells, n_genes)``.
+
+        Parameters
+        ----------
+        z, covariates, totals
+            Latents ``(n_cells, n_latent)``, covariate columns, and total counts ``(n_cells, 1)``.
+        noise
+            Draw counts from the likelihood instead.
+        """
+        px = self.generative(z, covariates, totals)["px"]
+        return px.sample() if noise else px.mean
