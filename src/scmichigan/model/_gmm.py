@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -92,8 +92,8 @@ class GMM(ClosedFormModel):
         self.n_components = _sizes(n_components)
         self.covariance_type = covariance_type
         self.n_pcs = n_pcs
-        # The underscore has scvi-tools save it.
-        self.bic_: pd.DataFrame | None = None
+        # The underscore has scvi-tools save it; files hold no frames.
+        self.bic_: dict[str, Any] | None = None
         is_given = self.n_components is not None and len(self.n_components) == 1
         number = self.n_components[0] if is_given else "chosen by BIC"
         space = "genes" if n_pcs is None else f"up to {n_pcs} principal components"
@@ -107,7 +107,7 @@ class GMM(ClosedFormModel):
 
         Comparable only within one table: it is that of the principal components where the mixture is fitted to them.
         """
-        return self.bic_
+        return None if self.bic_ is None else pd.DataFrame.from_dict(self.bic_, orient="tight")
 
     def train(self, *, seed: int = 0, enable_progress_bar: bool = True, **training_kwargs) -> None:
         """Fit every candidate by expectation maximisation, and keep the one with the lowest BIC.
@@ -143,7 +143,7 @@ class GMM(ClosedFormModel):
             bic.loc[size, kind] = mixture.bic(z_nd)
             if bic.loc[size, kind] == bic.min(axis=None):
                 best = {name: getattr(mixture, f"{name}_") for name in ("weights", "means", "precisions_cholesky")}
-        self.bic_ = bic
+        self.bic_ = bic.to_dict("tight")
         self._keep(projection | best)
 
     def _candidates(self) -> tuple[list[int], list[CovarianceType]]:

@@ -1,4 +1,4 @@
-"""Plots; each returns its figure with ``show=False``."""
+"""Plots; as in scanpy, each takes ``show``, ``save`` and ``return_fig``, and ``ax`` where one will do."""
 
 from ._comparison import prediction, real_vs_generated
 from ._gain import prediction_gain

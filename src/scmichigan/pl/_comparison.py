@@ -30,6 +30,7 @@ def real_vs_generated(
     seed: int = 0,
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show real and generated cells on one embedding, and mean and variance of each gene in both.
 
@@ -47,13 +48,16 @@ def real_vs_generated(
     seed
         Seed of the choice of cells and of the embedding.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def real_vs_generated(
     for ax, statistic, name in ((means, mean_g, "mean"), (variances, variance_g, "variance")):
         _identity_scatter(ax, statistic(real_ng), statistic(generated_ng))
         ax.set(title=f"{name} of each gene", xlabel="real", ylabel="generated", box_aspect=1)
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def prediction(
@@ -86,6 +90,7 @@ def prediction(
     seed: int = 0,
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show control, real and predicted cells on one embedding, and real and predicted mean changes of genes.
 
@@ -105,13 +110,16 @@ def prediction(
     seed
         Seed of the choice of cells and of the embedding.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -136,7 +144,7 @@ def prediction(
     both_vary = np.ptp(real_g) > 0 and np.ptp(predicted_g) > 0
     correlation = f", r = {np.corrcoef(real_g, predicted_g)[0, 1]:.3f}" if both_vary else ""
     changes.set(title=f"mean change of each gene{correlation}", xlabel="real", ylabel="predicted")
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def _gene_names(given: dict[str, Cells]) -> list[str]:

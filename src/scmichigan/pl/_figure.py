@@ -22,16 +22,19 @@ _PANELS_PER_ROW = 5
 _PANEL_INCHES = 2.3
 
 
-def finish(fig: Figure, *, show: bool | None, save: str | Path | None) -> Figure | None:
-    """Save and show a figure as asked; the figure if it was not shown."""
+def finish(
+    fig: Figure, *, show: bool | None, save: str | Path | None, return_fig: bool, is_ours: bool = True
+) -> Figure | None:
+    """Save and show a figure as asked; the figure if it was not shown, or is to be returned."""
     if save is not None:
         fig.savefig(save, dpi=150, bbox_inches="tight")
     if show is None:
-        show = save is None
+        show = save is None and not return_fig and is_ours
     if show:
         plt.show()
-    plt.close(fig)  # else a notebook shows a returned figure twice
-    return None if show else fig
+    if is_ours:
+        plt.close(fig)  # else a notebook shows a returned figure twice
+    return fig if return_fig or not show else None
 
 
 def panels(n_panels: int, *, extra_inches: float = 0.0) -> tuple[Figure, list[Axes]]:

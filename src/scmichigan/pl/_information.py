@@ -24,6 +24,7 @@ def mutual_information(
     latent_key: str = LATENT,
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show bars of the mutual information of each latent with each factor.
 
@@ -38,13 +39,16 @@ def mutual_information(
     latent_key
         Which of the latents that were judged.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def mutual_information(
         second, first = np.sort(values_k)[-2:]
         ax.set(title=f"{factor}, gap {first - second:.2f}", xlabel="latent", ylim=(0, 1))
     axes[0].set_ylabel("mutual information / entropy")
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def _table(adata: AnnData, latent_key: str) -> pd.DataFrame:

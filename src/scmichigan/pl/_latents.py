@@ -28,6 +28,7 @@ def latents(
     basis: str = "X_umap",
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show an embedding of cells, coloured by each latent dimension.
 
@@ -45,13 +46,16 @@ def latents(
     basis
         Embedding in ``obsm``; its first two columns are drawn.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def latents(
     fig.colorbar(points, ax=axes, label=latent_key, extend="both", shrink=0.6, aspect=30)
     for ax in axes:
         as_embedding(ax, basis.removeprefix("X_").upper())
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def _array(adata: AnnData, key: str, cure: str) -> np.ndarray:

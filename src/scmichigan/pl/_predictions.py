@@ -30,6 +30,7 @@ def prediction_scores(
     metrics: Sequence[str] = ("E-distance", "correlation of mean change"),
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show how each prediction of each combination scored, as a heat map for each metric.
 
@@ -44,13 +45,16 @@ def prediction_scores(
     metrics
         Names of metrics.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def prediction_scores(
         _heat_map(ax, np.vstack([means_p, values_cp]), predictors)
         ax.set_title(metric)
     axes[0, 0].set_yticks(range(n_rows), names)
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def _heat_map(ax: Axes, values_cp: np.ndarray, predictors: list[str]) -> None:
@@ -109,8 +113,10 @@ def changes(
     predicted: Cells,
     *,
     n_genes: int = 10,
+    ax: Axes | None = None,
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show the distributions of the genes that really change most, in control, real and predicted cells.
 
@@ -125,14 +131,19 @@ def changes(
         by their position.
     n_genes
         Genes to show.
+    ax
+        Axes to draw in, of a figure that is then yours to show and close.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved, returned or yours.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. One that is not yours is closed in pyplot; a notebook displays it
+    as a cell's value.
 
     Raises
     ------
@@ -144,7 +155,9 @@ def changes(
     sides_ng = dict(zip(given, matrices(given), strict=True))
     change_g = mean_g(sides_ng["real"]) - mean_g(sides_ng["control"])
     genes = np.argsort(-np.abs(change_g), kind="stable")[:n_genes]
-    fig, ax = plt.subplots(figsize=(1.5 + 0.75 * len(genes), 3.8), layout="constrained")
+    is_ours = ax is None
+    if is_ours:
+        _, ax = plt.subplots(figsize=(1.5 + 0.75 * len(genes), 3.8), layout="constrained")
     colours = {"control": GREY, "real": BLUE, "predicted": VERMILION}
     for i, (name, matrix) in enumerate(sides_ng.items()):
         ax.boxplot(
@@ -168,4 +181,4 @@ def changes(
     ax.spines[["top", "right"]].set_visible(False)
     handles = [Patch(color=colour, alpha=0.5, label=name) for name, colour in colours.items()]
     ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
-    return finish(fig, show=show, save=save)
+    return finish(ax.figure, show=show, save=save, return_fig=return_fig, is_ours=is_ours)

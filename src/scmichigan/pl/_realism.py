@@ -21,7 +21,7 @@ _MARGIN = 1.5  # factor between the outermost genes and the frame
 
 
 def realism(
-    real: Cells, generated: Cells, *, show: bool | None = None, save: str | Path | None = None
+    real: Cells, generated: Cells, *, show: bool | None = None, save: str | Path | None = None, return_fig: bool = False
 ) -> Figure | None:
     """Show mean, variance and share of non-zero values of each gene, in generated over real cells, on log scales.
 
@@ -34,13 +34,16 @@ def realism(
         Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its
         X).
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def realism(
     for ax, (name, statistic) in zip(axes, statistics.items(), strict=True):
         _log_scatter(ax, *map(statistic, sides))
         ax.set(title=f"{name} of each gene", xlabel="real", ylabel="generated", box_aspect=1)
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def _non_zero_g(matrix: Matrix) -> np.ndarray:

@@ -26,7 +26,11 @@ _SETS = ("train", "validation")
 
 
 def training(
-    history: Mapping[str, pd.DataFrame], *, show: bool | None = None, save: str | Path | None = None
+    history: Mapping[str, pd.DataFrame],
+    *,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show losses, and what else was measured in the epochs of a training.
 
@@ -37,13 +41,16 @@ def training(
     history
         ``model.history``, of the models of this package or of scvi-tools. What was 0 in all epochs is left out.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -77,7 +84,7 @@ def training(
     for ax, (title, together) in zip(axes, grouped.items(), strict=True):
         ax.set(title=title, xlabel="epoch")
         _draw(ax, together)
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def _curve(values: pd.DataFrame) -> pd.Series:

@@ -26,6 +26,7 @@ def traversal(
     seed: int = 0,
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show what walks along each latent dimension pass by, on an embedding of real cells.
 
@@ -45,13 +46,16 @@ def traversal(
     seed
         Seed of the choice of cells and of the embedding.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It may have several axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -83,4 +87,4 @@ def traversal(
         ax.set_title(f"latent {dimension}")
         as_embedding(ax, "UMAP")
     fig.colorbar(points, ax=axes, label="value of the latent", shrink=0.6, aspect=30)
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
