@@ -93,7 +93,7 @@ def test_a_known_factor_is_recovered(likelihood, make):
     share = np.exp(np.outer(factor, np.linspace(-1, 1, 20)))
     rate = totals[:, None] * share / share.sum(1, keepdims=True)
     adata = AnnData(rng.poisson(rate).astype(np.float32))
-    model = make(adata, likelihood, init={"n_latent": 2}, fit={"max_epochs": 25, "lr": 1e-2})
+    model = make(adata, likelihood, init={"n_latent": 2}, fit={"max_epochs": 8, "lr": 2e-2})
     rho = np.abs([stats.spearmanr(z, factor).statistic for z in model.get_latent_representation().T])
     # A multinomial of 200 counts or more tells the factor with a standard error of at most 1 / sqrt(200 * 0.37) = 0.12,
     # 0.37 being the variance of the slopes. The factor's deviation is 0.58, so that a correlation of 0.98 can be had.

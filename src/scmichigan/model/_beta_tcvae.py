@@ -319,31 +319,22 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         given = None if latent is None else check_latent(latent, self.module.n_latent)
         rows = draw_rows(self._labelled, n_samples if given is None else len(given), where, rng)
         inputs = [covariate_columns(self.adata_manager, self.module.inputs, rows)]
-        if self.module.makes_counts:
-            totals = self._totals()[rows]
+        totals = self._totals()[rows] if self.module.makes_counts else None
+        if totals is not None:
             inputs.append(torch.from_numpy(totals).float())
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             z = given
             if z is None:
                 z = draw_posterior(*self.get_latent_representation(indices=rows, return_dist=True), rng)
-            x = [
-                self.module.sample(torch.as_tensor(z[c]), *(a[c] for a in inputs), noise=noise)
-                for c in in_chunks(len(z))
-            ]
-        x = torch.cat(x).cpu().numpy()
-        made = {
-            "rows": rows if given is None else None,
-            "latent": z,
-            "provenance": {"model": "BetaTCVAE", "noise": noise, "seed": seed},
-        }
-        if not self.module.makes_counts:
-            cells = self._cells(x, None, **made)
-        elif noise:
-            cells = self._cells(x, totals, **made)
-        else:  # expected counts are no counts: only their logarithms are kept
-            cells = self._cells(self._log_normalized(x, totals)[0], None, **made)
-        return self._as_registered(cells)
+            chunks = ([torch.as_tensor(z[c]), *(a[c] for a in inputs)] for c in in_chunks(len(z)))
+            x = torch.cat([self.module.sample(*chunk, noise=noise) for chunk in chunks]).cpu().numpy()
+        if totals is not None and not noise:
+            # Expected counts are no counts: only their logarithms are kept.
+            x, totals = self._log_normalized(x, totals)[0], None
+        provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
+        rows = rows if given is None else None
+        return self._as_registered(self._cells(x, totals, rows=rows, latent=z, provenance=provenance))
 
 
 def _check_counts(model: BetaTCVAE, gene_likelihood: str) -> None:

@@ -88,14 +88,14 @@ class CountTCVAEModule(TCVAEBase):
         )
         layers = {"n_hidden": n_hidden, "n_layers": n_layers, "use_batch_norm": True}
         self.encoder = Encoder(n_input, n_latent, dropout_rate=dropout, **layers)
-        # In the first layer, one-hot columns are what scvi-tools makes of a category, too.
+        # SCVI's decoder, too, gets one-hot columns of the categories in its first layer.
         self.decoder = DecoderSCVI(
             n_latent + self.inputs.n_columns,
             n_input,
             scale_activation="softplus" if has_totals else "softmax",
             **layers,
         )
-        # Without its own total, a gene's share is of the average gene's: softplus starts near 1 in any unit of the totals.
+        # A softplus starts near 1: that is made the share of an average gene, whatever the unit of the totals.
         self.size_unit = n_input if has_totals else 1
         if gene_likelihood != "poisson":
             self.log_theta = nn.Parameter(torch.zeros(n_input))
