@@ -334,7 +334,7 @@ def test_what_are_no_proteins_is_refused(counts, proteins, message):
         MichiGAN.setup_anndata(counts, protein_expression_obsm_key="adt")
 
 
-def test_other_misuse_is_refused(counts, logged, screen, closed_form):
+def test_other_misuse_is_refused(counts, logged, closed_form):
     with pytest.raises(ValueError, match="mdata is a AnnData; give a MuData, or an AnnData to setup_anndata"):
         MichiGAN.setup_mudata(counts, modalities=WHERE)
     logged.obsm["adt"] = np.ones((logged.n_obs, 2))
@@ -342,6 +342,16 @@ def test_other_misuse_is_refused(counts, logged, screen, closed_form):
         MichiGAN.setup_anndata(logged, protein_expression_obsm_key="adt")
     with pytest.raises(ValueError, match=r"size_factor has shape \(7, 3\) and minimum 1; give one positive total"):
         closed_form.generate(7, size_factor=np.ones((7, 3)))
+    # other proteins than those that the model knows
+    other = closed_form.adata[:50].copy()
+    other["protein"].var_names = [f"other_{i}" for i in range(P)]
+    with pytest.raises(
+        ValueError, match=r"mdata\['protein'\] has 8 genes, the model was set up with 8, and they differ"
+    ):
+        closed_form.get_normalized_expression(other)
+
+
+def test_what_has_no_counts_of_both_is_refused(screen):
     BetaTCVAE.setup_mudata(screen, modalities=WHERE)
     with pytest.raises(
         ValueError, match=r"gene_likelihood is 'nb', but .* it is for RNA alone: leave gene_likelihood out"
@@ -350,10 +360,3 @@ def test_other_misuse_is_refused(counts, logged, screen, closed_form):
     screen.uns["_scvi_adata_minify_type"] = "latent_posterior_parameters"
     with pytest.raises(ValueError, match="mdata was minified by scvi-tools .* take the MuData from before"):
         MichiGAN.setup_mudata(screen, modalities=WHERE)
-    # other proteins than those that the model knows
-    other = closed_form.adata[:50].copy()
-    other["protein"].var_names = [f"other_{i}" for i in range(P)]
-    with pytest.raises(
-        ValueError, match=r"mdata\['protein'\] has 8 genes, the model was set up with 8, and they differ"
-    ):
-        closed_form.get_normalized_expression(other)
