@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -275,7 +276,7 @@ def run_training(
     # scvi-tools leaves a trained module in evaluation mode; without this, further training would keep it there.
     model.module.train()
     logger.info("%s on %s: %d epochs", stage, describe_expression(model), max_epochs)
-    TrainRunner(
+    runner = TrainRunner(
         model,
         training_plan=plan,
         data_splitter=data,
@@ -286,7 +287,25 @@ def run_training(
         simple_progress_bar=False,
         enable_progress_bar=any(isinstance(c, StageProgressBar) for c in callbacks),
         **trainer_kwargs,
-    )()
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        runner()
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        # Lightning ends the program, and has switched off Ctrl+C for whatever comes before the end.
+        signal.signal(signal.SIGINT, handler)
+        _keep_what_was_learned(model, runner)
+        raise KeyboardInterrupt(f"training stopped in epoch {runner.trainer.current_epoch + 1}") from None
+
+
+def _keep_what_was_learned(model: BaseModelClass, runner: TrainRunner) -> None:
+    """Leave a model that was interrupted after an epoch or more as one that is trained."""
+    model.module.eval()
+    if runner.trainer.current_epoch > 0:
+        model.is_trained = True
+        model.to_device(runner.device)
 
 
 def in_chunks(n_rows: int) -> list[slice]:

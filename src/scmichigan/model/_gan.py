@@ -81,8 +81,8 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             self.module.eval()
             self.is_trained = True
             return
-        # scvi-tools adds to the history of a trained model; the closed form alone has none.
-        self.is_trained = self.history is not None
+        # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
+        self.is_trained = bool(self.history)
         run_training(
             self,
             AdversarialTrainingPlan(self.module, **(SCHEDULES[self.preset].plan_kwargs | (plan_kwargs or {}))),

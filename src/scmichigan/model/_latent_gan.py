@@ -245,7 +245,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         plan_kwargs
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer` in both stages.
+            Passed to :class:`scvi.train.Trainer` in both stages; ``ckpt_path``, a checkpoint to go on from, in the second.
 
         Raises
         ------
@@ -254,6 +254,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             the generator.
         FloatingPointError
             If a loss becomes NaN or infinite; the message has the epoch.
+        KeyboardInterrupt
+            If it is interrupted; what the generator has learned is kept, and ``train`` continues.
         """
         if latent_kwargs and self._stored_latent_key is not None:
             raise ValueError(
@@ -268,6 +270,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             heading = f"stage 2 of 2: {heading}"
             if self.latent_model is None:
                 shared_kwargs = {"batch_size": data.batch_size, **devices_kwargs, **trainer_kwargs}
+                shared_kwargs.pop("ckpt_path", None)
                 self._fit_latent_model(shared_kwargs | (latent_kwargs or {}))
         mean, var = self._posterior()
         data.add(_keys.LATENT_MEAN_TENSOR, mean)

@@ -80,14 +80,13 @@ class AdversarialTrainingPlan(pl.LightningModule):
         loss = output.loss.detach()
 
         if generator_is_due:
-            module.critic.requires_grad_(False)
-            if not shared:
-                fake = module.generative(**inputs)
-            output = module.loss(batch, inference, fake, player="generator")
-            optimizer_generator.zero_grad()
-            self.manual_backward(output.loss)
-            self._step(optimizer_generator)
-            module.critic.requires_grad_(True)
+            with self._frozen(module.critic):
+                if not shared:
+                    fake = module.generative(**inputs)
+                output = module.loss(batch, inference, fake, player="generator")
+                optimizer_generator.zero_grad()
+                self.manual_backward(output.loss)
+                self._step(optimizer_generator)
             module.update_average()
             self._record(output.extra_metrics)
             loss = loss + output.loss.detach()
@@ -102,6 +101,16 @@ class AdversarialTrainingPlan(pl.LightningModule):
         optimizer_generator.step()
         if before is not None:
             self.extrapolated = list(torch._foreach_lerp(before, parameters, 2.0))
+
+    @staticmethod
+    @contextmanager
+    def _frozen(network: torch.nn.Module) -> Iterator[None]:
+        """Compute no gradients of its weights for a while, and not for longer when training is interrupted."""
+        network.requires_grad_(False)
+        try:
+            yield
+        finally:
+            network.requires_grad_(True)
 
     @contextmanager
     def _extrapolated(self) -> Iterator[None]:
