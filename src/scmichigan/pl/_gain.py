@@ -27,6 +27,7 @@ def prediction_gain(
     names: Sequence[str] = ("MichiGAN", "beta-TCVAE"),
     show: bool | None = None,
     save: str | Path | None = None,
+    return_fig: bool = False,
 ) -> Figure | None:
     """Show the errors of two ways of predicting, and what one gains on the other beside delta H.
 
@@ -45,13 +46,16 @@ def prediction_gain(
     names
         Names of the two ways.
     show
-        Whether to show the figure; None shows it unless it is saved.
+        Whether to show the figure; None shows it unless it is saved or returned.
     save
         File to save the figure to.
+    return_fig
+        Whether to return the figure even if it is shown.
 
     Returns
     -------
-    The figure if it is not shown, else None. It is closed in pyplot; a notebook displays it as a cell's value.
+    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
+    value. It has two axes, so that there is no ``ax`` to draw in.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def prediction_gain(
         ax.spines[["top", "right"]].set_visible(False)
     if hidden_p.any():
         on_errors.legend(frameon=False, fontsize="small", loc="lower right")
-    return finish(fig, show=show, save=save)
+    return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
 def _scatter(ax: Axes, x_p: np.ndarray, y_p: np.ndarray, hidden_p: np.ndarray) -> None:
