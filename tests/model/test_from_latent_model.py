@@ -40,6 +40,13 @@ def _totalvi(adata):
     return scvi.model.TOTALVI(adata, n_latent=3, empirical_protein_background_prior=False)
 
 
+def _drvi(adata):
+    if not hasattr(scvi.external, "DRVI"):
+        pytest.skip("DRVI came with scvi-tools 1.5")
+    scvi.external.DRVI.setup_anndata(adata, batch_key="batch")
+    return scvi.external.DRVI(adata, n_latent=4, n_hidden=16)
+
+
 def _beta_tcvae(adata):
     BetaTCVAE.setup_anndata(adata, batch_key="batch", size_factor_key="total_counts")
     return BetaTCVAE(adata, n_latent=3, hidden=(16, 8))
@@ -50,7 +57,9 @@ def _ppca(adata):
     return PPCA(adata, n_latent=3)
 
 
-MODELS = {make.__name__[1:]: make for make in (_scvi, _scanvi, _linear, _autozi, _peakvi, _totalvi, _beta_tcvae, _ppca)}
+MODELS = {
+    make.__name__[1:]: make for make in (_scvi, _scanvi, _linear, _autozi, _peakvi, _totalvi, _drvi, _beta_tcvae, _ppca)
+}
 
 
 @pytest.mark.parametrize("name", MODELS)
