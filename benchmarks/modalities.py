@@ -16,7 +16,6 @@ import argparse
 import time
 import warnings
 
-import mudata
 import numpy as np
 import pandas as pd
 from anndata import AnnData, read_h5ad
@@ -73,7 +72,6 @@ def main() -> None:
     import scmichigan as mg
 
     warnings.filterwarnings("ignore")
-    mudata.set_options(pull_on_update=False)
     adata = read_h5ad(args.path)
     clr = np.asarray(adata.obsm["protein_clr"])
     counts = np.stack([counts_of(column) for column in clr.T], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import mudata
@@ -101,8 +102,8 @@ def in_modalities(cells: AnnData, mdata: MuData, setup_args: Mapping[str, Any]) 
         if _keys.PROTEIN_COUNTS in cells.obsm:
             protein.layers[_keys.COUNTS] = cells.obsm[_keys.PROTEIN_COUNTS]
         parts[name] = protein
-    # mudata 0.3 would copy all columns of all modalities to its own obs, and says so.
-    with mudata.set_options(pull_on_update=False):
+    # mudata 0.3 would copy all columns of all modalities to its own obs, and says so; 0.4 does not, and has no such option.
+    with mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext():
         made = MuData(parts)
     made.obs = cells.obs.copy()
     for key, value in cells.obsm.items():
