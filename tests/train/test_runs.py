@@ -36,6 +36,15 @@ class _Weights(Callback):
         self.n_epochs += 1
 
 
+@pytest.fixture
+def ctrl_c_counts():
+    """As in a terminal: jobs in the background ignore Ctrl+C, and so would the tests."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("ctrl_c_counts")
 @pytest.mark.parametrize("name", ["gan", "vae"])
 def test_what_was_learned_before_ctrl_c_is_kept(stored, make_gan, make_vae, small, name):
     model = make_gan(stored, latent_key="Z", train=False) if name == "gan" else make_vae(stored, train=False)
