@@ -54,13 +54,33 @@ def _predict_all(model):
     model.predict_all(KEYS, n_samples=5, **QUIETLY)
 
 
+def _predict_what_is_misspelt(model):
+    model.predict_all([TARGET | {"cell_type": "type Z"}], n_samples=5, **QUIETLY)
+
+
+def _predict_nothing(model):
+    model.predict_all(model.missing_combinations(KEYS, **QUIETLY).head(0), n_samples=5, **QUIETLY)
+
+
+def _predict_one_that_can_and_one_that_cannot(model):
+    lone = {"cell_type": "type A", "condition": "drug 2"}
+    predicted = model.predict_all([TARGET, lone], n_samples=5, **QUIETLY)
+    assert predicted.obs[KEYS].drop_duplicates().to_dict("records") == [TARGET]
+
+
+def _c_alone_with_drug_2(adata):
+    """What nothing else has in common with other cells: no combination with it can be predicted."""
+    is_c, is_second = adata.obs["cell_type"] == "type C", adata.obs["condition"] == "drug 2"
+    return _unseen(adata[(is_c == is_second).to_numpy()])
+
+
 def _predict_a_row(model):
     model.predict_all(pd.DataFrame([TARGET]), n_samples=5, **QUIETLY)
 
 
-NEEDED = "it takes one that differs only in the label that is changed, and another context that was seen with both"
+NEEDED = "it takes cells that differ from it in one label alone, and others that were seen with both.*crosstab"
 UNLABELLED = "2 cells have no label in one of .*: they are left out of the arithmetic; label them, or remove them"
-FEW = r"fewer than 10 cells have the labels \[.*'type B', 'control'.*leave them out with references= .* or add cells"
+FEW = r"fewer than 10 cells have the labels .*'type B', 'control'.*add cells, or leave them out with references="
 SINGLE = r"obs\['condition'\] has 'drug 1' only; give keys with two or more labels each"
 OF_MODELS = [
     # the target seen in training
@@ -69,8 +89,24 @@ OF_MODELS = [
     (lambda a: a, _predict_a_row, ValueError, "of the model's cells have the labels.*give combinations that no cell"),
     # no shared treatment
     (_without_what_is_shared, _predict_combination, ValueError, f"no reference for .* along 'condition': {NEEDED}"),
-    (_without_what_is_shared, _predict_all, ValueError, f"there is no combination of .*: {NEEDED}"),
-    (_without_what_is_shared, _predict_a_row, ValueError, f"no reference for .*: {NEEDED}"),
+    (_without_what_is_shared, _predict_all, ValueError, f"none of the 4 combinations of .* can be predicted: {NEEDED}"),
+    (
+        _without_what_is_shared,
+        _predict_a_row,
+        ValueError,
+        f"none of the 1 combinations of .* can be predicted: {NEEDED}",
+    ),
+    (_c_alone_with_drug_2, _predict_one_that_can_and_one_that_cannot, UserWarning, f"1 of 2 .* left out, .*: {NEEDED}"),
+    # what does not exist, nothing, and what is no list
+    (_unseen, _predict_what_is_misspelt, ValueError, r"no cell has obs\['cell_type'\] == 'type Z'; the levels are"),
+    (_unseen, _predict_nothing, ValueError, "combinations is a table without rows; take some of missing_combinations"),
+    (
+        _unseen,
+        lambda m: m.predict_all(TARGET),
+        ValueError,
+        "combinations is {.*; give a list of obs keys or of targets",
+    ),
+    (_unseen, lambda m: m.missing_combinations("condition"), ValueError, "keys is 'condition'; give a list of two"),
     # a reference with 3 cells
     (lambda a: _three_cells(_unseen(a)), _predict_combination, UserWarning, FEW),
     (lambda a: _three_cells(_unseen(a)), _predict_all, UserWarning, FEW),

@@ -544,7 +544,9 @@ def test_a_reference_with_three_cells(unseen, make_gan, weights):
     control = np.flatnonzero((unseen.obs["cell_type"] == "type B") & (unseen.obs["condition"] == "control"))
     adata = unseen[np.setdiff1d(np.arange(unseen.n_obs), control[3:])].copy()
     model = make_gan(adata, latent_key="Z", fit={"max_epochs": 0})
-    with pytest.warns(UserWarning, match=r"fewer than 10 cells .*'type B', 'control'.*leave them out with") as w:
+    with pytest.warns(
+        UserWarning, match=r"fewer than 10 cells .*'type B', 'control'.*add cells, or leave them out with"
+    ) as w:
         cells = model.predict_combination(TARGET, along="condition", weights=weights)
     assert w[0].filename == __file__
     assert np.isfinite(cells.X).all()
@@ -556,7 +558,9 @@ def test_a_context_with_three_cells(unseen, make_gan):
     adata = unseen[np.setdiff1d(np.arange(unseen.n_obs), treated[3:])].copy()
     model = make_gan(adata, latent_key="Z", fit={"max_epochs": 0})
     request = {"target": TARGET, "along": "condition", "references": ["control"]}
-    with pytest.warns(UserWarning, match=r"fewer than 10 cells .*'type A', 'drug 1'.*leave them out with"):
+    with pytest.warns(
+        UserWarning, match=r"fewer than 10 cells .*'type A', 'drug 1'.*add cells, or leave them out with"
+    ):
         model.predict_combination(**request, weights="equal")
     model.predict_combination(**request, weights={"type C": 1})  # no warning
     model.predict_combination(**request)  # nor here, where few cells are trusted little

@@ -93,8 +93,17 @@ def test_finished_combinations_are_not_run_again(counts, arguments, tmp_path):
     assert len(asked) == 7
     pd.testing.assert_frame_equal(again, table)
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["genes"] == 30
-    with pytest.raises(ValueError, match="holds results of other arguments.*give another folder"):
+    with pytest.raises(ValueError, match="other cells or arguments: genes 30 and not 20; give another folder"):
         benchmark_predictions(counts, FACTORS, CONTROL, **request | {"n_genes": 20})
+    # the same cells with two labels, or two counts, changed about
+    relabelled, recounted = counts.copy(), counts[[1, 0, *range(2, counts.n_obs)]].copy()
+    types = relabelled.obs["cell_type"].to_numpy().copy()
+    other = int(np.argmax(types != types[0]))
+    types[[0, other]] = types[[other, 0]]
+    relabelled.obs["cell_type"], recounted.obs = types, counts.obs
+    for changed in (relabelled, recounted):
+        with pytest.raises(ValueError, match="other cells or arguments: cells .*; give another folder"):
+            benchmark_predictions(changed, FACTORS, CONTROL, **request)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +114,12 @@ def test_finished_combinations_are_not_run_again(counts, arguments, tmp_path):
         ({"control": {"pseudotime": 0.5}}, ValueError, "give two or more columns, and a label of one"),
         ({"control": {"condition": "nope"}}, ValueError, "no cell has obs.'condition'. == 'nope'"),
         ({"hold_out": [{"cell_type": "type B"}]}, ValueError, "hold_out has .*give one label for each of"),
-        ({"hold_out": [TARGET | {"cell_type": "type Z"}]}, ValueError, "cannot be hidden: it has 0 cells; 10 are"),
+        (
+            {"hold_out": [TARGET | {"cell_type": "type Z"}]},
+            ValueError,
+            "no cell has obs.'cell_type'. == 'type Z'; the lev",
+        ),
+        ({"hold_out": TARGET}, ValueError, r"hold_out is .*; give a list of such combinations, \[{"),
         ({"hold_out": [TARGET | CONTROL]}, ValueError, "it is no treated one whose control"),
         ({"setup_kwargs": {"latent_key": "Z"}}, ValueError, "a stored latent has seen the hidden cells; leave it out"),
     ],

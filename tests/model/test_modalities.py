@@ -302,7 +302,7 @@ def _empty(adata):
             {"batch_key": "b", "modalities": WHERE | {"batch_key": "rna"}},
             r"mdata\['rna'\].obs\['b'\] does not exist",
         ),
-        (None, {"latent_key": "Z"}, r"obsm\['Z'\] does not exist; store the latent there first"),
+        (None, {"latent_key": "Z"}, r"obsm\['Z'\] does not exist; store the latent of these cells there first"),
         (None, {"target_sum": 0}, "target_sum is 0; it must be a positive number"),
         (lambda p: p[:-1].copy(), {}, r"mdata\['protein'\] lacks 1 of them, the first is .*; take the cells that all"),
         (lambda p: p[::-1].copy(), {}, r"mdata\['protein'\] has another order; take the cells that all"),

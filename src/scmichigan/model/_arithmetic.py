@@ -22,7 +22,8 @@ MeanOf = Callable[[Labels], tuple[np.ndarray, float]]
 """Mean expression of a combination's cells, and their summed squared deviations from it."""
 
 NEEDED = (
-    "it takes one that differs only in the label that is changed, and another context that was seen with both labels"
+    "it takes cells that differ from it in one label alone, and others that were seen with both of these labels (a cell type "
+    "with and without the drug, say); pandas.crosstab of the columns of obs shows what there is"
 )
 
 

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import scvi
 from anndata import AnnData
 from joblib import Parallel, delayed, parallel_config
@@ -86,7 +88,8 @@ def benchmark_predictions(
     judge_kwargs
         Arguments of :func:`~scmichigan.metrics.prediction`, such as ``n_cells``.
     folder
-        Where the table of each combination is kept. What is there already is not run again.
+        Where the table of each combination is kept. What is there already is not run again; predictors are known by their
+        names alone, so take another folder when one of them is changed.
     n_jobs
         Combinations at a time, each in a process of its own with one thread and a copy of the cells; -1 for as many as
         there are cores.
@@ -122,7 +125,7 @@ def benchmark_predictions(
     targets = _targets(adata, list(factors), dict(control), hold_out)
     settings = {
         "genes": n_genes,
-        "cells": adata.n_obs,
+        "cells": f"{adata.n_obs}, {_fingerprint(adata, factors, setup_kwargs)}",
         "predictors": list(predictors),
         "arguments": repr((dict(control), setup_kwargs, model_kwargs, train_kwargs, judge_kwargs, seed)),
     }
@@ -222,14 +225,28 @@ def _targets(
         if not chosen:
             raise ValueError(f"no combination of {factors} can be hidden: {problem(next(iter(groups)))}")
         return [dict(zip(factors, labels, strict=True)) for labels in chosen]
+    if isinstance(hold_out, Mapping):
+        raise ValueError(f"hold_out is {dict(hold_out)}; give a list of such combinations, [{dict(hold_out)}]")
     for target in hold_out:
         check_labels(target, "hold_out")
         if set(target) != set(factors):
             raise ValueError(f"hold_out has {target}; give one label for each of {factors}")
+        for factor, label in target.items():
+            check_level(adata, factor, label)
         found = problem(tuple(target[f] for f in factors))
         if found is not None:
             raise ValueError(f"{target} cannot be hidden: {found}; leave it out of hold_out")
     return [{f: target[f] for f in factors} for target in hold_out]
+
+
+def _fingerprint(adata: AnnData, factors: Sequence[str], setup_kwargs: Mapping[str, Any]) -> str:
+    """Differs where the cells do: their counts, labels and totals."""
+    layer = setup_kwargs.get("layer")
+    x = adata.layers[layer] if layer in adata.layers else adata.X
+    columns = [*factors, *(key for name, key in setup_kwargs.items() if name.endswith("_key") and key in adata.obs)]
+    labels = [adata.obs[column].astype(str).to_list() for column in columns]
+    values = [x.data, x.indices, x.indptr] if sp.issparse(x) else [np.asarray(x)]
+    return joblib.hash([values, adata.var_names.to_list(), labels])
 
 
 def _open(folder: Path, settings: dict[str, Any]) -> Path:
@@ -237,7 +254,11 @@ def _open(folder: Path, settings: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "settings.json"
     if path.exists() and (found := json.loads(path.read_text())) != settings:
-        raise ValueError(f"{folder} holds results of other arguments, {found}; give another folder, or empty it")
+        other = {k: (found.get(k), v) for k, v in settings.items() if found.get(k) != v}
+        differing = "; ".join(f"{name} {there!r} and not {here!r}" for name, (there, here) in other.items())
+        raise ValueError(
+            f"{folder} holds results of other cells or arguments: {differing}; give another folder, or empty it"
+        )
     path.write_text(json.dumps(settings))
     return folder
 

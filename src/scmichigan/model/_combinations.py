@@ -309,11 +309,11 @@ class CombinationMixin:
 
 def warn_of_few(groups: dict[Labels, np.ndarray], used: Sequence[Labels]) -> None:
     """Warn of means of few cells, in the name of what calls the caller."""
-    few = [labels for labels in used if len(groups[labels]) < _FEW_CELLS]
+    few = [f"{labels} ({len(groups[labels])})" for labels in used if len(groups[labels]) < _FEW_CELLS]
     if few:
         warnings.warn(
-            f"fewer than {_FEW_CELLS} cells have the labels {few}: their mean is hardly known, and what starts from "
-            "them repeats them; leave them out with references= or weights= of predict_combination, or add cells",
+            f"fewer than {_FEW_CELLS} cells have the labels {', '.join(few)}: their mean is hardly known, and what starts "
+            "from them repeats them; add cells, or leave them out with references= of predict_combination if there are others",
             UserWarning,
             stacklevel=3,
         )

@@ -327,9 +327,8 @@ class LatentField(ObsmField):
         """Refuse latents that are missing, misshapen, not finite or constant."""
         place = f"obsm[{self.attr_key!r}]"
         if self.attr_key not in adata.obsm:
-            raise KeyError(
-                f"{place} does not exist; store the latent there first, or choose one of {sorted(adata.obsm)}"
-            )
+            others = f", or choose one of {sorted(adata.obsm)}" if len(adata.obsm) else ""
+            raise KeyError(f"{place} does not exist; store the latent of these cells there first{others}")
         if sp.issparse(adata.obsm[self.attr_key]):
             raise ValueError(f"{place} is sparse; store it as an array, with .toarray()")
         z = np.asarray(adata.obsm[self.attr_key])

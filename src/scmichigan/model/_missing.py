@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 
 import anndata
 import numpy as np
@@ -18,7 +19,7 @@ from scmichigan._cells import check_obs_keys
 
 from ._arithmetic import NEEDED, Labels, plan_arithmetic
 from ._combinations import CombinationMixin, warn_of_few
-from ._common import check_levels, check_n_samples, check_trained, registered_arrays
+from ._common import check_level, check_levels, check_n_samples, check_trained, registered_arrays
 from ._confidence import error_rate, expected_error, is_predictable, missing_combinations
 
 _COLUMNS = ("along", "n_references", "n_source_cells", "predicted_change", "expected_error")
@@ -81,12 +82,14 @@ class MissingMixin(CombinationMixin):
         >>> cells = model.predict_all(table[table["expected_error"] < table["predicted_change"]])
         """
         check_trained(self)
+        if isinstance(keys, str):
+            raise ValueError(f"keys is {keys!r}; give a list of two or more obs keys")
         keys = list(keys)
         return self._ranked(keys, self._table(keys), enable_progress_bar)
 
     def predict_all(
         self,
-        combinations: Sequence[str] | pd.DataFrame,
+        combinations: Sequence[str] | Sequence[Mapping[str, object]] | pd.DataFrame,
         *,
         n_samples: int = 500,
         seed: int = 0,
@@ -98,8 +101,9 @@ class MissingMixin(CombinationMixin):
         ----------
         combinations
             Two or more obs keys: all missing combinations of their labels that can be predicted. Or rows of the table of
-            :meth:`missing_combinations`, such as those that are trusted. A thousand combinations are a lot of cells: take
-            some rows at a time, and write each part to a file.
+            :meth:`missing_combinations`, such as those that are trusted; or a list of targets as
+            :meth:`predict_combination` takes them. A thousand combinations are a lot of cells: take some rows at a time, and
+            write each part to a file.
         n_samples
             Cells of each combination.
         seed
@@ -117,12 +121,13 @@ class MissingMixin(CombinationMixin):
         RuntimeError
             If the model is untrained.
         KeyError, ValueError
-            As in :meth:`missing_combinations`, and if nothing can predict a combination, or cells were seen with it.
+            As in :meth:`missing_combinations`, and if there is no row, no combination can be predicted, a label does not
+            exist, or cells were seen with a combination.
 
         Warns
         -----
         UserWarning
-            If a reference has fewer than 10 cells.
+            If a reference has fewer than 10 cells, or nothing can predict some of the combinations: they are left out.
 
         Examples
         --------
@@ -131,19 +136,15 @@ class MissingMixin(CombinationMixin):
         """
         check_trained(self)
         check_n_samples(n_samples)
-        keys = [key for key in combinations if key not in _COLUMNS]
+        given = _rows(combinations)
+        keys = [key for key in (combinations if given is None else given) if key not in _COLUMNS]
         groups = self._table(keys)
-        if isinstance(combinations, pd.DataFrame):
-            table = combinations
-        else:
-            table = self._ranked(keys, groups, enable_progress_bar).query("n_references > 0")
-        if table.empty:
-            raise ValueError(f"there is no combination of {keys} that can be predicted: {NEEDED}")
+        table = self._ranked(keys, groups, enable_progress_bar) if given is None else given
+        table = self._predictable(table, keys, groups, warn=given is not None)
         mean_of, posterior = self._means_of(groups), self._posterior()
         sparse = sp.issparse(registered_arrays(self.adata_manager, (REGISTRY_KEYS.X_KEY,))[REGISTRY_KEYS.X_KEY])
         parts, sources = [], []
         targets = list(table[keys].itertuples(index=False, name=None))
-        _check_unseen(targets, keys, groups)
         for i, target in enumerate(track(targets, "combinations", disable=not enable_progress_bar)):
             plan = plan_arithmetic(groups, keys, target, mean_of)
             sources += [reference.labels for reference in plan.references]
@@ -165,6 +166,27 @@ class MissingMixin(CombinationMixin):
             "latent": self._latent_source(),
         }
         return self._as_registered(predicted)
+
+    def _predictable(
+        self, table: pd.DataFrame, keys: list[str], groups: dict[Labels, np.ndarray], *, warn: bool
+    ) -> pd.DataFrame:
+        """Rows that can be predicted; where others were asked for, with a warning."""
+        for key in keys:
+            for level in table[key].unique():
+                check_level(self._labelled, key, level)
+        targets = list(table[keys].itertuples(index=False, name=None))
+        _check_unseen(targets, keys, groups)
+        can = np.array([is_predictable(groups, keys, target) for target in targets])
+        if not can.any():
+            raise ValueError(f"none of the {len(can)} combinations of {keys} can be predicted: {NEEDED}")
+        if warn and not can.all():
+            first = dict(zip(keys, targets[int(np.argmin(can))], strict=True))
+            warnings.warn(
+                f"{int((~can).sum())} of {len(can)} combinations are left out, the first is {first}: {NEEDED}",
+                UserWarning,
+                stacklevel=3,
+            )
+        return table[can]
 
     def _table(self, keys: list[str]) -> dict[Labels, np.ndarray]:
         """Rows of each observed combination of two or more keys with two or more labels."""
@@ -191,6 +213,24 @@ class MissingMixin(CombinationMixin):
             rows.append((*target, *row))
         table = pd.DataFrame(rows, columns=[*keys, *_COLUMNS])
         return table.sort_values(["expected_error", "predicted_change"], kind="stable", ignore_index=True)
+
+
+def _rows(combinations: Sequence[str] | Sequence[Mapping[str, object]] | pd.DataFrame) -> pd.DataFrame | None:
+    """A table of the combinations that are asked for; None where all are."""
+    if isinstance(combinations, str | Mapping):
+        raise ValueError(
+            f"combinations is {combinations!r}; give a list of obs keys or of targets, or a table of these"
+        )
+    if not isinstance(combinations, pd.DataFrame):
+        if not any(isinstance(c, Mapping) for c in combinations):
+            return None
+        combinations = pd.DataFrame(list(combinations))
+    if combinations.empty:
+        raise ValueError(
+            "combinations is a table without rows; take some of missing_combinations(): where none has an expected error "
+            "below its change, none can be trusted"
+        )
+    return combinations
 
 
 def _check_unseen(targets: list[Labels], keys: list[str], groups: dict[Labels, np.ndarray]) -> None:
