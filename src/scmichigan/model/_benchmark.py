@@ -123,13 +123,15 @@ def benchmark_predictions(
         raise ValueError("setup_kwargs has a latent_key: a stored latent has seen the hidden cells; leave it out")
     check_labels(control, "control")
     targets = _targets(adata, list(factors), dict(control), hold_out)
-    settings = {
-        "genes": n_genes,
-        "cells": f"{adata.n_obs}, {_fingerprint(adata, factors, setup_kwargs)}",
-        "predictors": list(predictors),
-        "arguments": repr((dict(control), setup_kwargs, model_kwargs, train_kwargs, judge_kwargs, seed)),
-    }
-    kept = None if folder is None else _open(Path(folder), settings)
+    kept = None
+    if folder is not None:
+        settings = {
+            "genes": n_genes,
+            "cells": f"{adata.n_obs}, {_fingerprint(adata, factors, setup_kwargs)}",
+            "predictors": list(predictors),
+            "arguments": repr((dict(control), setup_kwargs, model_kwargs, train_kwargs, judge_kwargs, seed)),
+        }
+        kept = _open(Path(folder), settings)
     paths = [None if kept is None else kept / f"{_file_name(target)}.csv" for target in targets]
     run = partial(
         _run,

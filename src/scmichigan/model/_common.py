@@ -101,11 +101,10 @@ def registered_counts(manager: AnnDataManager) -> list[np.ndarray | sp.csr_matri
 
 def registered_totals(manager: AnnDataManager) -> np.ndarray:
     """Total counts of each cell in each modality, registered or sums, shape ``(n_cells, n_modalities)``."""
-    totals = [np.asarray(x.sum(axis=1)).ravel() for x in registered_counts(manager)]
-    registered = registered_arrays(manager, (REGISTRY_KEYS.SIZE_FACTOR_KEY,)).get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-    if registered is not None:
-        totals[0] = np.ravel(registered)
-    return np.stack(totals, axis=1).astype(np.float64)
+    arrays = registered_arrays(manager, (*_COUNTS, REGISTRY_KEYS.SIZE_FACTOR_KEY))
+    of_rna = arrays.pop(REGISTRY_KEYS.SIZE_FACTOR_KEY, None)
+    totals = [x.sum(axis=1) if of_rna is None or name != REGISTRY_KEYS.X_KEY else of_rna for name, x in arrays.items()]
+    return np.stack([np.ravel(total) for total in totals], axis=1).astype(np.float64)
 
 
 class ExpressionMixin:

@@ -171,9 +171,10 @@ class MissingMixin(CombinationMixin):
         self, table: pd.DataFrame, keys: list[str], groups: dict[Labels, np.ndarray], *, warn: bool
     ) -> pd.DataFrame:
         """Rows that can be predicted; where others were asked for, with a warning."""
+        labelled = self._labelled
         for key in keys:
             for level in table[key].unique():
-                check_level(self._labelled, key, level)
+                check_level(labelled, key, level)
         targets = list(table[keys].itertuples(index=False, name=None))
         _check_unseen(targets, keys, groups)
         can = np.array([is_predictable(groups, keys, target) for target in targets])
