@@ -181,10 +181,16 @@ def load(data: str, folder: Path | None, quick: bool, seed: int) -> AnnData:
 def latent_of(
     args: argparse.Namespace, table: Table, data: str, method: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Means and variances of a latent, and the minutes that it took."""
-    beta = table.betas[data] if method == "beta-TCVAE" else 0
+    """Means and variances of a latent of the table, and the minutes that it took."""
+    return fitted_latent(args, data, method, table.n_latent, table.betas[data] if method == "beta-TCVAE" else 0, seed)
+
+
+def fitted_latent(
+    args: argparse.Namespace, data: str, method: str, n_latent: int, beta: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Means and variances of any latent, and the minutes that it took."""
     run = describe(args, data, method, seed)
-    name = "_".join(map(str, [run["cells"], data, method, table.n_latent, beta, run["epochs"], seed])).replace(" ", "-")
+    name = "_".join(map(str, [run["cells"], data, method, n_latent, beta, run["epochs"], seed])).replace(" ", "-")
     path = args.folder / "latents" / f"{name}.npz"
     if not path.exists():
         cells = load(data, args.real, args.quick, seed).copy()
@@ -192,11 +198,11 @@ def latent_of(
         scvi.settings.seed = seed
         if method == "PCA":
             PPCA.setup_anndata(cells)
-            model = PPCA(cells, n_latent=table.n_latent)
+            model = PPCA(cells, n_latent=n_latent)
             model.train(seed=seed)
         else:
             BetaTCVAE.setup_anndata(cells)
-            model = BetaTCVAE(cells, n_latent=table.n_latent, beta=beta)
+            model = BetaTCVAE(cells, n_latent=n_latent, beta=beta)
             model.train(args.epochs, train_size=1.0, **on_terminal())
         mean, var = model.get_latent_representation(return_dist=True)
         path.parent.mkdir(parents=True, exist_ok=True)

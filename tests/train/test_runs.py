@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from scvi.train import SaveCheckpoint
 
-from scmichigan import MichiGAN
+from scmichigan import BetaTCVAE, MichiGAN
 
 
 class _Interrupt(Callback):
@@ -103,3 +103,45 @@ def test_loggers_and_scvis_checkpoints(stored, make_gan, small, tmp_path):
     assert np.isfinite(loaded.generate(20).X).all()
     model.save(tmp_path / "after")  # of such a training there is no history
     MichiGAN.load(tmp_path / "after", stored, accelerator="cpu")
+
+
+@pytest.mark.parametrize("name", ["gan", "vae"])
+@pytest.mark.filterwarnings("default")  # of Ray
+def test_autotune_tries_hyperparameters(stored, small, tmp_path, name):
+    pytest.importorskip("ray", reason="needs scvi-tools[autotune]")
+    from ray import shutdown, tune
+    from scvi.autotune import run_autotune
+
+    if name == "vae":
+        cls, metric, key = BetaTCVAE, "reconstruction_loss_validation", "beta"
+        cls.setup_anndata(stored)
+    else:
+        cls, metric, key = MichiGAN, "critic_loss", "n_noise"
+        cls.setup_anndata(stored, latent_key="Z")
+    space = {
+        "model_params": {key: tune.choice([2, 5])},
+        "train_params": {
+            "max_epochs": 2,
+            "plan_kwargs": {"lr" if name == "vae" else "lr_critic": tune.uniform(1e-4, 1e-3)},
+        },
+    }
+    try:
+        found = run_autotune(
+            cls,
+            stored,
+            metrics=[metric],
+            mode="min",
+            search_space=space,
+            num_samples=2,
+            searcher="random",
+            seed=1,
+            resources={"cpu": 1},
+            logging_dir=str(tmp_path),
+            ignore_reinit_error=True,
+        )
+    finally:
+        shutdown()
+    assert not found.result_grid.errors
+    tried = found.result_grid.get_dataframe()
+    assert np.isfinite(tried[metric]).all()
+    assert set(tried[f"config/model_params/{key}"]) <= {2, 5}

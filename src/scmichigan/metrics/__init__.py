@@ -19,6 +19,7 @@ from ._registry import registry
 from ._summary import summary
 from ._total_correlation import total_correlation
 from ._traversal import single_factor_share, traversal_change
+from ._udr import udr_score
 from ._votes import beta_vae_score, factor_vae_score
 
 __all__ = [
@@ -64,4 +65,5 @@ __all__ = [
     "summary",
     "total_correlation",
     "traversal_change",
+    "udr_score",
 ]

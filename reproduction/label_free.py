@@ -1,0 +1,92 @@
+"""Choosing a beta and a seed of a beta-TCVAE without the factors; no part of the paper.
+
+    python reproduction/label_free.py [--real ../shared/data] [--betas 1 3 10 30 100] [--seeds 0 1 2 3 4] [--epochs 200]
+
+Latents of the cells of Table 1 are fitted with each beta and seed, as `tables.py` does and in the same folder, and each
+is given scores that know no factor: the agreement with the other seeds of its beta (UDR), and the total correlation. The
+table says for each score how its order of latents goes with that of the mutual information gap, and the gap of the
+beta and of the single latent that it would choose, beside the mean over seeds of the default beta and the best there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+
+import pandas as pd
+from _runs import markdown
+from tables import HERE, TABLES, fitted_latent, load
+
+from scmichigan import metrics
+
+TABLE = TABLES[1]
+SCORES = {"UDR": 1, "total correlation": -1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", type=Path, help="folder with files of the original simulators")
+    parser.add_argument("--data", nargs="+", choices=TABLE.betas, default=list(TABLE.betas))
+    parser.add_argument("--betas", type=int, nargs="+", default=[1, 3, 10, 30, 100])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--folder", type=Path, default=HERE / "results")
+    args = parser.parse_args()
+    args.quick = False
+    warnings.filterwarnings("ignore")
+    for name in ("lightning.pytorch", "scvi"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+    results = pd.concat([scored(args, data, beta) for beta in args.betas for data in args.data], ignore_index=True)
+    results.to_csv(args.folder / "label_free.csv", index=False)
+    by_beta = results.groupby(["data", "beta"], sort=False)[["MIG", *SCORES]].agg(["mean", "std"]).round(3)
+    by_beta.columns = [" ".join(column) for column in by_beta.columns]
+    print(markdown(by_beta.reset_index()))
+    print("\n" + markdown(pd.DataFrame([choice(*group) for group in results.groupby("data", sort=False)])))
+
+
+def scored(args: argparse.Namespace, data: str, beta: float) -> pd.DataFrame:
+    """Scores of the latents of all seeds of a beta."""
+    means, variances, rows = [], [], []
+    for seed in args.seeds:
+        mean, var, _ = fitted_latent(args, data, "beta-TCVAE", TABLE.n_latent, beta, seed)
+        factors = load(data, args.real, False, seed).obs[TABLE.factors]
+        means.append(mean)
+        variances.append(var)
+        rows.append(
+            {
+                "data": data,
+                "beta": beta,
+                "seed": seed,
+                "MIG": metrics.mutual_information_gap(metrics.mutual_information(mean, factors, var=var, seed=seed)),
+                "total correlation": metrics.total_correlation(mean, var, seed=seed),
+            }
+        )
+        print(rows[-1], flush=True)
+    return pd.DataFrame(rows).assign(UDR=metrics.udr_score(means, variances))
+
+
+def choice(data: str, results: pd.DataFrame) -> dict[str, object]:
+    """What the scores would choose, and what not choosing has."""
+    mean = results.groupby("beta")["MIG"].mean()
+    default = results.query("beta == @TABLE.betas[@data]")["MIG"]
+    row = {
+        "data": data,
+        "default beta, mean of seeds": default.mean(),
+        "default beta, best seed": default.max(),
+        "best beta, mean of seeds": mean.max(),
+    }
+    for score, sign in SCORES.items():
+        wanted = sign * results[score]
+        row |= {
+            f"{score}, Spearman": wanted.corr(results["MIG"], method="spearman"),
+            f"{score}, its beta": mean[wanted.groupby(results["beta"]).mean().idxmax()],
+            f"{score}, its seed of the default beta": default[wanted[default.index].idxmax()],
+        }
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
+
+
+if __name__ == "__main__":
+    main()
