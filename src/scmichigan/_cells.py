@@ -6,6 +6,7 @@ Legend: n cells, g genes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +57,8 @@ def matrices(cells: Mapping[str, Cells]) -> list[Matrix]:
 
 
 def _matrix(cells: Cells, name: str) -> Matrix:
+    if isinstance(cells, MuData):
+        raise ValueError(f"{name} is a MuData: give one of its modalities, such as {name}[{next(iter(cells.mod))!r}]")
     if isinstance(cells, AnnData):
         if cells.X is None:
             raise ValueError(f"{name} is an AnnData without X: put the expression to compare into X")
@@ -132,10 +135,17 @@ def counted(number: int, noun: str) -> str:
 
 
 def check_at_least(minimum: int, **values: int) -> None:
-    """Raise a ``ValueError`` that names the first value below the minimum."""
+    """Raise a ``ValueError`` that names the first value that is no number, or below the minimum."""
     for name, value in values.items():
+        if not isinstance(value, Real):
+            raise ValueError(f"{name} is {value!r}: give a number")
         if value < minimum:
             raise ValueError(f"{name} is {value}: give {minimum} or more")
+
+
+def own_keys(mapping: Iterable[str]) -> list[str]:
+    """Names of columns or keys that are the user's, and not those that scvi-tools adds."""
+    return [key for key in mapping if not str(key).startswith("_scvi")]
 
 
 def check_anndata(**cells: AnnData) -> None:
@@ -150,7 +160,7 @@ def check_obs_keys(adata: AnnData, keys: Iterable[str | None], name: str = "") -
     for key in keys:
         if key is not None and key not in adata.obs:
             owner = f"{name}." if name else ""
-            raise KeyError(f"{owner}obs[{key!r}] does not exist; the columns are {list(adata.obs.columns)}")
+            raise KeyError(f"{owner}obs[{key!r}] does not exist; the columns are {own_keys(adata.obs)}")
 
 
 def all_obs(cells: AnnData | MuData) -> pd.DataFrame:
@@ -169,7 +179,7 @@ def all_obs(cells: AnnData | MuData) -> pd.DataFrame:
 def obsm_matrix(adata: AnnData, key: str, cure: str, name: str = "adata") -> np.ndarray:
     """Give an entry of obsm as numbers; an error with the cure where it is missing or holds anything else."""
     if key not in adata.obsm:
-        raise KeyError(f"obsm[{key!r}] is not in {name}, which has {sorted(adata.obsm)}: {cure}")
+        raise KeyError(f"obsm[{key!r}] is not in {name}, which has {sorted(own_keys(adata.obsm))}: {cure}")
     value = adata.obsm[key]
     columns = value.infer_objects().dtypes.items() if isinstance(value, pd.DataFrame) else [(None, value.dtype)]
     for column, dtype in columns:

@@ -10,6 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import scmichigan
+from scmichigan._cells import check_obs_keys
 from scmichigan.metrics import (
     additive,
     additive_weighted,
@@ -213,3 +214,9 @@ import scmichigan.{room}
 assert not {{"torch", "scvi", "matplotlib"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_columns_of_scvi_tools_are_not_offered():
+    adata = AnnData(np.ones((3, 2), np.float32), obs={"batch": list("aab"), "_scvi_batch": [0, 0, 1]})
+    with pytest.raises(KeyError, match=r"the columns are \['batch'\]"):
+        check_obs_keys(adata, ["donor"])

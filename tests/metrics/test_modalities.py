@@ -9,7 +9,7 @@ import pytest
 from anndata import AnnData
 from mudata import MuData
 
-from scmichigan.metrics import cross_correlation_agreement, realism, summary
+from scmichigan.metrics import cross_correlation_agreement, discriminate, realism, summary
 from scmichigan.metrics._realism_table import plans_of_realism
 
 FAST = {"n_trees": 3, "enable_progress_bar": False}
@@ -114,3 +114,7 @@ def test_misuse_is_refused():
         realism(real, generated, labels_key="kind", **FAST)
     with pytest.raises(ValueError, match="factors is given with MuData, of which generated cells are judged"):
         summary(real, generated, factors="type", **FAST)
+    with pytest.raises(
+        ValueError, match=r"generated is a MuData: give one of its modalities, such as generated\['rna'\]"
+    ):
+        discriminate(real["rna"], generated)

@@ -341,7 +341,7 @@ def test_constructor(counts, model, init, message):
         ({"critic_norm": "group"}, "critic_norm is 'group'; choose 'batch' or 'layer' or None"),
         (
             {"n_hidden": 3, "beta_": 2},
-            "does not know n_hidden, beta_; further arguments are observation, loss, .*n_noise",
+            "does not know n_hidden, beta_; its arguments are n_latent, .*observation, loss, .*n_noise",
         ),
         ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
         ({"average_decay": 1.5}, "average_decay is 1.5; it must be at least 0 and below 1, or None"),
@@ -349,7 +349,7 @@ def test_constructor(counts, model, init, message):
         ({"penalty_weight": -1.0}, "penalty_weight is -1.0; it must be finite and at least 0"),
         ({"penalty_weight": float("nan")}, "penalty_weight is nan"),
         ({"n_noise": -1}, "n_noise is -1; it must be at least 0"),
-        ({"n_input": 3}, "does not know n_input; further arguments are"),
+        ({"n_input": 3}, "does not know n_input; its arguments are"),
         ({"observation": "log_normalized", "n_centres": 5}, "n_centres is 5, but .* leave n_centres out"),
     ],
 )
@@ -390,7 +390,7 @@ def test_size_factors_of_a_model_that_makes_no_counts(stored, make_gan):
 BAD_TRAIN = [
     ({"batch_size": 500}, "batch_size is 500 and there are 2.. training cells; .* for example batch_size="),
     ({"batch_size": 1}, "batch_size is 1 and there are 2.. training cells; a minibatch needs at least 2"),
-    ({"max_epochs": -1}, "max_epochs is -1; ask for at least 1 epoch"),
+    ({"max_epochs": -1}, "max_epochs is -1; give 1 or more"),
 ]
 
 
@@ -404,7 +404,7 @@ def test_training(counts, make_vae, make_gan, assert_unchanged, fit, message):
 
 
 def test_no_epochs_where_there_is_no_closed_form(counts, make_vae, make_gan):
-    message = "max_epochs is 0; ask for at least 1 epoch"
+    message = "max_epochs is 0; give 1 or more"
     with pytest.raises(ValueError, match=message):
         make_vae(counts, fit={"max_epochs": 0})
     for init in ({"preset": "paper"}, {"closed_form_start": False}):
@@ -433,6 +433,7 @@ def test_untrained(stored, make_vae, make_gan):
 
 BAD_CELLS = [
     ({"n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
+    ({"n_samples": "10"}, ValueError, "n_samples is '10'; give a whole number of cells"),
     (
         {"where": {"cell_type": "type Z"}},
         ValueError,
@@ -640,3 +641,11 @@ def test_expression_that_was_logged_before_is_returned_as_a_copy(logged, make_ga
     expression = model.get_normalized_expression()
     expression.data[:] = 0
     assert_unchanged(logged, before)
+
+
+@pytest.mark.parametrize("cls", [BetaTCVAE, MichiGAN, PPCA])
+def test_setup_names_what_it_does_not_know(counts, cls):
+    with pytest.raises(
+        TypeError, match=f"{cls.__name__} has no label_key to set up; its arguments are layer, .*labels_key"
+    ):
+        cls.setup_anndata(counts, label_key="cell_type")

@@ -48,6 +48,11 @@ def rendered(model):
     }
 
 
+def test_cells_say_what_they_were_rendered_with(rendered):
+    for batch, cells in rendered.items():
+        assert set(cells.obs["batch"]) == {batch}
+
+
 def _excess(z_nk, batches):
     """Share of nearest neighbours that are of the same batch, less that of cells drawn at random; and its standard error."""
     codes = (np.asarray(batches) == "batch 1").astype(int)

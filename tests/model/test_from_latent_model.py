@@ -91,7 +91,17 @@ def test_models(counts, small, tmp_path, name):
     loaded = MichiGAN.load(tmp_path / "model", adata)
     assert type(loaded.latent_model) is type(latent_model)
     np.testing.assert_allclose(loaded.get_latent_representation(held_out), of_held_out, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(loaded.generate(20, seed=1).X, model.generate(20, seed=1).X)
+    made = model.generate(20, seed=1).X
+    np.testing.assert_array_equal(loaded.generate(20, seed=1).X, made)
+
+    # with cells as they were before any latent was stored, as they are read from their file again
+    again = counts[:200].copy()
+    if name == "totalvi":
+        again.obsm["protein"] = adata.obsm["protein"]
+    loaded = MichiGAN.load(tmp_path / "model", again)
+    for key in (_keys.LATENT, _keys.LATENT_VAR):
+        np.testing.assert_allclose(again.obsm[key], adata.obsm[key], rtol=1e-4, atol=1e-5)
+    assert loaded.generate(20, seed=1).shape == made.shape
 
 
 def test_setup_and_settings_can_differ(counts):
@@ -101,6 +111,24 @@ def test_setup_and_settings_can_differ(counts):
     assert gan.registry["setup_args"]["size_factor_key"] is None
     assert gan.module.inputs.n_batch == 2
     assert gan.module.n_noise == 7
+
+
+def test_the_latent_is_taken_as_it_is(counts):
+    model = _ppca(counts)
+    model.train()
+    with pytest.raises(ValueError, match="n_latent cannot be chosen: the latent is that of the PPCA as it is"):
+        MichiGAN.from_latent_model(model, n_latent=9)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the trained model
+def test_cells_of_a_new_batch_are_refused_with_the_column(counts):
+    seen, new = counts[:200].copy(), counts[200:].copy()
+    vae = _scvi(seen)
+    vae.train(**FIT)
+    model = MichiGAN.from_latent_model(vae)
+    new.obs["batch"] = "another"
+    with pytest.raises(ValueError, match=r"SCVI was trained without a level .*another.* give .* obs\['batch'\]"):
+        model.get_latent_representation(new)
 
 
 def test_what_is_no_trained_model_is_refused(counts):

@@ -113,7 +113,7 @@ def test_batches_are_refused(counts, name):
 def test_what_makes_a_row_cannot_be_changed(stored, name, argument):
     cls = getattr(mg, name)
     cls.setup_anndata(stored)
-    with pytest.raises(ValueError, match=f"does not know {next(iter(argument))}; further arguments are"):
+    with pytest.raises(ValueError, match=f"does not know {next(iter(argument))}; its arguments are"):
         cls(stored, **argument)
 
 

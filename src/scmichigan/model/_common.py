@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import lightning.pytorch as pl
@@ -198,6 +198,12 @@ def covariate_columns(manager: AnnDataManager, inputs: ExpressionInputs, rows: n
     return inputs.covariates({name: torch.as_tensor(np.asarray(a[rows], np.float32)) for name, a in arrays.items()})
 
 
+def covariate_keys(setup_args: dict[str, Any]) -> list[str]:
+    """Columns of obs that expression depends on beside the latent."""
+    several = [setup_args.get(name) or [] for name in ("categorical_covariate_keys", "continuous_covariate_keys")]
+    return [*filter(None, [setup_args.get("batch_key")]), *several[0], *several[1]]
+
+
 def n_features(model: BaseModelClass) -> int:
     """Genes and proteins."""
     return model.summary_stats.n_vars + model.summary_stats.get("n_proteins", 0)
@@ -251,7 +257,7 @@ def epochs_for(n_steps: int, n_cells: int, batch_size: int) -> int:
 def check_epochs(max_epochs: int | None) -> int | None:
     """Refuse anything but a positive number of epochs; ``None`` stays."""
     if max_epochs is not None and max_epochs < 1:
-        raise ValueError(f"max_epochs is {max_epochs}; ask for at least 1 epoch, or for None to have the default")
+        raise ValueError(f"max_epochs is {max_epochs}; give 1 or more, or None to have the default")
     return max_epochs
 
 
@@ -342,6 +348,8 @@ def check_latent(latent: np.ndarray, n_latent: int) -> np.ndarray:
 
 def check_n_samples(n_samples: int | None) -> None:
     """Refuse anything but a positive number of cells."""
+    if not isinstance(n_samples, Integral | None):
+        raise ValueError(f"n_samples is {n_samples!r}; give a whole number of cells")
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples is {n_samples}; ask for at least 1 cell")
 

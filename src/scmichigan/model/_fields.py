@@ -28,7 +28,7 @@ from scvi.data.fields import (
 )
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys, obsm_matrix
+from scmichigan._cells import check_obs_keys, obsm_matrix, own_keys
 from scmichigan._compat import MINIFIED, setup_method_args
 
 ExpressionKind = Literal["counts", "log_normalized"]
@@ -105,7 +105,7 @@ def _detect(x: np.ndarray | sp.spmatrix, place: str, names: pd.Index) -> Express
         if block.size and block.min() < 0:
             raise ValueError(
                 f"{place} contains {block.min():g}; expression must not be negative: give raw counts or log-normalised "
-                "expression, not scaled or centred values"
+                "expression (of proteins, counts only), not scaled or centred values"
             )
         largest = max(largest, float(block.max(initial=0)))
         is_integer = is_integer and bool(np.array_equal(block, np.round(block)))
@@ -176,7 +176,8 @@ class ExpressionField(LayerField):
             cure = (
                 f"{len(missing)} of its genes are missing, the first is {missing[0]!r}"
                 if missing.size
-                else "take them in the model's order: adata[:, genes].copy()"
+                else "take them in the model's order: adata[:, genes].copy(), where genes is model.adata.var_names, or of a "
+                "saved model MichiGAN.load_registry(folder)['field_registries']['X']['state_registry']['column_names']"
             )
             raise ValueError(
                 f"{self.owner} has {len(given)} genes, the model was set up with {len(genes)}, and they differ: {cure}"
@@ -327,7 +328,8 @@ class LatentField(ObsmField):
         """Refuse latents that are missing, misshapen, not finite or constant."""
         place = f"obsm[{self.attr_key!r}]"
         if self.attr_key not in adata.obsm:
-            others = f", or choose one of {sorted(adata.obsm)}" if len(adata.obsm) else ""
+            keys = sorted(own_keys(adata.obsm))
+            others = f", or choose one of {keys}" if keys else ""
             raise KeyError(f"{place} does not exist; store the latent of these cells there first{others}")
         if sp.issparse(adata.obsm[self.attr_key]):
             raise ValueError(f"{place} is sparse; store it as an array, with .toarray()")
@@ -455,6 +457,9 @@ def register(
     kwargs: dict[str, Any],
 ) -> None:
     """Register the fields; takes what ``setup_method_args`` gives."""
+    if kwargs and "source_registry" not in kwargs:
+        known = ", ".join(setup_args["setup_args"])
+        raise TypeError(f"{cls.__name__} has no {', '.join(kwargs)} to set up; its arguments are {known}")
     manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
     manager.register_fields(cells, **kwargs)
     cls.register_manager(manager)

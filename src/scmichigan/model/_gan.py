@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from ._common import (
     check_latent,
     check_trained,
     covariate_columns,
+    covariate_keys,
     draw_posterior,
     draw_rows,
     in_chunks,
@@ -51,7 +53,14 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         """Make the module; give its settings, with which it can be built again for other cells."""
         args = self.registry["setup_args"]
         counts = kind_of(self) == "counts"
-        settings = module_settings(self.row, preset, module_kwargs, counts=counts, n_cells=self.summary_stats.n_cells)
+        settings = module_settings(
+            self.row,
+            preset,
+            module_kwargs,
+            of_model=[name for name in inspect.signature(type(self)).parameters if name not in ("adata", "kwargs")],
+            counts=counts,
+            n_cells=self.summary_stats.n_cells,
+        )
         self.n_latent = n_latent
         self.preset = preset
         self.module = MichiGANModule(
@@ -141,7 +150,7 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (where the latents are those of cells), provenance in ``uns["michigan"]``; of models that make counts,
+        cells in obs (of latents that are not those of cells, only the covariates that they were rendered with), provenance in ``uns["michigan"]``; of models that make counts,
         also these in ``layers["counts"]`` and what they are normalised by in obs, under the registered key or
         ``"total_counts"``. Registered proteins are there, too: in obsm their counts under the registered key, and
         log-normalised in ``"X_michigan_protein"``. Of a MuData comes a MuData with the registered modalities, each with X and
@@ -176,6 +185,9 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             latent=z,
             provenance=provenance,
         )
+        if source in ("given", "prior"):
+            for key in covariate_keys(self.registry["setup_args"]):
+                cells.obs[key] = self._labelled.obs[key].iloc[rows].array
         return self._as_registered(cells)
 
     def _latent_source(self) -> str:

@@ -32,12 +32,19 @@ from ._common import (
 )
 from ._fields import register_cells
 from ._gan import GANBase
-from ._latent_model import check_latent_model, manager_with_latent, posterior_of, setup_arguments
+from ._latent_model import (
+    check_latent_model,
+    lacks_latent,
+    manager_with_latent,
+    posterior_of,
+    setup_arguments,
+    store_latent,
+)
 from ._missing import MissingMixin
 from ._modalities import register_modalities
 from ._obedience import correlation_k, draw_owners, gap, linear_encoder
 from ._presets import check_choice
-from ._saved import file_of, model_of
+from ._saved import file_of, model_of, saved_attributes
 from ._traversal import TraversalMixin
 
 _N_CANDIDATES = 5000
@@ -109,7 +116,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         KeyError
             If a column, layer or obsm key does not exist.
         ValueError
-            As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or constant, or its
+            As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or the same for all cells, or its
             variances are negative, of another shape or without means.
         """
         register_cells(locals())
@@ -182,14 +189,14 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             Arguments of :meth:`setup_anndata` (:meth:`setup_mudata`) that differ from those that the trained model was set up
             with (layers, batch, labels, size factor, covariates and proteins); ``modalities`` are added to its own.
         **kwargs
-            Arguments of the new model.
+            Arguments of the new model, but those of a latent (``n_latent``, ``beta``).
 
         Raises
         ------
         RuntimeError
             If the latent model is untrained.
         ValueError
-            If it has no latent of cells, or as in :meth:`setup_anndata` or :meth:`setup_mudata`.
+            If it has no latent of cells, if one is asked for in ``kwargs``, or as in :meth:`setup_anndata` or :meth:`setup_mudata`.
 
         Examples
         --------
@@ -200,6 +207,12 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         >>> model.train()
         """
         check_latent_model(latent_model)
+        of_latent = [name for name in ("n_latent", "beta") if name in kwargs]
+        if of_latent:
+            raise ValueError(
+                f"{', '.join(of_latent)} cannot be chosen: the latent is that of the {type(latent_model).__name__} as it is; "
+                "leave this out, or train another latent model"
+            )
         adata = latent_model.adata
         mean, var = posterior_of(latent_model)
         adata.obsm[_keys.LATENT] = mean
@@ -491,14 +504,23 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
     ) -> LatentGAN:
         """Load a saved model with cells of the same genes; arguments as in scvi-tools.
 
+        Where the model has a latent model and ``adata`` lacks the latents of its cells, these are inferred, and stored where
+        the model was set up with them.
+
         Raises
         ------
         ValueError
             If ``adata`` has other genes than the model was trained on, or the file holds more than data, which might
             run when it is loaded.
         """
-        model = super().load(dir_path, adata, accelerator, device, **kwargs)
+        devices = {"accelerator": accelerator, "device": device}
+        latent_model = None
+        saved = {} if adata is None else saved_attributes(dir_path, kwargs.get("prefix"), kwargs.get("backup_url"))
+        if saved.get("latent_file_") is not None and lacks_latent(saved["registry_"]["setup_args"], adata):
+            latent_model = model_of(saved["latent_file_"], adata, **devices)
+            store_latent(latent_model, saved["registry_"]["setup_args"], adata)
+        model = super().load(dir_path, adata, **devices, **kwargs)
         file = vars(model).pop("latent_file_")
         if file is not None:
-            model.latent_model = model_of(file, model.adata, accelerator=accelerator, device=device)
+            model.latent_model = latent_model or model_of(file, model.adata, **devices)
         return model

@@ -40,19 +40,43 @@ def posterior_of(
     model: BaseModelClass, adata: AnnData | None = None, indices: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Means and, where the model gives any, variances of the latents of cells."""
-    if "return_dist" not in inspect.signature(model.get_latent_representation).parameters:
-        return np.asarray(model.get_latent_representation(adata, indices=indices), dtype=np.float32), None
-    mean, var = model.get_latent_representation(adata, indices=indices, return_dist=True)
+    try:
+        if "return_dist" not in inspect.signature(model.get_latent_representation).parameters:
+            return np.asarray(model.get_latent_representation(adata, indices=indices), dtype=np.float32), None
+        mean, var = model.get_latent_representation(adata, indices=indices, return_dist=True)
+    except ValueError as error:
+        if "extend_categories" not in str(error):  # scvi-tools names neither column nor cure
+            raise
+        raise ValueError(
+            f"the {type(model).__name__} was trained without a level that these cells have ({error}): give these cells one "
+            f"of its levels in {_category_columns(model)}, or store their latent in obsm"
+        ) from error
     return np.asarray(mean, dtype=np.float32), None if var is None else np.asarray(var, dtype=np.float32)
+
+
+def _category_columns(model: BaseModelClass) -> str:
+    args = model.registry["setup_args"]
+    keys = [args.get("batch_key"), args.get("labels_key"), *(args.get("categorical_covariate_keys") or [])]
+    return " or ".join(f"obs[{key!r}]" for key in keys if key)
 
 
 def manager_with_latent(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
     """Manager of ``adata``; where its latent is not stored, but the model's latent model can infer it, it is stored first."""
-    latent_model, args = getattr(model, "latent_model", None), model.registry["setup_args"]
-    key, var_key = args.get("latent_key"), args.get("latent_var_key")
-    if adata is not None and not adata.is_view and latent_model is not None and key and key not in adata.obsm:
-        mean, var = posterior_of(latent_model, adata)
-        adata.obsm[key] = mean
-        if var_key:
-            adata.obsm[var_key] = var
+    latent_model, setup_args = getattr(model, "latent_model", None), model.registry["setup_args"]
+    if adata is not None and latent_model is not None and lacks_latent(setup_args, adata):
+        store_latent(latent_model, setup_args, adata)
     return manager_of(model, adata)
+
+
+def lacks_latent(setup_args: dict[str, Any], adata: AnnData) -> bool:
+    """Whether latents are to be stored with the cells, and are not; views cannot be written to."""
+    key = setup_args.get("latent_key")
+    return bool(key) and key not in adata.obsm and not adata.is_view
+
+
+def store_latent(latent_model: BaseModelClass, setup_args: dict[str, Any], adata: AnnData) -> None:
+    """Infer the latents of cells, and store them where a model was set up with them."""
+    mean, var = posterior_of(latent_model, adata)
+    adata.obsm[setup_args["latent_key"]] = mean
+    if setup_args.get("latent_var_key"):
+        adata.obsm[setup_args["latent_var_key"]] = var

@@ -127,8 +127,12 @@ SCHEDULES = {
 }
 
 
-def module_settings(row: Row, preset: str, given: dict[str, Any], *, counts: bool, n_cells: int) -> dict[str, Any]:
+def module_settings(
+    row: Row, preset: str, given: dict[str, Any], *, of_model: Sequence[str], counts: bool, n_cells: int
+) -> dict[str, Any]:
     """Arguments of the module: those of the preset and, over them, those given; not those of the row.
+
+    ``of_model`` names the arguments that the model has itself, for the message of an unknown one.
 
     Raises
     ------
@@ -141,7 +145,8 @@ def module_settings(row: Row, preset: str, given: dict[str, Any], *, counts: boo
     known = [name for name in inspect.signature(MichiGANModule).parameters if name not in hidden]
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise ValueError(f"this GAN does not know {', '.join(unknown)}; further arguments are {', '.join(known)}")
+        choices = ", ".join([*of_model, *known])
+        raise ValueError(f"this GAN does not know {', '.join(unknown)}; its arguments are {choices}")
     settings = (
         {"observation": "poisson" if counts else "log_normalized"} | (_PAPER if preset == "paper" else {}) | given
     )

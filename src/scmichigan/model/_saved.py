@@ -57,6 +57,15 @@ class SavedMixin:
         return model
 
 
+def saved_attributes(dir_path: str, prefix: str | None, backup_url: str | None) -> dict[str, Any]:
+    """What a saved model keeps beside its weights; nothing where there is no file."""
+    path = saved_file(dir_path, prefix, backup_url)
+    if not os.path.exists(path):
+        return {}
+    _check_holds_data(path, path)
+    return torch.load(path, map_location="cpu", weights_only=False)["attr_dict"]
+
+
 def _check_holds_data(path: str, place: str) -> None:
     """Refuse a file that holds more than data: scvi-tools reads it by pickle, which runs what it is told to."""
     # Names of all functions and classes in the file, from its bytes; those that torch knows for harmless are left out.
