@@ -13,6 +13,8 @@ each set. --quick takes a fifth of the cells, a single seed and few epochs. Ever
 as it is done, and not run again; latents are kept, too, and shared by the tables. Without a seed (--seeds with nothing
 after it), nothing is run and the results so far are printed.
 
+The plot beside it, FOLDER/table_N_CELLS.png, has each seed as a point and the paper's value as a line.
+
 Minutes are those of the processor, all cores together, for training alone. The Spearman gap of a GAN is that of the
 latents that cells were generated from with the factors of their three nearest real cells.
 """
@@ -26,9 +28,14 @@ import time
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
@@ -140,6 +147,7 @@ def main() -> None:
         print("    " + ", ".join(f"{name} {values[name]:.3f}" for name in table.shown if name in values), flush=True)
     if path.exists():
         print("\n" + markdown(summary(kept(path), args.table, table.shown)))
+        draw(kept(path), args.table, table.shown, path.with_suffix(".png"))
 
 
 def describe(args: argparse.Namespace, data: str, method: str, seed: int) -> dict[str, object]:
@@ -242,6 +250,32 @@ def summary(results: pd.DataFrame, number: int, shown: tuple[str, ...]) -> pd.Da
         rows.append(row | {"minutes": f"{runs['minutes'].mean():.1f}"})
     table = pd.DataFrame(rows).sort_values(["cells", "data"], kind="stable")
     return table if table["GAN epochs"].any() else table.drop(columns="GAN epochs")
+
+
+def draw(results: pd.DataFrame, number: int, shown: tuple[str, ...], path: Path) -> None:
+    """Values of all seeds as points, one panel a data set and metric, and the paper's as lines."""
+    published = pd.read_csv(HERE / "published.csv").query("table == @number").set_index(["data", "method", "metric"])
+    metrics_shown = [metric for metric in shown if metric in results]
+    for cells, runs in results.groupby("cells", sort=False):
+        sets, methods = runs["data"].unique(), list(runs["method"].unique())
+        size = (1 + (0.5 + 0.35 * len(methods)) * len(metrics_shown), 2.2 * len(sets))
+        fig, axes = plt.subplots(
+            len(sets), len(metrics_shown), figsize=size, sharex=True, sharey="col", squeeze=False, layout="constrained"
+        )
+        for (row, data), (column, metric) in product(enumerate(sets), enumerate(metrics_shown)):
+            ax, of_set = axes[row, column], runs.query("data == @data")
+            ax.plot(of_set["method"].map(methods.index), of_set[metric], "o", alpha=0.6)
+            for place, method in enumerate(methods):
+                if (data, method, metric) in published.index:
+                    ax.hlines(published.loc[(data, method, metric), "mean"], place - 0.35, place + 0.35, color="black")
+            ax.set(xticks=range(len(methods)), xlim=(-0.6, len(methods) - 0.4), ylim=(0, 1.05))
+            ax.set_xticklabels(methods, rotation=60, ha="right")
+            if row == 0:
+                ax.set_title(metric.replace(", ", ",\n"), fontsize=9)
+            if column == 0:
+                ax.set_ylabel(data)
+        fig.savefig(path.with_stem(f"{path.stem}_{cells}"), dpi=150)
+        plt.close(fig)
 
 
 def _beside(values: pd.Series, published: pd.DataFrame, key: tuple[str, str, str]) -> str:
