@@ -37,7 +37,7 @@ def finish(
 
 
 def panels(n_panels: int, *, n_above: int = 0, beside_inches: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Square panels in rows, after those that stand above them with so much room beside each."""
+    """Square panels in rows; those above them have rows of their own, and so much room beside each."""
     wide = _PANEL_INCHES + 0.4 + beside_inches
     width = max(_PANEL_INCHES * min(n_panels, _PANELS_PER_ROW) + 1, wide if n_above else 0)
     blocks = [(n, min(n, most)) for n, most in ((n_above, int(width / wide)), (n_panels, _PANELS_PER_ROW)) if n]
@@ -71,8 +71,8 @@ def groups_scatter(
     colours = np.repeat([colour for _, colour in groups.values()], [len(xy) for xy, _ in groups.values()])
     order = rng.permutation(len(positions))
     ax.scatter(*positions[order].T, c=colours[order], s=size, linewidths=0, rasterized=True)
-    colours = {name: colour for name, (_, colour) in groups.items()}
-    group_legend(ax, colours, loc="upper center", at=(0.5, -0.08), ncols=len(colours))
+    named = {name: colour for name, (_, colour) in groups.items()}
+    group_legend(ax, named, loc="upper center", at=(0.5, -0.08), ncols=len(named))
 
 
 def group_legend(ax: Axes, colours: dict[str, str], *, loc: str, at: tuple[float, float], ncols: int) -> None:

@@ -25,8 +25,8 @@ def realism(
 ) -> Figure | None:
     """Show mean, variance and share of non-zero values of each feature, in generated over real cells, on log scales.
 
-    Features are genes, or proteins. One on the diagonal is as it should be. Log scales show the rare genes,
-    which are most of them and which :func:`real_vs_generated` has in one corner.
+    Features are genes, or proteins. One on the diagonal is as it should be. Log scales show the rare genes, which are
+    most of them and which :func:`real_vs_generated` has in one corner.
 
     Parameters
     ----------
