@@ -46,6 +46,19 @@ def test_latents_are_panels_on_one_scale(adata):
     assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["a", "b", "missing"]
 
 
+def test_legends_are_beside_panels_that_they_leave_as_high(adata):
+    heights = []
+    for keys in (["kind", "time"], ["many", "time"]):
+        fig = pl.latents(adata, color=keys, show=False)
+        fig.draw_without_rendering()
+        panel, legend = fig.axes[0].get_window_extent(), fig.axes[0].get_legend().get_window_extent()
+        assert legend.x0 >= panel.x1
+        assert panel.y0 <= legend.y0 < legend.y1 <= panel.y1
+        assert legend.x1 <= fig.axes[1].get_window_extent().x0
+        heights.append(panel.height)
+    assert heights[0] == pytest.approx(heights[1], rel=0.02)
+
+
 def _points(ax):
     points = ax.collections[0]
     return np.asarray(points.get_offsets()), np.asarray(points.get_array())
@@ -147,20 +160,23 @@ def test_traversal_has_a_panel_for_each_dimension():
     real = _clusters(0)
     walk = AnnData(np.vstack([np.linspace(real[0], real[-1], 5)] * 3))
     walk.obs["dimension"] = np.repeat([1, 2, 3], 5)
-    walk.obs["value"] = np.tile(np.linspace(-2, 2, 5), 3)
+    walk.obs["step"] = np.tile(np.arange(1, 6), 3)
+    walk.obs["value"] = np.outer([1, 2, 0.1], np.linspace(-2, 2, 5)).ravel()
     fig = pl.traversal(walk, real, show=False)
-    assert _titles(fig) == ["latent 1", "latent 2", "latent 3"]
+    assert _titles(fig) == ["latent 1, -2 to 2", "latent 2, -4 to 4", "latent 3, -0.2 to 0.2"]
     for ax in fig.axes[:3]:
         cells, points = ax.collections
         assert len(cells.get_offsets()) == 60
-        assert points.get_clim() == (-2, 2)
+        assert points.get_clim() == (0, 1)
         shown = dict(zip(np.asarray(points.get_array()), np.asarray(points.get_offsets()).tolist(), strict=True))
         # Both ends are real cells, in clusters of their own.
         reference = np.asarray(cells.get_offsets())
-        for value, cluster in ((-2, reference[:30]), (2, reference[30:])):
-            other = reference[30:] if value < 0 else reference[:30]
+        for value, cluster in ((0, reference[:30]), (1, reference[30:])):
+            other = reference[30:] if value == 0 else reference[:30]
             near, far = (np.linalg.norm(shown[value] - group.mean(axis=0)) for group in (cluster, other))
             assert near < far
+        # With one walk, a step's median is its cell.
+        np.testing.assert_allclose(ax.get_lines()[0].get_xydata(), [shown[value] for value in sorted(shown)])
 
 
 def test_traversal_refuses():
@@ -236,7 +252,17 @@ def test_realism_shows_genes_on_log_scales():
         assert on_frame[0, 0] == ax.get_xlim()[0]
         assert on_frame[0, 1] > 0
         assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlim()) == ("log", "log", ax.get_ylim())
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1 gene at 0 on one side"]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1 feature at 0 on one side"]
+
+
+@pytest.mark.parametrize("highest", [1.01, 1.2, 2, 3.3, 12, 40, 47, 300])
+def test_realism_has_two_ticks_or_more(highest):
+    real = np.random.default_rng(0).normal(size=(40, 5)) * np.sqrt(np.linspace(1.01, 1.01 * highest, 5))
+    fig = pl.realism(real, real, show=False)
+    fig.draw_without_rendering()
+    ax = fig.axes[1]
+    low, high = ax.get_xlim()
+    assert sum(low <= tick <= high for tick in ax.get_xticks()) >= 2
 
 
 def test_realism_of_cells_without_counts_is_empty():

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from scmichigan import pl
+from scmichigan import metrics, pl
+from scmichigan.pl._predictions import _BEST
 
 mpl.use("agg")
 
@@ -35,7 +36,8 @@ def _texts(ax):
 def test_scores_are_numbers_in_rows_of_combinations_and_columns_of_predictors(table):
     fig = pl.prediction_scores(table, metrics=["E-distance", "correlation"], show=False)
     distance, correlation = fig.axes
-    assert [ax.get_title() for ax in fig.axes] == ["E-distance", "correlation"]
+    assert [ax.get_title() for ax in fig.axes] == ["E-distance\n(0 is best)", "correlation\n(1 is best)"]
+    assert fig.get_supxlabel() == "white: at least as good as real cells, dark: the worst of the row"
     assert [label.get_text() for label in distance.get_yticklabels()] == ["mean", "B, stim", "A, stim"]
     assert [label.get_text() for label in distance.get_xticklabels()] == ["ours", "no change", "real cells"]
     rows = [["1.50", "4.00", "0.38"], ["1.00", "5.00", "0.50"], ["2.00", "3.00", "0.25"]]
@@ -51,6 +53,26 @@ def test_colours_are_shares_of_the_worst_beside_real_cells(table):
     np.testing.assert_allclose(shares[0][2], [0, 1, 0])  # better than real cells
     np.testing.assert_allclose(shares[1][2].compressed(), [1, 0])
     assert shares[1].mask[:, 1].all()
+
+
+def test_digits_are_white_on_dark_cells(table):
+    (ax,) = pl.prediction_scores(table, metrics=["E-distance"], show=False).axes
+    colours = {tuple(text.get_position()): text.get_color() for text in ax.texts}
+    assert [colours[column, 1] for column in range(3)] == ["black", "white", "black"]  # shares 1/9, 1 and 0
+
+
+def test_without_real_cells_colours_are_distances_from_the_best(table):
+    table = table[table["predictor"] != "real cells"].replace({"correlation": "slope of change"})
+    table.loc[(table["metric"] == "slope of change") & (table["predictor"] == "no change"), "value"] = 1.2
+    _, slope = (fig := pl.prediction_scores(table, metrics=["E-distance", "slope of change"], show=False)).axes
+    np.testing.assert_allclose(slope.images[0].get_array()[1:], [[0.1 / 0.2, 1], [1, 0.2 / 0.5]])
+    assert fig.get_supxlabel().startswith("white: the best there can be")
+
+
+def test_best_values_are_those_of_the_metrics():
+    best = metrics.registry().loc["prediction", "best"]
+    assert set(_BEST) <= set(best.index)
+    assert {metric: _BEST.get(metric, 1) for metric in best.index} == best.to_dict()
 
 
 def test_seeds_are_averaged(table):

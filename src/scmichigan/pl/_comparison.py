@@ -32,7 +32,7 @@ def real_vs_generated(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show real and generated cells on one embedding, and mean and variance of each gene in both.
+    """Show real and generated cells on one embedding, and mean and variance of each gene, or protein, in both.
 
     The embedding is a UMAP of 50 principal components of the real cells (fewer for less than 500 cells), onto which
     generated cells are projected. Every projected cell lies among its nearest real ones, however far these are:
@@ -77,7 +77,7 @@ def real_vs_generated(
     on_umap.set_title("cells")
     for ax, statistic, name in ((means, mean_g, "mean"), (variances, variance_g, "variance")):
         _identity_scatter(ax, statistic(real_ng), statistic(generated_ng))
-        ax.set(title=f"{name} of each gene", xlabel="real", ylabel="generated", box_aspect=1)
+        ax.set(title=f"{name} of each feature", xlabel="real", ylabel="generated", box_aspect=1)
     return finish(fig, show=show, save=save, return_fig=return_fig)
 
 

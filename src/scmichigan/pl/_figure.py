@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -37,16 +36,19 @@ def finish(
     return fig if return_fig or not show else None
 
 
-def panels(n_panels: int, *, extra_inches: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Square panels in rows, with so much room below each."""
-    n_columns = min(n_panels, _PANELS_PER_ROW)
-    n_rows = -(-n_panels // n_columns)
-    size = (_PANEL_INCHES * n_columns + 1, (_PANEL_INCHES + 0.4) * n_rows + extra_inches)
-    fig, grid = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False)
-    axes = list(grid.flat)
-    for spare in axes[n_panels:]:
-        spare.remove()
-    return fig, axes[:n_panels]
+def panels(n_panels: int, *, n_above: int = 0, beside_inches: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Square panels in rows; those above them have rows of their own, and so much room beside each."""
+    wide = _PANEL_INCHES + 0.4 + beside_inches
+    width = max(_PANEL_INCHES * min(n_panels, _PANELS_PER_ROW) + 1, wide if n_above else 0)
+    blocks = [(n, min(n, most)) for n, most in ((n_above, int(width / wide)), (n_panels, _PANELS_PER_ROW)) if n]
+    heights = [-(-n // n_columns) for n, n_columns in blocks]
+    fig = plt.figure(figsize=(width, (_PANEL_INCHES + 0.4) * sum(heights)), layout="constrained")
+    axes = []
+    rooms = fig.add_gridspec(len(blocks), 1, height_ratios=heights)
+    for room, n_rows, (n, n_columns) in zip(rooms, heights, blocks, strict=True):
+        grid = room.subgridspec(n_rows, n_columns)
+        axes += [fig.add_subplot(grid[divmod(i, n_columns)]) for i in range(n)]
+    return fig, axes
 
 
 def category_colours(n_categories: int) -> list[str]:
@@ -69,35 +71,26 @@ def groups_scatter(
     colours = np.repeat([colour for _, colour in groups.values()], [len(xy) for xy, _ in groups.values()])
     order = rng.permutation(len(positions))
     ax.scatter(*positions[order].T, c=colours[order], s=size, linewidths=0, rasterized=True)
-    group_legend(ax, {name: colour for name, (_, colour) in groups.items()})
+    named = {name: colour for name, (_, colour) in groups.items()}
+    group_legend(ax, named, loc="upper center", at=(0.5, -0.08), ncols=len(named))
 
 
-def group_legend(ax: Axes, colours: dict[str, str]) -> None:
-    """Name groups of cells below the axes."""
+def group_legend(ax: Axes, colours: dict[str, str], *, loc: str, at: tuple[float, float], ncols: int) -> None:
+    """Name groups of cells outside the axes."""
     handles = [
         Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name)
         for name, colour in colours.items()
     ]
     ax.legend(
         handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.08),
-        ncols=_legend_columns(colours),
+        loc=loc,
+        bbox_to_anchor=at,
+        ncols=ncols,
         frameon=False,
         fontsize="small",
         handletextpad=0.1,
         columnspacing=0.8,
     )
-
-
-def legend_inches(names: Collection[str]) -> float:
-    """Height that a legend of these names takes below its axes."""
-    return 0.18 * -(-len(names) // _legend_columns(names)) if names else 0.0
-
-
-def _legend_columns(names: Collection[str]) -> int:
-    longest = max(len(name) for name in names)
-    return max(1, min(len(names), 36 // (longest + 3)))
 
 
 def as_embedding(ax: Axes, name: str) -> None:

@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from scmichigan._cells import obsm_matrix
 from scmichigan._keys import LATENT
 
-from ._figure import GREY, as_embedding, category_colours, finish, group_legend, legend_inches, panels, point_size
+from ._figure import GREY, as_embedding, category_colours, finish, group_legend, panels, point_size
+
+_LEGEND_ROWS = 10  # more would be higher than a panel
 
 
 def latents(
@@ -42,7 +44,7 @@ def latents(
     latent_key
         Latents in ``obsm``, shape ``(n_cells, n_latent)``.
     color
-        Columns of ``obs`` that are shown in panels of their own before the latents.
+        Columns of ``obs`` that are shown in panels of their own above the latents.
     basis
         Embedding in ``obsm``; its first two columns are drawn.
     show
@@ -73,17 +75,19 @@ def latents(
         if key not in adata.obs:
             raise KeyError(f"obs[{key!r}] is not in adata: colour by one of {sorted(adata.obs.columns)}")
 
-    room = max([legend_inches(_categories(adata.obs[key])) for key in keys], default=0.0)
-    fig, axes = panels(len(keys) + latent_nk.shape[1], extra_inches=room)
+    beside = max([_legend_inches(_categories(adata.obs[key])) for key in keys], default=0.0)
+    fig, axes = panels(latent_nk.shape[1], n_above=len(keys), beside_inches=beside)
     for ax, key in zip(axes, keys, strict=False):
         _draw_column(ax, position_n2, adata.obs[key])
     limit = float(np.nanpercentile(np.abs(latent_nk), 99)) or 1.0
     for k, ax in enumerate(axes[len(keys) :]):
         points = _scatter(ax, position_n2, latent_nk[:, k], cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set_title(f"latent {k + 1}")
-    fig.colorbar(points, ax=axes, label=latent_key, extend="both", shrink=0.6, aspect=30)
+    fig.colorbar(points, ax=axes[len(keys) :], label=latent_key, extend="both", shrink=0.6, aspect=30)
     for ax in axes:
         as_embedding(ax, basis.removeprefix("X_").upper())
+    for ax in axes[: len(keys)]:
+        ax.set_anchor("W")  # what is left of the room is for the legend
     return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
@@ -101,17 +105,23 @@ def _categories(values: pd.Series) -> list[str]:
     return list(values.astype("category").cat.remove_unused_categories().cat.categories.astype(str))
 
 
+def _legend_inches(names: list[str]) -> float:
+    """Width that the legend of a column takes beside its panel; without names there is a bar of colours."""
+    return 0.35 + 0.075 * max(map(len, names), default=0) * (-(-len(names) // _LEGEND_ROWS) or 1)
+
+
 def _draw_column(ax: Axes, position_n2: np.ndarray, values: pd.Series) -> None:
     ax.set_title(values.name)
     names = _categories(values)
     if not names:
         points = _scatter(ax, position_n2, values.to_numpy(dtype=float), cmap="viridis")
-        ax.figure.colorbar(points, cax=ax.inset_axes((0.1, -0.2, 0.8, 0.05)), orientation="horizontal")
+        ax.figure.colorbar(points, cax=ax.inset_axes((1.05, 0.1, 0.05, 0.8)))
         return
     code_n = values.astype("category").cat.remove_unused_categories().cat.codes
     colours = category_colours(len(names))
     _scatter(ax, position_n2, np.array([*colours, GREY])[code_n])  # the code of a missing value is -1
-    group_legend(ax, dict(zip(names, colours, strict=True)) | ({"missing": GREY} if (code_n < 0).any() else {}))
+    named = dict(zip(names, colours, strict=True)) | ({"missing": GREY} if (code_n < 0).any() else {})
+    group_legend(ax, named, loc="center left", at=(1, 0.5), ncols=-(-len(named) // _LEGEND_ROWS))
 
 
 def _scatter(ax: Axes, position_n2: np.ndarray, colour_n: np.ndarray, **how):

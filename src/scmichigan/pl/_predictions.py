@@ -22,6 +22,9 @@ from ._figure import BLUE, GREY, VERMILION, finish
 
 _REAL = "real cells"
 _LONG = ("predictor", "metric", "value")
+# Of all other metrics of predictions, 1 is best.
+_BEST = {"E-distance": 0.0, "MMD": 0.0, "random forest AUROC, genes": 0.5}
+_DARK = 0.6  # share of the colours from which on white is easier to read
 
 
 def prediction_scores(
@@ -34,8 +37,8 @@ def prediction_scores(
 ) -> Figure | None:
     """Show how each prediction of each combination scored, as a heat map for each metric.
 
-    Numbers are values. Colours say how much worse a value is than that of real cells, as a share of the worst in the row:
-    white is at least as good. Worse is what the others are on average.
+    Numbers are values, titles have the best there can be. Colours say how much farther from that a value is than the one
+    of real cells, as a share of the worst in the row: white is at least as good.
 
     Parameters
     ----------
@@ -85,22 +88,26 @@ def prediction_scores(
         values_cp = wide[metric].reindex(columns=predictors).to_numpy(dtype=float)
         # A predictor without a value, as no change has no correlation, has no mean either.
         means_p = [np.nan if np.isnan(column).all() else np.nanmean(column) for column in values_cp.T]
-        _heat_map(ax, np.vstack([means_p, values_cp]), predictors)
-        ax.set_title(metric)
+        best = _BEST.get(metric, 1.0)
+        _heat_map(ax, np.vstack([means_p, values_cp]), predictors, best)
+        ax.set_title(f"{metric}\n({best:g} is best)", fontsize="medium")
     axes[0, 0].set_yticks(range(n_rows), names)
+    white = "at least as good as real cells" if _REAL in predictors else "the best there can be"
+    fig.supxlabel(f"white: {white}, dark: the worst of the row", fontsize="small")
     return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
-def _heat_map(ax: Axes, values_cp: np.ndarray, predictors: list[str]) -> None:
-    real_c1 = values_cp[:, [predictors.index(_REAL)]] if _REAL in predictors else np.zeros((len(values_cp), 1))
-    excess_cp = np.nan_to_num(values_cp - real_c1)
-    worse_cp = np.maximum(excess_cp * np.sign(excess_cp.sum()), 0)
+def _heat_map(ax: Axes, values_cp: np.ndarray, predictors: list[str], best: float) -> None:
+    off_cp = np.abs(values_cp - best)
+    real_c1 = off_cp[:, [predictors.index(_REAL)]] if _REAL in predictors else 0.0
+    worse_cp = np.maximum(np.nan_to_num(off_cp - real_c1), 0)
     share_cp = worse_cp / np.maximum(worse_cp.max(axis=1, keepdims=True), np.finfo(float).tiny)
     shown_cp = np.ma.masked_where(np.isnan(values_cp), share_cp)
-    ax.imshow(shown_cp, cmap=colormaps["Blues"].with_extremes(bad="#EEEEEE"), vmin=0, vmax=1.4, aspect="auto")
+    ax.imshow(shown_cp, cmap=colormaps["Blues"].with_extremes(bad="#EEEEEE"), vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values_cp):
         if np.isfinite(value):
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="x-small")
+            colour = "white" if share_cp[row, column] > _DARK else "black"
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="x-small", color=colour)
     ax.axhline(0.5, color="black", linewidth=0.8)
     ax.set_xticks(range(len(predictors)), predictors, rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(length=0)

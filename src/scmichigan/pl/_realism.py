@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 
 from scmichigan._cells import Cells, Matrix, counted, matrices, mean_g, variance_g
 
@@ -23,10 +23,10 @@ _MARGIN = 1.5  # factor between the outermost genes and the frame
 def realism(
     real: Cells, generated: Cells, *, show: bool | None = None, save: str | Path | None = None, return_fig: bool = False
 ) -> Figure | None:
-    """Show mean, variance and share of non-zero values of each gene, in generated over real cells, on log scales.
+    """Show mean, variance and share of non-zero values of each feature, in generated over real cells, on log scales.
 
-    A gene on the diagonal is as it should be. Log scales show the rare genes, which are most of them and which
-    :func:`real_vs_generated` has in one corner.
+    Features are genes, or proteins. One on the diagonal is as it should be. Log scales show the rare genes, which are
+    most of them and which :func:`real_vs_generated` has in one corner.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def realism(
 
     Notes
     -----
-    Zero has no place on a log scale: genes that are 0 (or, of a mean, negative) on one side only are drawn on the frame,
-    those that are 0 on both sides not at all.
+    Zero has no place on a log scale: features that are 0 (or, of a mean, negative) on one side only are drawn on the
+    frame, those that are 0 on both sides not at all.
     :func:`~scmichigan.metrics.gene_agreement` has numbers for what is shown.
     """
     sides = matrices({"real": real, "generated": generated})
@@ -61,7 +61,7 @@ def realism(
     fig, axes = plt.subplots(1, 3, figsize=(11.5, 4), layout="constrained")
     for ax, (name, statistic) in zip(axes, statistics.items(), strict=True):
         _log_scatter(ax, *map(statistic, sides))
-        ax.set(title=f"{name} of each gene", xlabel="real", ylabel="generated", box_aspect=1)
+        ax.set(title=f"{name} of each feature", xlabel="real", ylabel="generated", box_aspect=1)
     return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
@@ -77,17 +77,22 @@ def _log_scatter(ax: Axes, real_g: np.ndarray, generated_g: np.ndarray) -> None:
     shown = xy_g2[positive_g2] if len(xy_g2) else np.ones(1)
     limits = shown.min() / _MARGIN, shown.max() * _MARGIN
     ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
-    # Within a decade or two, whole powers of ten would be too few to read values from.
-    steps = (1, 2, 5) if limits[1] < 50 * limits[0] else (1,)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=steps))
+        axis.set_major_locator(_locator(limits[1] / limits[0]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     ax.axline((limits[0], limits[0]), (limits[1], limits[1]), color=GREY, linewidth=0.8, zorder=0)
     ax.scatter(*xy_g2[both_g].T, s=8, color=BLUE, alpha=0.6, linewidths=0, rasterized=True)
     on_frame_g2 = np.where(positive_g2, xy_g2, limits[0])[~both_g]
     if len(on_frame_g2):
-        label = f"{counted(len(on_frame_g2), 'gene')} at 0 on one side"
+        label = f"{counted(len(on_frame_g2), 'feature')} at 0 on one side"
         ax.scatter(*on_frame_g2.T, s=14, color=VERMILION, linewidths=0, clip_on=False, label=label)
         ax.legend(frameon=False, fontsize="small", loc="upper left", handletextpad=0.1)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _locator(ratio: float) -> Locator:
+    """Powers of ten; but where the ends are so near that these, or 1, 2 and 5, may be less than two, steps of one length."""
+    if ratio < 5:
+        return MaxNLocator(4)
+    return LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,))

@@ -60,8 +60,10 @@ def training(
     Notes
     -----
     The losses of a GAN's players need not fall: each is measured against a better opponent. What they should do is come
-    to rest. Of MichiGAN, ``obedience`` (1 is best) and ``obedience_gap`` (0 is best) say whether cells follow their
-    latents, see :meth:`MichiGAN.obedience <scmichigan.MichiGAN.obedience>`.
+    to rest. Two more are of the critic: ``score_gap``, its mean score of real minus that of generated cells, 0 where it
+    cannot tell them apart; and ``gradient_penalty``, how steep it is (of ``preset="paper"``, how far its slopes are from
+    1). Of MichiGAN, ``obedience`` (1 is best) and ``obedience_gap`` (0 is best) say whether cells follow their latents,
+    see :meth:`MichiGAN.obedience <scmichigan.MichiGAN.obedience>`.
 
     Examples
     --------
