@@ -37,8 +37,8 @@ def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | Non
     Returns
     -------
     One score a model, from 0 (no latent is like one of another model, or there is no informative one) to 1, which is best.
-    It knows nothing of factors: latents that agree may be entangled alike, as principal components are (their score is
-    1 by construction), and one that a few factors of many were lost to can have a high score.
+    It knows nothing of factors: latents that agree may be entangled alike, as principal components are, which come out the
+    same with each seed, and latents that lack a factor can have a high score.
 
     Raises
     ------
