@@ -209,7 +209,7 @@ def test_generate_from_given_latents(stored, make_gan):
     z = np.repeat([[0.0, 1, 0], [2, 0, 0]], 4, axis=0)
     cells = model.generate(latent=z, seed=1)
     np.testing.assert_array_equal(cells.obsm["X_michigan"], z)
-    assert list(cells.obs) == ["total_counts"]
+    assert list(cells.obs) == ["total_counts", "batch"]  # the batch that each was rendered in
     np.testing.assert_array_equal(model.generate(latent=z, seed=1).X, cells.X)
     # fresh noise for each
     assert len(np.unique(cells.X, axis=0)) == 8
