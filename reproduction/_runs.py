@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 
 import pandas as pd
+
+
+def quiet() -> None:
+    """Leave only what the commands print themselves."""
+    warnings.filterwarnings("ignore")
+    for name in ("lightning.pytorch", "scvi"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def kept(path: Path) -> pd.DataFrame:

@@ -22,9 +22,7 @@ The paper's sci-Plex cells are not among the data sets here. From a file with th
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import scvi
+from _runs import quiet
 from anndata import AnnData, read_h5ad
 from scipy.stats import pearsonr, wilcoxon
 from sklearn.decomposition import PCA
@@ -63,9 +62,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=HERE / "results" / "figures_6_7")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch", "scvi"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     if args.quick:
         args.preset, args.trees = "default", 20
 

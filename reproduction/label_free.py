@@ -2,21 +2,20 @@
 
     python reproduction/label_free.py [--real ../shared/data] [--betas 0 3 10 30 100] [--seeds 0 1 2 3 4] [--epochs 200]
 
-Latents of the cells of Table 1 are fitted with each beta (0 is the VAE) and seed, as `tables.py` does and in the same folder, and each
-is given scores that know no factor: the agreement with the other seeds of its beta (UDR), and the total correlation. The
-table says for each score how its order of latents goes with that of the mutual information gap, and the gap of the
-beta and of the single latent that it would choose, beside the mean over seeds of the default beta and the best there is.
+Latents of the cells of Table 1 are fitted with each beta (0 is the VAE) and seed, as `tables.py` does and in the same
+folder, and each is given scores that know no factor: the agreement with the other seeds of its beta (UDR), and the
+total correlation. The table says for each score how its order of latents goes with that of the mutual information gap,
+and the gap of the beta and of the single latent that it would choose, beside the mean over seeds of the default beta
+and the best there is.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import warnings
 from pathlib import Path
 
 import pandas as pd
-from _runs import markdown
+from _runs import markdown, quiet
 from tables import HERE, TABLES, fitted_latent, load
 
 from scmichigan import metrics
@@ -36,9 +35,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=HERE / "results")
     args = parser.parse_args()
     args.quick = False
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch", "scvi"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
 
     results = pd.concat([scored(args, data, beta) for beta in args.betas for data in args.data], ignore_index=True)
     results.to_csv(args.folder / "label_free.csv", index=False)

@@ -22,10 +22,8 @@ latents that cells were generated from with the factors of their three nearest r
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
-import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -39,7 +37,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import is_kept, keep, kept, markdown
+from _runs import is_kept, keep, kept, markdown, quiet
 from _simulated import PROSSTT, SPLATTER, simulated_cells
 from anndata import AnnData
 
@@ -122,9 +120,7 @@ def main() -> None:
         args.seeds = [0] if args.quick else [0, 1, 2, 3, 4]
     args.epochs = args.epochs or (60 if args.quick else 1000)
     args.gan_epochs = args.gan_epochs or (10 if args.quick else 1000)
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch", "scvi"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
 
     table, path = TABLES[args.table], args.folder / f"table_{args.table}.csv"
     for name, known in (("data", table.betas), ("methods", table.methods)):
