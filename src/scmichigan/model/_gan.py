@@ -150,8 +150,8 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (of latents that are not those of cells, only the covariates that they were rendered with), provenance in ``uns["michigan"]``; of models that make counts,
-        also these in ``layers["counts"]`` and what they are normalised by in obs, under the registered key or
+        cells in obs (of latents that are not those of cells, only the covariates that they were rendered with),
+        provenance in ``uns["michigan"]``; of models that make counts, also these in ``layers["counts"]`` and what they are normalised by in obs, under the registered key or
         ``"total_counts"``. Registered proteins are there, too: in obsm their counts under the registered key, and
         log-normalised in ``"X_michigan_protein"``. Of a MuData comes a MuData with the registered modalities, each with X and
         ``layers["counts"]``.
@@ -167,7 +167,8 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         check_trained(self)
         rng = np.random.default_rng(seed)
         z = None if latent is None else check_latent(latent, self.n_latent)
-        rows = draw_rows(self._labelled, n_samples if z is None else len(z), where, rng)
+        labelled = self._labelled
+        rows = draw_rows(labelled, n_samples if z is None else len(z), where, rng)
         totals = self._given_totals(size_factor, rows)
         if z is not None:
             source = "given"
@@ -187,7 +188,7 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         )
         if source in ("given", "prior"):
             for key in covariate_keys(self.registry["setup_args"]):
-                cells.obs[key] = self._labelled.obs[key].iloc[rows].array
+                cells.obs[key] = labelled.obs[key].iloc[rows].array
         return self._as_registered(cells)
 
     def _latent_source(self) -> str:

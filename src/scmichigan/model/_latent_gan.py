@@ -196,7 +196,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         RuntimeError
             If the latent model is untrained.
         ValueError
-            If it has no latent of cells, if one is asked for in ``kwargs``, or as in :meth:`setup_anndata` or :meth:`setup_mudata`.
+            If it has no latent of cells, if one is asked for in ``kwargs``, or as in :meth:`setup_anndata` or
+            :meth:`setup_mudata`.
 
         Examples
         --------
