@@ -17,7 +17,7 @@ import scmichigan as mg
 
 OTHER_PYTHON = os.environ.get("SCMICHIGAN_OTHER_PYTHON")
 FIT = {"max_epochs": 2, "batch_size": 64, "accelerator": "cpu", "enable_progress_bar": False}
-SMALL = {"n_latent": 3, "generator_hidden": (16,), "critic_hidden": (16, 4), "n_noise": 5}
+SMALL = {"generator_hidden": (16,), "critic_hidden": (16, 4), "n_noise": 5}
 
 
 def _cells() -> AnnData:
@@ -34,7 +34,7 @@ def _cells() -> AnnData:
 def _models() -> dict[str, object]:
     models = {}
     for name, cls, setup, settings in (
-        ("own", mg.MichiGAN, {"batch_key": "batch", "labels_key": "cell_type"}, SMALL),
+        ("own", mg.MichiGAN, {"batch_key": "batch", "labels_key": "cell_type"}, {"n_latent": 3, **SMALL}),
         ("stored", mg.MichiGAN, {"latent_key": "Z"}, SMALL),
         ("vae", mg.BetaTCVAE, {"batch_key": "batch"}, {"n_latent": 3, "hidden": (16, 8)}),
         ("ppca", mg.model.PPCA, {}, {"n_latent": 3}),
