@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 
 # Plots are written to files, on machines with and without a screen.
 export MPLBACKEND = Agg
-# Networks of tests and tutorials are so small that threads cost more than they give, and processes share the cores.
-test test-next docs: export OMP_NUM_THREADS = 1
+# The tests have a process per core.
+test: export OMP_NUM_THREADS = 1
 # Links to other projects' documentation need the network; set to 0 to have them.
 export SCMICHIGAN_DOCS_OFFLINE ?= 1
 
