@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
+from scipy.stats import norm
 
-from scmichigan import datasets
+from scmichigan import datasets, metrics
 
 FOLDER = Path(__file__).parents[1] / "reproduction"
 FACTORS = ["cell_type", "condition"]
@@ -109,15 +111,19 @@ def figures(monkeypatch):
         pytest.skip(f"{FOLDER} is not there; it is no part of the distribution")
     monkeypatch.syspath_prepend(FOLDER)
     levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "scvi")}
+    import ablations
+    import figures_2_4
     import figures_6_7
 
-    yield figures_6_7
-    sys.modules.pop("figures_6_7", None)
+    yield SimpleNamespace(ablations=ablations, figures_2_4=figures_2_4, figures_6_7=figures_6_7)
+    for name in ("ablations", "figures_2_4", "figures_6_7", "_runs"):
+        sys.modules.pop(name, None)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 
 
 def test_both_rounds_of_predictions(figures, monkeypatch, tmp_path, capsys):
+    figures = figures.figures_6_7
     seen = []
     most_variable = figures.most_variable
 
@@ -177,4 +183,71 @@ def _rows(table, columns):
 def test_what_is_hidden_leaves_every_label_with_two_combinations(figures, ordered, chosen):
     obs = pd.DataFrame(list(product("ABC", "xyz")), columns=FACTORS, index=list("012345678"))
     args = SimpleNamespace(factors=FACTORS)
-    assert figures.predictable_together(AnnData(np.zeros((9, 1)), obs=obs), ordered, args) == chosen
+    assert figures.figures_6_7.predictable_together(AnnData(np.zeros((9, 1)), obs=obs), ordered, args) == chosen
+
+
+@pytest.fixture
+def halves(figures, monkeypatch):
+    """Two halves of the screen's cells, as the only set of Figures 2 and 4."""
+    counts = datasets.screen(300, 40, seed=0)
+    for module in (figures.figures_2_4, figures.ablations):
+        monkeypatch.setattr(module, "SETS", {"screen": ("cell_type", "total_counts", 1)})
+        monkeypatch.setattr(module, "load", lambda data, seed: (counts[::2].copy(), counts[1::2].copy()))
+    return counts[::2].copy(), counts[1::2].copy()
+
+
+def test_realism_is_looked_at_during_training(figures, halves, monkeypatch, tmp_path, capsys):
+    script, methods = figures.figures_2_4, ["real cells", "PCA", "GMM", "VAE", "MichiGAN"]
+    command = ["figures_2_4.py", "--data", "screen", "--seeds", "0", "--epochs", "3", "--every", "2", "--trees", "10"]
+    monkeypatch.setattr(sys, "argv", [*command, "--folder", str(tmp_path), "--methods", *methods])
+    script.main()
+    results = pd.read_csv(tmp_path / "figures_2_4.csv")
+    looks = {method: list(_rows(runs, ["epoch", "last"])) for method, runs in results.groupby("method", sort=False)}
+    once, twice = [(0, True)], [(2, False), (3, True)]
+    assert looks == {"real cells": once, "PCA": once, "GMM": once, "VAE": twice, "MichiGAN": twice}
+
+    train, held_out = (cells.X.toarray() for cells in halves)
+    totals = [cells.obs["total_counts"].to_numpy()[:, None] for cells in halves]
+    train, held_out = (np.log1p(1e4 * x / t).astype(np.float32) for x, t in zip((train, held_out), totals, strict=True))
+    real = results.set_index("method").loc["real cells"]
+    forest = {"n_trees": 10, "seed": 0}
+    assert real["random forest error"] == pytest.approx(
+        metrics.random_forest_error(held_out, train, **forest), abs=0.02
+    )
+    assert real["E-distance"] == pytest.approx(metrics.e_distance(held_out, train), rel=1e-3)
+    assert real["obedience"] != real["obedience"]
+    assert (tmp_path / "figures_2_4.png").stat().st_size > 10_000
+
+    # A run that was stopped half way is begun anew, and shown once.
+    results[~((results["method"] == "VAE") & results["last"])].to_csv(tmp_path / "figures_2_4.csv", index=False)
+    capsys.readouterr()
+    script.main()
+    shown = capsys.readouterr().out
+    assert shown.count(" on screen, seed 0") == 1
+    assert shown.count("| VAE |") == 1
+    assert len(pd.read_csv(tmp_path / "figures_2_4.csv")) == len(results) + 1
+
+
+def test_routes_that_were_left(figures, halves, monkeypatch, tmp_path):
+    script, methods = figures.ablations, ["beta-TCVAE", "joint (10)", "reverse KL (1)"]
+    command = ["ablations.py", "--data", "screen", "--seeds", "0", "--epochs", "10", "--trees", "10"]
+    monkeypatch.setattr(sys, "argv", [*command, "--folder", str(tmp_path), "--methods", *methods])
+    script.main()
+    results = pd.read_csv(tmp_path / "ablations.csv").set_index("method")
+    assert list(results.index) == methods
+    assert results[["E-distance", "random forest error", "obedience"]].notna().all(axis=None)
+    # By the reverse KL divergence, the latent model is the one that there was; joint training has one of its own.
+    of_vae, joint, by_kl = results["total correlation"]
+    assert by_kl == of_vae
+    assert joint != of_vae
+
+
+def test_reverse_kl_is_the_encoders_likelihood(figures, halves):
+    args = SimpleNamespace(data="screen", epochs=10)
+    vae = figures.ablations.trained_vae(args, halves[0], seed=0)
+    model = next(figures.ablations.adversarially(args, vae, halves[0], weight=1.0))
+    x = torch.from_numpy(vae.get_normalized_expression().toarray())
+    z = torch.randn(len(x), 10)
+    mean, var = vae.get_latent_representation(return_dist=True)
+    expected = -norm.logpdf(z, mean, np.sqrt(var)).sum(1).mean() - 5 * np.log(2 * np.pi)
+    assert float(model.module._code_error(x, z)) == pytest.approx(expected, rel=1e-4)
