@@ -28,7 +28,7 @@ import scvi
 import torch
 from _runs import is_kept, keep, kept, markdown, quiet
 from anndata import AnnData
-from figures_2_4 import SETS, load, normalized
+from figures_2_4 import SETS, load
 
 from scmichigan import BetaTCVAE, MichiGAN, losses, metrics
 from scmichigan.model._presets import Row
@@ -99,8 +99,7 @@ def judged(
     args: argparse.Namespace, method: str, vae: BetaTCVAE, train: AnnData, held_out: AnnData, seed: int
 ) -> dict[str, float]:
     """What the cells of a route are worth, and how much that changes while it is trained."""
-    labels, size_factor_key, beta = SETS[args.data]
-    real, forest = normalized(held_out, size_factor_key), {"n_trees": args.trees, "seed": seed}
+    real, forest = vae.get_normalized_expression(held_out), {"n_trees": args.trees, "seed": seed}
     distances, start = [], time.process_time()
     scvi.settings.seed = seed
     name, _, weight = method.rstrip(")").partition(" (")
@@ -115,7 +114,7 @@ def judged(
         "E-distance": distances[-1],
         "spread": float(np.std(distances[len(distances) // 2 :], ddof=1)) if len(distances) > 2 else np.nan,
         "random forest error": metrics.random_forest_error(real, cells, **forest),
-        "inception score": metrics.inception_score(real, held_out.obs[labels], cells, **forest).generated,
+        "inception score": metrics.inception_score(real, held_out.obs[SETS[args.data][0]], cells, **forest).generated,
         "total correlation": metrics.total_correlation(*latent, seed=seed),
         "obedience": obedience(model, vae, train, seed),
     }

@@ -127,13 +127,13 @@ def run_one(
     print(f"{method} on {data}, seed {seed}", flush=True)
     scvi.settings.seed = seed
     labels, size_factor_key, beta = SETS[data]
-    real = normalized(held_out, size_factor_key)
     if method.startswith("MichiGAN"):
         train = with_latents(args, data, seed, train)
     for epoch, is_last, model, minutes in fits(args, method, train, size_factor_key, beta):
         if method == "beta-TCVAE" and is_last:
             keep_latents(args, data, seed, model)
-        cells = normalized(train, size_factor_key) if method == REAL else model.generate(held_out.n_obs, seed=seed).X
+        real = model.get_normalized_expression(held_out)
+        cells = model.get_normalized_expression() if method == REAL else model.generate(held_out.n_obs, seed=seed).X
         forest = {"n_trees": args.trees, "seed": seed}
         inception = metrics.inception_score(real, held_out.obs[labels], cells, **forest)
         row = {
@@ -149,12 +149,6 @@ def run_one(
         }
         keep(path, run | row)
         print(f"    epoch {epoch}: " + ", ".join(f"{name} {row[name]:.3f}" for name in MEASURES), flush=True)
-
-
-def normalized(cells: AnnData, size_factor_key: str | None) -> Any:
-    cells = cells.copy()
-    PPCA.setup_anndata(cells, size_factor_key=size_factor_key)
-    return PPCA(cells).get_normalized_expression()
 
 
 def fits(

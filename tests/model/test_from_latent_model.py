@@ -159,10 +159,11 @@ def test_latents_of_new_cells_are_stored_where_a_method_needs_them(counts):
     x = model.get_normalized_expression(new)
     totals = new.obs["total_counts"].to_numpy()[:, None]
     np.testing.assert_allclose(x.toarray(), np.log1p(new.X.toarray() * 1e4 / totals), rtol=1e-5)
+    assert not new.obsm, "expression needs no latent"
+    assert model.obedience(new)["generated"].notna().all()
     mean, var = vae.get_latent_representation(new, return_dist=True)
     np.testing.assert_allclose(new.obsm["X_michigan"], mean, atol=1e-5)
     np.testing.assert_allclose(new.obsm["X_michigan_var"], var, atol=1e-5)
-    assert model.obedience(new)["generated"].notna().all()
 
 
 @pytest.mark.filterwarnings("ignore")  # of the trained model

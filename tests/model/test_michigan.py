@@ -93,6 +93,16 @@ def test_forms_of_expression(stored, make_gan, form, dtype):
     np.testing.assert_allclose(_dense(model.get_normalized_expression()), expected, rtol=1e-6)
 
 
+def test_expression_of_other_cells_needs_no_latent(stored, make_gan):
+    model = make_gan(stored.copy(), latent_key="Z", latent_var_key="V", fit={"max_epochs": 1})
+    del stored.obsm["Z"], stored.obsm["V"]
+    for other in (stored, stored[:50]):
+        expected = _normalized(other.X, other.obs["total_counts"])
+        np.testing.assert_allclose(_dense(model.get_normalized_expression(other)), expected, rtol=1e-6)
+        assert not other.obsm
+    assert other.is_view
+
+
 @pytest.mark.parametrize("latent", LATENTS.values(), ids=LATENTS)
 def test_counts_and_the_same_cells_normalised_beforehand(stored, make_gan, latent):
     logged = stored.copy()

@@ -26,7 +26,7 @@ from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 
 from ._fields import ExpressionKind, place_of
-from ._latent_model import manager_with_latent
+from ._latent_model import manager_of_expression
 from ._modalities import annotation, in_modalities, like_registered
 
 logger = logging.getLogger("scmichigan")
@@ -118,14 +118,14 @@ class ExpressionMixin:
         Parameters
         ----------
         adata
-            Cells with the same genes; ``None`` for the registered ones.
+            Cells with the same genes; ``None`` for the registered ones. They need no stored latent.
 
         Returns
         -------
         A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is; where proteins are registered,
         those of genes and of proteins.
         """
-        parts = normalized_modalities(manager_with_latent(self, adata), self.module.inputs)
+        parts = normalized_modalities(manager_of_expression(self, adata), self.module.inputs)
         return parts[0] if len(parts) == 1 else tuple(parts)
 
     @property

@@ -68,6 +68,18 @@ def manager_with_latent(model: BaseModelClass, adata: AnnData | None) -> AnnData
     return manager_of(model, adata)
 
 
+def manager_of_expression(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
+    """Manager of ``adata`` for its expression alone: where its latent is not stored, a copy has a stand-in for it."""
+    setup_args = model.registry["setup_args"]
+    key, var_key = (setup_args.get(name) for name in ("latent_key", "latent_var_key"))
+    if adata is not None and key and key not in adata.obsm:
+        adata = adata.copy()
+        adata.obsm[key] = np.tile(np.arange(adata.n_obs, dtype=np.float32)[:, None], model.n_latent)
+        if var_key:
+            adata.obsm[var_key] = np.ones_like(adata.obsm[key])
+    return manager_of(model, adata)
+
+
 def lacks_latent(setup_args: dict[str, Any], adata: AnnData) -> bool:
     """Whether latents are to be stored with the cells, and are not; views cannot be written to."""
     key = setup_args.get("latent_key")
