@@ -112,11 +112,13 @@ def figures(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "scvi")}
     import ablations
+    import figure_5
     import figures_2_4
     import figures_6_7
 
-    yield SimpleNamespace(ablations=ablations, figures_2_4=figures_2_4, figures_6_7=figures_6_7)
-    for name in ("ablations", "figures_2_4", "figures_6_7", "_runs"):
+    scripts = {"ablations": ablations, "figure_5": figure_5, "figures_2_4": figures_2_4, "figures_6_7": figures_6_7}
+    yield SimpleNamespace(**scripts)
+    for name in (*scripts, "_runs"):
         sys.modules.pop(name, None)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -251,3 +253,36 @@ def test_reverse_kl_is_the_encoders_likelihood(figures, halves):
     mean, var = vae.get_latent_representation(return_dist=True)
     expected = -norm.logpdf(z, mean, np.sqrt(var)).sum(1).mean() - 5 * np.log(2 * np.pi)
     assert float(model.module._code_error(x, z)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_traversals_of_both_kinds(figures, monkeypatch, tmp_path):
+    script, walks = figures.figure_5, []
+    adata = datasets.screen(300, 40, seed=0)
+    cells = script.Cells("", "total_counts", ("cell_type", "condition"), {"cell_type": "type A"}, 1)
+    monkeypatch.setattr(script, "SETS", {"screen": cells})
+    monkeypatch.setattr(script, "load", lambda data: adata)
+    monkeypatch.setattr(script.pl, "traversal", lambda walk, real, **_: walks.append(walk))
+    command = ["figure_5.py", "--data", "screen", "--epochs", "3", "--quick", "--folder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    script.main()
+    results = pd.read_csv(tmp_path / "figure_5.csv")
+    assert results.groupby("model", sort=False)["dimension"].apply(list).to_dict() == dict.fromkeys(
+        script.MODELS, list(range(1, 11))
+    )
+    changes = results[["cell_type", "condition"]]
+    assert changes.max(axis=None) > 0
+    share = changes.max(axis=1) / changes.sum(axis=1)
+    np.testing.assert_allclose(results["single factor"], share.where(changes.sum(axis=1) > 0))
+    script.main()
+    assert len(walks) == 3, "it was run again"
+
+    # Of WGAN-GP, too, one latent goes from low to high, and the others stay.
+    for of_prior in walks[1:]:
+        z, obs = of_prior.obsm["X_michigan"], of_prior.obs
+        for dimension, here in obs.groupby("dimension").indices.items():
+            np.testing.assert_allclose(z[here, dimension - 1], obs["value"].iloc[here], rtol=1e-6)
+        others = np.ptp(z.reshape(10, 10, 10, -1), axis=2)  # dimensions, walks and steps
+        moves = np.zeros(others.shape, bool)
+        moves[range(10), :, range(10)] = True
+        assert (others[moves] > 4.6).all()
+        assert not others[~moves].any()
