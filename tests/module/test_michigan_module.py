@@ -59,8 +59,8 @@ def test_losses_of_pairs(critic_norm):
     inference = module.inference(**module._get_inference_input(tensors))
     fake, condition = module.generative(inference["condition"]), inference["condition"]
     points = [tensors[REGISTRY_KEYS.X_KEY].clone().requires_grad_(), fake["x"].detach().requires_grad_()]
-    scores = [module.critic(x, condition) for x in points]
-    slopes = [torch.autograd.grad(s.sum(), x, retain_graph=True)[0] for s, x in zip(scores, points, strict=True)]
+    scores = module.critic(torch.cat(points), torch.cat([condition, condition])).chunk(2)
+    slopes = torch.autograd.grad(sum(s.sum() for s in scores), points, retain_graph=True)
     output = module.loss(tensors, inference, fake, player="critic")
     # log(1 + exp(fake - real)), and R1 and R2, of every fourth cell where cells do not depend on each other
     n_sloped = len(condition) if critic_norm == "batch" else -(-len(condition) // 4)

@@ -21,11 +21,15 @@ def make(norm, activation="leaky_relu", *, scaled=True, head="projection", n_com
 
 
 def by_double_backward(critic, real, fake, condition, *, mixing):
-    """Scores and slopes by automatic differentiation of what forward gives."""
-    points = [real, fake] if mixing is None else [mixing * real + (1 - mixing) * fake]
-    points = [x.clone().requires_grad_() for x in points]
-    slopes = [torch.autograd.grad(critic(x, condition).sum(), x, create_graph=True)[0] for x in points]
-    return critic(real, condition), critic(fake, condition), torch.stack(slopes)
+    """Scores and slopes by automatic differentiation of what forward gives, for real and generated cells together."""
+    real, fake = (x.clone().requires_grad_() for x in (real, fake))
+    scores = critic(torch.cat([real, fake]), torch.cat([condition, condition]))
+    if mixing is None:
+        slopes = torch.autograd.grad(scores.sum(), [real, fake], create_graph=True)
+    else:
+        mixed = (mixing * real + (1 - mixing) * fake).detach().requires_grad_()
+        slopes = torch.autograd.grad(critic(mixed, condition).sum(), [mixed], create_graph=True)
+    return scores[:20], scores[20:], torch.stack(slopes)
 
 
 @pytest.mark.parametrize("head", ["projection", "concatenation", None])
@@ -115,7 +119,21 @@ def test_running_statistics_follow_every_minibatch(mixed):
     expected, *_ = make("batch")
     mixing = torch.rand(20, 1, dtype=torch.float64) if mixed else None
     critic.scores_and_slopes(real, fake, condition, mixing=mixing)
-    for x in (real, fake, mixing * real + (1 - mixing) * fake) if mixed else (real, fake):
-        expected(x, condition)
+    expected(torch.cat([real, fake]), torch.cat([condition, condition]))
+    if mixed:
+        expected(mixing * real + (1 - mixing) * fake, condition)
     for name, buffer in critic.named_buffers():
         torch.testing.assert_close(buffer, expected.get_buffer(name))
+
+
+@pytest.mark.parametrize("norm", [None, "layer", "batch"])
+def test_what_all_generated_cells_have_in_common_is_seen(norm):
+    # Batch norm of generated cells by themselves would take it away, and their mean could not be learned.
+    critic, real, fake, condition = make(norm)
+    shift = torch.randn(9, dtype=torch.float64).requires_grad_()
+    for scores in (critic.scores_of_pairs, lambda *cells: critic.scores_and_slopes(*cells)[:2]):
+        near, far = (scores(real, fake + by, condition) for by in (0, shift.detach()))
+        assert (near[1] - near[0].mean() - (far[1] - far[0].mean())).abs().max() > 0.01
+    _, score_fake = critic.scores_of_pairs(real, fake + shift, condition)
+    (gradient,) = torch.autograd.grad(score_fake.mean(), shift)
+    assert gradient.abs().max() > 1e-3

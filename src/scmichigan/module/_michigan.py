@@ -286,11 +286,17 @@ class MichiGANModule(BaseModuleClass):
         return losses.code_error(self.critic.codes(x, condition), condition[:, : self.n_latent])
 
     def _generator_loss(self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        score_real = None
+        if self.couples_cells:
+            score_real, score_fake = self.critic.scores_of_pairs(real, fake, condition)
+        else:
+            score_fake = self.critic(fake, condition)
         if self.loss_name == "wgan-gp":
-            return losses.wasserstein_generator_loss(self.critic(fake, condition))
-        with torch.no_grad():
-            score_real = self.critic(real, condition)
-        return losses.relativistic_generator_loss(score_real, self.critic(fake, condition))
+            return losses.wasserstein_generator_loss(score_fake)
+        if score_real is None:
+            with torch.no_grad():
+                score_real = self.critic(real, condition)
+        return losses.relativistic_generator_loss(score_real, score_fake)
 
     def _scores_and_penalty(
         self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor

@@ -81,6 +81,12 @@ class Critic(nn.Module):
         """Scores, shape ``(n_cells,)``."""
         return (self.body(self._input(x, condition)) * self._direction(condition)).sum(1) + self.score.bias
 
+    def scores_of_pairs(
+        self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of real and of generated cells of the same conditions in one pass, so that batch norm sees both."""
+        return self(torch.cat([real, fake]), condition.repeat(2, 1)).chunk(2)
+
     def codes(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Means of the codes given the cells, shape ``(n_cells, n_codes)``; their variances are 1.
 

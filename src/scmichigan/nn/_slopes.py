@@ -27,7 +27,9 @@ def scores_and_slopes(
     Both are functions of the weights, and x is taken as constant. A layer's norm and activation have a derivative that
     is a diagonal matrix times a symmetric one, so that the gradient is a chain of products, each differentiated like
     any other layer: automatic differentiation would differentiate each of its own steps, and with respect to x as well.
-    All minibatches take one pass; batch norm takes the statistics of each by itself, as in training.
+    All minibatches take one pass. Batch norm takes the statistics of real and generated cells together: of each by
+    itself, they would take away whatever all cells of one have in common, the mean expression first of all, and no
+    generator could learn it. Mixes have statistics of their own.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ class _Derivative(NamedTuple):
     gain: torch.Tensor
     standardized: torch.Tensor | None = None
     deviation: torch.Tensor | None = None
-    dim: int | None = None
+    dim: int | tuple[int, int] | None = None
 
     def transposed_times(self, v: torch.Tensor) -> torch.Tensor:
         v = self.gain * v
@@ -85,16 +87,18 @@ def _pass(block: Block, product_pnh: torch.Tensor, sloped: tuple[slice, slice]) 
     norm, y = block.norm, product_pnh + block.linear.bias
     standardizing = ()
     if norm is not None:
-        dim = 1 if isinstance(norm, nn.BatchNorm1d) else 2
-        if dim == 1:
+        dim, parts = 2, [y]
+        if isinstance(norm, nn.BatchNorm1d):
+            dim, parts = (0, 1), [part for part in (y[:2], y[2:]) if len(part)]
             with torch.no_grad():  # for its running statistics
-                for y_nh in y:
-                    norm(y_nh)
-        centred = y - y.mean(dim, keepdim=True)
-        deviation = (centred.square().mean(dim, keepdim=True) + norm.eps).sqrt()
-        standardized = centred / deviation
+                for part in parts:
+                    norm(part.flatten(0, 1))
+        centred = [part - part.mean(dim, keepdim=True) for part in parts]
+        deviation = [(part.square().mean(dim, keepdim=True) + norm.eps).sqrt() for part in centred]
+        # Batch norm has one deviation for all cells of a part.
+        deviation = torch.cat([d.expand(len(part), -1, -1) for d, part in zip(deviation, parts, strict=True)])
+        standardized = torch.cat(centred) / deviation
         y = standardized * norm.weight + norm.bias
-        # Batch norm has one deviation for all cells of a minibatch.
         standardizing = (standardized[sloped], deviation[sloped], dim)
     at = y[sloped].detach()
     gain = torch.ones_like(at).masked_fill_(at <= 0, getattr(block.activation, "negative_slope", 0.0))
