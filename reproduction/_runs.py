@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 
 import pandas as pd
+from anndata import AnnData, read_h5ad
 
 
 def quiet() -> None:
@@ -14,6 +16,12 @@ def quiet() -> None:
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "scvi"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def data_file(name: str) -> AnnData:
+    """Cells of a file in the data folder."""
+    folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    return read_h5ad(folder / f"{name}.h5ad")
 
 
 def kept(path: Path) -> pd.DataFrame:
@@ -34,6 +42,14 @@ def is_kept(results: pd.DataFrame, run: dict[str, object]) -> bool:
     if not set(run) <= set(results):
         return False
     return bool((results[list(run)] == pd.Series(run)).all(axis=1).any())
+
+
+def mean_and_spread(values: pd.Series, digits: int = 3) -> str:
+    """Mean of the seeds and, of several, their standard deviation; nothing where there is no value."""
+    values = values.dropna()
+    if values.empty:
+        return ""
+    return f"{values.mean():.{digits}f}" + (f" ± {values.std():.{digits}f}" if len(values) > 1 else "")
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import scvi
 import torch
-from _runs import is_kept, keep, kept, markdown, quiet
+from _runs import is_kept, keep, kept, markdown, mean_and_spread, quiet
 from anndata import AnnData
 from figures_2_4 import SETS, load
 
@@ -79,7 +79,7 @@ def main() -> None:
             vae = trained_vae(args, train, seed)
         for run in runs:
             print(f"{run['method']} on {args.data}, seed {seed}", flush=True)
-            values = judged(args, run["method"], vae, train, held_out, seed)
+            values = judged(args, run["method"], vae, held_out, seed)
             keep(path, run | values)
             print("    " + ", ".join(f"{name} {values[name]:.3f}" for name in MEASURES), flush=True)
     if path.exists():
@@ -95,16 +95,14 @@ def trained_vae(args: argparse.Namespace, train: AnnData, seed: int) -> BetaTCVA
     return model
 
 
-def judged(
-    args: argparse.Namespace, method: str, vae: BetaTCVAE, train: AnnData, held_out: AnnData, seed: int
-) -> dict[str, float]:
+def judged(args: argparse.Namespace, method: str, vae: BetaTCVAE, held_out: AnnData, seed: int) -> dict[str, float]:
     """What the cells of a route are worth, and how much that changes while it is trained."""
     real, forest = vae.get_normalized_expression(held_out), {"n_trees": args.trees, "seed": seed}
     distances, start = [], time.process_time()
     scvi.settings.seed = seed
     name, _, weight = method.rstrip(")").partition(" (")
     for model in {"joint": jointly, "reverse KL": adversarially, "MichiGAN": adversarially}.get(name, as_it_is)(
-        args, vae, train, float(weight or 0)
+        args, vae, float(weight or 0)
     ):
         cells = model.generate(held_out.n_obs, seed=seed).X
         distances.append(metrics.e_distance(real, cells, seed=seed))
@@ -116,11 +114,11 @@ def judged(
         "random forest error": metrics.random_forest_error(real, cells, **forest),
         "inception score": metrics.inception_score(real, held_out.obs[SETS[args.data][0]], cells, **forest).generated,
         "total correlation": metrics.total_correlation(*latent, seed=seed),
-        "obedience": obedience(model, vae, train, seed),
+        "obedience": obedience(model, seed),
     }
 
 
-def obedience(model: BetaTCVAE | MichiGAN, vae: BetaTCVAE, train: AnnData, seed: int) -> float:
+def obedience(model: BetaTCVAE | MichiGAN, seed: int) -> float:
     """Mean correlation of the latents asked for and those that the model's encoder finds in the cells made of them."""
     if isinstance(model, MichiGAN):
         return float(model.obedience(seed=seed)["generated"].mean())
@@ -131,11 +129,11 @@ def obedience(model: BetaTCVAE | MichiGAN, vae: BetaTCVAE, train: AnnData, seed:
     return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(asked_for.T, found.T, strict=True)]))
 
 
-def as_it_is(args: argparse.Namespace, vae: BetaTCVAE, train: AnnData, weight: float) -> Iterator[BetaTCVAE]:
+def as_it_is(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> Iterator[BetaTCVAE]:
     yield vae
 
 
-def adversarially(args: argparse.Namespace, vae: BetaTCVAE, train: AnnData, weight: float) -> Iterator[MichiGAN]:
+def adversarially(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> Iterator[MichiGAN]:
     """MichiGAN on the latents of the beta-TCVAE, by its condition or (where there is a weight) by the reverse KL divergence."""
     if weight:
         model = ReverseKL.from_latent_model(vae, preset="paper", information_weight=weight)
@@ -154,7 +152,7 @@ def adversarially(args: argparse.Namespace, vae: BetaTCVAE, train: AnnData, weig
         yield model
 
 
-def jointly(args: argparse.Namespace, vae: BetaTCVAE, train: AnnData, weight: float) -> Iterator[BetaTCVAE]:
+def jointly(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> Iterator[BetaTCVAE]:
     """A beta-TCVAE and a critic of what it decodes, trained at once with the sizes and rates of the published GAN."""
     model = BetaTCVAE(vae.adata, beta=vae.module.beta)
     module = model.module.train()
@@ -195,9 +193,7 @@ def jointly(args: argparse.Namespace, vae: BetaTCVAE, train: AnnData, weight: fl
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """Means of the seeds and their standard deviations."""
     groups = results.groupby(["data", "method", "epochs", "trees"], sort=False)
-    table = groups[[*MEASURES, "minutes"]].agg(
-        lambda v: f"{v.mean():.3f}" + (f" ± {v.std():.3f}" if len(v) > 1 else "") if v.notna().any() else ""
-    )
+    table = groups[[*MEASURES, "minutes"]].agg(mean_and_spread)
     return table.assign(seeds=groups.size()).reset_index()
 
 

@@ -16,7 +16,6 @@ Sets: splatter, the original simulator's cells with non-linear steps, and kang_p
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,8 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import is_kept, keep, kept, markdown, quiet
-from anndata import AnnData, read_h5ad
+from _runs import data_file, is_kept, keep, kept, markdown, quiet
+from anndata import AnnData
 from sklearn.neighbors import NearestNeighbors
 
 from scmichigan import WGANGP, BetaTCVAE, MichiGAN, datasets, metrics, pl
@@ -104,8 +103,7 @@ def load(data: str) -> AnnData:
     cells = SETS[data]
     if not cells.file:
         return datasets.tabula_muris()
-    folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    return read_h5ad(folder / f"{cells.file}.h5ad")
+    return data_file(cells.file)
 
 
 def traversed(args: argparse.Namespace, adata: AnnData, cells: Cells, name: str, picture: Path) -> pd.DataFrame:

@@ -20,7 +20,6 @@ tabula_muris_heart are downloaded (datasets.tabula_muris). --quick takes 100 epo
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -34,8 +33,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import is_kept, keep, kept, markdown, quiet
-from anndata import AnnData, read_h5ad
+from _runs import data_file, is_kept, keep, kept, markdown, mean_and_spread, quiet
+from anndata import AnnData
 
 from scmichigan import GMM, PPCA, WGANGP, BetaTCVAE, MichiGAN, datasets, metrics
 
@@ -110,8 +109,7 @@ def describe(args: argparse.Namespace, data: str, method: str, seed: int) -> dic
 def load(data: str, seed: int) -> tuple[AnnData, AnnData]:
     """Cells to train on, and cells to compare with."""
     if data.endswith(("_10x", "_endocrinogenesis")):
-        folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data"))
-        adata = read_h5ad(folder / f"{data}.h5ad")
+        adata = data_file(data)
     else:
         adata = getattr(datasets, data)()
     adata = adata[adata.obs[SETS[data][0]].notna()]
@@ -200,7 +198,7 @@ def with_latents(args: argparse.Namespace, data: str, seed: int, train: AnnData)
     """The cells with the latents of the beta-TCVAE, which is trained where it was not yet."""
     path = latents_file(args, data, seed)
     if not path.exists():
-        labels, size_factor_key, beta = SETS[data]
+        _, size_factor_key, beta = SETS[data]
         *_, (_, _, model, _) = fits(args, "beta-TCVAE", train.copy(), size_factor_key, beta)
         keep_latents(args, data, seed, model)
     latent = np.load(path)
@@ -211,15 +209,8 @@ def with_latents(args: argparse.Namespace, data: str, seed: int, train: AnnData)
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """After the last epoch: means of the seeds, and their standard deviations."""
-
-    def text(values: pd.Series) -> str:
-        values = values.dropna()
-        if values.empty:
-            return ""
-        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
-
     groups = results[results["last"]].groupby(["data", "epochs", "trees", "method"], sort=False)
-    table = groups[[*MEASURES, "minutes"]].agg(text).assign(seeds=groups.size()).reset_index()
+    table = groups[[*MEASURES, "minutes"]].agg(mean_and_spread).assign(seeds=groups.size()).reset_index()
     order = dict(zip(METHODS, range(len(METHODS)), strict=True))
     table["inception score"] += " (real " + table.pop("inception score, real") + ")"
     return table.sort_values(["data", "method"], key=lambda c: c.map(order) if c.name == "method" else c, kind="stable")

@@ -22,7 +22,6 @@ The paper's sci-Plex cells are not among the data sets here. From a file with th
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import quiet
+from _runs import data_file, quiet
 from anndata import AnnData, read_h5ad
 from scipy.stats import pearsonr, wilcoxon
 from sklearn.decomposition import PCA
@@ -86,8 +85,7 @@ def main() -> None:
 def load(args: argparse.Namespace) -> tuple[AnnData, str | None, int]:
     """Cells of combinations with enough of them, the column of their totals, and how many genes to take."""
     size_factor_key, n_genes = SETS.get(args.data, (None, 2000))
-    folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    adata = read_h5ad(folder / f"{args.data}.h5ad" if args.data in SETS else args.data)
+    adata = data_file(args.data) if args.data in SETS else read_h5ad(args.data)
     for factor in args.factors:
         adata.obs[factor] = adata.obs[factor].astype(str)
     several = adata.obs.groupby(args.factors[1])[args.factors[0]].transform("nunique") > 1

@@ -37,7 +37,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import is_kept, keep, kept, markdown, quiet
+from _runs import is_kept, keep, kept, markdown, mean_and_spread, quiet
 from _simulated import PROSSTT, SPLATTER, simulated_cells
 from anndata import AnnData
 
@@ -242,7 +242,7 @@ def summary(results: pd.DataFrame, number: int, shown: tuple[str, ...]) -> pd.Da
     for key, runs in results.groupby(settings, sort=False):
         row = dict(zip(settings, key, strict=True)) | {"seeds": len(runs)}
         for metric in shown:
-            row[metric] = _beside(runs.get(metric, pd.Series(dtype=float)).dropna(), published, (*key[1:3], metric))
+            row[metric] = _beside(runs.get(metric, pd.Series(dtype=float)), published, (*key[1:3], metric))
         rows.append(row | {"minutes": f"{runs['minutes'].mean():.1f}"})
     table = pd.DataFrame(rows).sort_values(["cells", "data"], kind="stable")
     return table if table["GAN epochs"].any() else table.drop(columns="GAN epochs")
@@ -275,10 +275,8 @@ def draw(results: pd.DataFrame, number: int, shown: tuple[str, ...], path: Path)
 
 
 def _beside(values: pd.Series, published: pd.DataFrame, key: tuple[str, str, str]) -> str:
-    if values.empty:
-        return ""
-    ours = f"{values.mean():.2f}" + (f" ± {values.std():.2f}" if len(values) > 1 else "")
-    if key not in published.index:
+    ours = mean_and_spread(values, 2)
+    if not ours or key not in published.index:
         return ours
     paper = published.loc[key, "mean"]
     return f"{ours} ({paper:.2f}, {values.mean() - paper:+.2f})"

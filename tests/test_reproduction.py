@@ -247,7 +247,7 @@ def test_routes_that_were_left(figures, halves, monkeypatch, tmp_path):
 def test_reverse_kl_is_the_encoders_likelihood(figures, halves):
     args = SimpleNamespace(data="screen", epochs=10)
     vae = figures.ablations.trained_vae(args, halves[0], seed=0)
-    model = next(figures.ablations.adversarially(args, vae, halves[0], weight=1.0))
+    model = next(figures.ablations.adversarially(args, vae, weight=1.0))
     x = torch.from_numpy(vae.get_normalized_expression().toarray())
     z = torch.randn(len(x), 10)
     mean, var = vae.get_latent_representation(return_dist=True)
