@@ -3,7 +3,8 @@
     python benchmarks/training_speed.py [--rounds 5]
 
 4,221 cells x 4,062 genes. The GAN has the published setting: minibatches of 32, an iteration of five critic steps and one
-generator step. The beta-TCVAE has minibatches of 128. The plain loops have the same networks and losses; `train` has
+generator step. The beta-TCVAE has minibatches of 128. The plain loops have the same networks and losses, but for the critic's
+batch norm, which is the one that comes to hand, of real and generated cells by themselves (and learns no mean); `train` has
 logging, history, callbacks, progress bar and sparse counts that are normalised on the way; "bare" is a loop around the
 losses of our module, with nothing of that. All take turns, so that whatever else the machine does befalls each.
 """

@@ -58,12 +58,13 @@ def test_losses_of_pairs(critic_norm):
     module, tensors = make_module(critic_norm=critic_norm, penalty_weight=0.3), make_tensors()
     inference = module.inference(**module._get_inference_input(tensors))
     fake, condition = module.generative(inference["condition"]), inference["condition"]
-    points = [tensors[REGISTRY_KEYS.X_KEY].clone().requires_grad_(), fake["x"].detach().requires_grad_()]
-    scores = module.critic(torch.cat(points), torch.cat([condition, condition])).chunk(2)
-    slopes = torch.autograd.grad(sum(s.sum() for s in scores), points, retain_graph=True)
+    real = tensors[REGISTRY_KEYS.X_KEY]
+    points = [real.clone().requires_grad_(), fake["x"].detach().requires_grad_()]
+    scores = module.critic(torch.stack([real, *points]), condition)[1:]
+    slopes = torch.autograd.grad(scores.sum(), points, retain_graph=True)
     output = module.loss(tensors, inference, fake, player="critic")
-    # log(1 + exp(fake - real)), and R1 and R2, of every fourth cell where cells do not depend on each other
-    n_sloped = len(condition) if critic_norm == "batch" else -(-len(condition) // 4)
+    # log(1 + exp(fake - real)), and R1 and R2 of every fourth cell
+    n_sloped = -(-len(condition) // 4)
     penalty = sum(slope[:n_sloped].square().sum(1).mean() for slope in slopes)
     torch.testing.assert_close(output.extra_metrics["gradient_penalty"], penalty)
     expected = torch.log1p(torch.exp(scores[1] - scores[0])).mean() + 0.3 * penalty
@@ -105,9 +106,10 @@ def test_latents_of_a_prior_are_independent_of_the_cells():
     assert module.inference(**module._get_inference_input(tensors))["z"] is None
 
 
+@pytest.mark.parametrize("critic_norm", [None, "batch"])
 @pytest.mark.parametrize("information", [None, "generated", "both"])
-def test_information_is_added_to_both_players(information):
-    kwargs = {"latent": "prior", "critic_head": None, "loss": "wgan-gp"}
+def test_information_is_added_to_both_players(information, critic_norm):
+    kwargs = {"latent": "prior", "critic_head": None, "loss": "wgan-gp", "critic_norm": critic_norm}
     module = make_module(**kwargs, information=information, information_weight=3.0)
     tensors = make_tensors(n=20)
     inference = module.inference(**module._get_inference_input(tensors))
@@ -115,17 +117,19 @@ def test_information_is_added_to_both_players(information):
     output = module.loss(tensors, inference, fake, player="critic")
     parts = output.extra_metrics
     wanted = -parts["score_gap"] + 10 * parts["gradient_penalty"]
-    of_generator = -module.critic(fake["x"], code).mean()
+    cells = torch.stack([tensors[REGISTRY_KEYS.X_KEY], fake["x"]])
+    of_generator = -module.critic(cells, code)[1].mean()
 
-    def error(x, code):  # minus the log density of N(codes, I), without its constant
-        density = torch.distributions.Normal(module.critic.codes(x, code), 1.0)
+    def error(inferred, code):  # minus the log density of N(codes, I), without its constant
+        density = torch.distributions.Normal(inferred, 1.0)
         return -density.log_prob(code).sum(1).mean() - 1.5 * math.log(2 * math.pi)
 
     if information is not None:
-        wanted = wanted + 3 * error(fake["x"], code)
-        of_generator = of_generator + 3 * error(fake["x"], code)
+        of_real, of_fake = module.critic.codes(cells, code)
+        wanted = wanted + 3 * error(of_fake, code)
+        of_generator = of_generator + 3 * error(of_fake, code)
     if information == "both":
-        wanted = wanted + 3 * error(tensors[REGISTRY_KEYS.X_KEY], inference["z"])
+        wanted = wanted + 3 * error(of_real, inference["z"])
     torch.testing.assert_close(output.loss, wanted)
     torch.testing.assert_close(module.loss(tensors, inference, fake, player="generator").loss, of_generator)
 

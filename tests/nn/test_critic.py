@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from scmichigan.losses import unit_slope_penalty, zero_slope_penalty
-from scmichigan.nn import Critic
+from scmichigan.nn import MLP, Critic
 
 
 def make(norm, activation="leaky_relu", *, scaled=True, head="projection", n_components=0, n_codes=0):
@@ -21,15 +21,12 @@ def make(norm, activation="leaky_relu", *, scaled=True, head="projection", n_com
 
 
 def by_double_backward(critic, real, fake, condition, *, mixing):
-    """Scores and slopes by automatic differentiation of what forward gives, for real and generated cells together."""
-    real, fake = (x.clone().requires_grad_() for x in (real, fake))
-    scores = critic(torch.cat([real, fake]), torch.cat([condition, condition]))
-    if mixing is None:
-        slopes = torch.autograd.grad(scores.sum(), [real, fake], create_graph=True)
-    else:
-        mixed = (mixing * real + (1 - mixing) * fake).detach().requires_grad_()
-        slopes = torch.autograd.grad(critic(mixed, condition).sum(), [mixed], create_graph=True)
-    return scores[:20], scores[20:], torch.stack(slopes)
+    """Scores and slopes by automatic differentiation of what forward gives, statistics of batch norm being given."""
+    points = (real, fake) if mixing is None else [mixing * real + (1 - mixing) * fake]
+    points = [x.clone().requires_grad_() for x in points]
+    at_points = critic(torch.stack([real, *points]), condition)[1:]
+    slopes = torch.autograd.grad(at_points.sum(), points, create_graph=True)
+    return *critic(torch.stack([real, fake]), condition), torch.stack(slopes)
 
 
 @pytest.mark.parametrize("head", ["projection", "concatenation", None])
@@ -56,7 +53,7 @@ def test_scores_and_slopes_have_the_values_and_gradients_of_double_backward(norm
     assert head != "projection" or found["projection.weight"].abs().sum() > 0
 
 
-@pytest.mark.parametrize("norm", [None, "layer"])
+@pytest.mark.parametrize("norm", [None, "layer", "batch"])
 def test_slopes_at_some_cells_are_those_of_all_at_these(norm):
     critic, real, fake, condition = make(norm, n_components=5)
     *scores, slopes = critic.scores_and_slopes(real, fake, condition)
@@ -77,6 +74,14 @@ def test_heads_look_at_the_condition_or_not(head):
     critic, x, _, condition = make(None, head=head)
     moved = critic(x, condition + 1) - critic(x, condition)
     assert (moved != 0).all() if head else (moved == 0).all()
+
+
+def test_projection_starts_as_published_where_it_fits():
+    critic, (x, condition) = Critic(9, 4, hidden=(16, 4)), torch.randn(2, 20, 9).double()
+    critic, condition = critic.double(), condition[:, :4]
+    h = critic.body(torch.nn.functional.pad(x, (0, 7)))
+    published = (h * critic.score.weight).sum(1) + (h * condition).sum(1) + critic.score.bias
+    torch.testing.assert_close(critic(x, condition), published)
 
 
 def test_concatenation_is_the_body_of_cell_and_condition():
@@ -114,16 +119,23 @@ def test_slopes_are_finite_differences_of_the_scores():
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_running_statistics_follow_every_minibatch(mixed):
+def test_batch_norm_has_the_statistics_of_real_cells(mixed):
     critic, real, fake, condition = make("batch")
-    expected, *_ = make("batch")
+    plain = MLP(16, (16, 12, 6)).double()  # torch's own batch norm, which sees real cells alone
+    plain.load_state_dict(critic.body.state_dict())
     mixing = torch.rand(20, 1, dtype=torch.float64) if mixed else None
-    critic.scores_and_slopes(real, fake, condition, mixing=mixing)
-    expected(torch.cat([real, fake]), torch.cat([condition, condition]))
-    if mixed:
-        expected(mixing * real + (1 - mixing) * fake, condition)
-    for name, buffer in critic.named_buffers():
-        torch.testing.assert_close(buffer, expected.get_buffer(name))
+    score_real, score_fake, _ = critic.scores_and_slopes(real, fake, condition, mixing=mixing)
+    head = critic.score.weight + critic.projection(condition * critic.condition_scale)
+    seen = torch.cat([real * critic.input_scale, torch.zeros(20, 7)], dim=1)
+    torch.testing.assert_close(score_real, (plain(seen) * head).sum(1) + critic.score.bias)
+    for name, buffer in critic.body.named_buffers():
+        torch.testing.assert_close(buffer, plain.get_buffer(name))
+    few = slice(5)  # no generated cell's score depends on another's
+    score_of_few = critic(torch.stack([real, torch.cat([fake[few], real[5:]])]), condition)[1, few]
+    torch.testing.assert_close(score_of_few, score_fake[few])
+    critic.eval()
+    both = critic(torch.stack([real, fake]), condition)
+    torch.testing.assert_close(both, torch.stack([critic(real, condition), critic(fake, condition)]))
 
 
 @pytest.mark.parametrize("norm", [None, "layer", "batch"])
@@ -131,9 +143,12 @@ def test_what_all_generated_cells_have_in_common_is_seen(norm):
     # Batch norm of generated cells by themselves would take it away, and their mean could not be learned.
     critic, real, fake, condition = make(norm)
     shift = torch.randn(9, dtype=torch.float64).requires_grad_()
-    for scores in (critic.scores_of_pairs, lambda *cells: critic.scores_and_slopes(*cells)[:2]):
-        near, far = (scores(real, fake + by, condition) for by in (0, shift.detach()))
+
+    def scores(fake):
+        return critic(torch.stack([real, fake]), condition)
+
+    for scores_of in (scores, lambda fake: critic.scores_and_slopes(real, fake, condition)[:2]):
+        near, far = (scores_of(fake + by) for by in (0, shift.detach()))
         assert (near[1] - near[0].mean() - (far[1] - far[0].mean())).abs().max() > 0.01
-    _, score_fake = critic.scores_of_pairs(real, fake + shift, condition)
-    (gradient,) = torch.autograd.grad(score_fake.mean(), shift)
+    (gradient,) = torch.autograd.grad(scores(fake + shift)[1].mean(), shift)
     assert gradient.abs().max() > 1e-3

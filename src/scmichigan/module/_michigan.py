@@ -62,7 +62,8 @@ class MichiGANModule(BaseModuleClass):
     critic_components
         Principal components of the expression that the critic sees beside the genes.
     generator_norm, critic_norm
-        ``"batch"`` for both is the paper's. Batch norm in the critic makes the penalty of a cell depend on the others.
+        ``"batch"`` for both is the paper's; in the critic it has the statistics of the real cells, see
+        :class:`~scmichigan.nn.Critic`.
     dropout
         Of the generator's hidden layers (0.2 in the paper).
     closed_form_start
@@ -129,7 +130,7 @@ class MichiGANModule(BaseModuleClass):
         self.makes_counts = observation == "poisson"
         self.scale_inputs = scale_inputs
         self.loss_name = loss
-        self.couples_cells = critic_norm == "batch"
+        self.has_batch_norm = critic_norm == "batch"
         self.penalty_weight = _PENALTY_WEIGHTS[loss] if penalty_weight is None else penalty_weight
         self.inputs = ExpressionInputs(
             n_batch=n_batch,
@@ -267,28 +268,34 @@ class MichiGANModule(BaseModuleClass):
         if player == "generator":
             loss = self._generator_loss(real, fake, condition)
             if self.information is not None:
-                loss = loss + self.information_weight * self._code_error(fake, condition)
+                error, _ = self._code_errors(real, fake, inference_outputs)
+                loss = loss + self.information_weight * error
             return LossOutput(loss=loss, n_obs_minibatch=len(fake), extra_metrics={"generator_loss": loss})
         fake = fake.detach()
         score_real, score_fake, penalty = self._scores_and_penalty(real, fake, condition)
         loss = _CRITIC_LOSSES[self.loss_name](score_real, score_fake) + self.penalty_weight * penalty
         parts = {"gradient_penalty": penalty, "score_gap": (score_real - score_fake).mean()}
         if self.information is not None:
-            parts["code_error"] = self._code_error(fake, condition)
+            parts["code_error"], of_real = self._code_errors(real, fake, inference_outputs)
             loss = loss + self.information_weight * parts["code_error"]
-        if self.information == "both":
-            stored = torch.cat([inference_outputs["z"], condition[:, self.n_latent :]], dim=1)
-            parts["code_error_real"] = self._code_error(real, stored)
-            loss = loss + self.information_weight * parts["code_error_real"]
+            if of_real is not None:
+                parts["code_error_real"] = of_real
+                loss = loss + self.information_weight * of_real
         return LossOutput(loss=loss, n_obs_minibatch=len(real), extra_metrics={"critic_loss": loss, **parts})
 
-    def _code_error(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        return losses.code_error(self.critic.codes(x, condition), condition[:, : self.n_latent])
+    def _code_errors(
+        self, real: torch.Tensor, fake: torch.Tensor, inference_outputs: dict
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Errors of the codes of generated cells and, where real ones have latents, of theirs."""
+        condition, z = inference_outputs["condition"], inference_outputs["z"]
+        of_real, of_fake = self.critic.codes(torch.stack([real, fake]), condition)
+        error = losses.code_error(of_fake, condition[:, : self.n_latent])
+        return error, losses.code_error(of_real, z) if self.information == "both" else None
 
     def _generator_loss(self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         score_real = None
-        if self.couples_cells:
-            score_real, score_fake = self.critic.scores_of_pairs(real, fake, condition)
+        if self.has_batch_norm:  # which needs the real cells
+            score_real, score_fake = self.critic(torch.stack([real, fake]), condition)
         else:
             score_fake = self.critic(fake, condition)
         if self.loss_name == "wgan-gp":
@@ -305,7 +312,7 @@ class MichiGANModule(BaseModuleClass):
             mixing = torch.rand_like(real[:, :1])
             score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition, mixing=mixing)
             return score_real, score_fake, losses.unit_slope_penalty(slopes[0])
-        n_sloped = None if self.couples_cells else math.ceil(len(real) / _CELLS_PER_SLOPE)
+        n_sloped = math.ceil(len(real) / _CELLS_PER_SLOPE)
         score_real, score_fake, slopes = self.critic.scores_and_slopes(real, fake, condition, n_sloped=n_sloped)
         return score_real, score_fake, losses.zero_slope_penalty(slopes[0]) + losses.zero_slope_penalty(slopes[1])
 

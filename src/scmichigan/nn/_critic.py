@@ -29,15 +29,20 @@ class Critic(nn.Module):
         Widths of the body h; the last one is the width of its output.
     head
         What becomes of the condition c. ``"projection"``: the score is :math:`w \cdot h(x) + (V c) \cdot h(x)` (Miyato
-        and Koyama 2018). With as many condition columns as units of h, :math:`V = I` is the paper's head; here V is
-        learned, which fits any number of columns. ``"concatenation"``: :math:`w \cdot h([x, c])`. ``None``: the condition
+        and Koyama 2018). V is learned, which fits any number of columns; with as many as units of h it starts at the
+        identity, the paper's head. ``"concatenation"``: :math:`w \cdot h([x, c])`. ``None``: the condition
         is not looked at.
     n_components
         Linear combinations of the genes, such as principal components, that the body sees beside them: what cells have in
         common in many genes is hard to find among the noise of each.
     n_codes
         Codes that :meth:`codes` infers from a cell; 0 for none.
-    norm, activation
+    norm
+        ``"batch"`` takes the statistics of real cells for all (:class:`ReferenceBatchNorm`). Of generated cells by
+        themselves it would take away what these have in common, the mean expression first of all, and no generator could
+        learn it; of both together it hides how far apart they are. And with the real cells given, a cell's score depends on
+        no other one, as the penalty on its slope supposes.
+    activation
         See :class:`MLP`.
 
     Attributes
@@ -65,30 +70,33 @@ class Critic(nn.Module):
         self.n_components = n_components
         n_body = n_input + n_components + (n_condition if head == "concatenation" else 0)
         self.n_padding = -n_body % _ALIGNMENT
-        self.body = MLP(n_body + self.n_padding, hidden, norm=norm, activation=activation)
+        body_norm = "reference" if norm == "batch" else norm
+        self.body = MLP(n_body + self.n_padding, hidden, norm=body_norm, activation=activation)
         self.score = nn.Linear(hidden[-1], 1)
         self.projection = None
         if head == "projection":
             self.projection = nn.Linear(n_condition, hidden[-1], bias=False)
-            with torch.no_grad():  # so that neither term of the score drowns the other in wide bodies
-                self.projection.weight.mul_(hidden[-1] ** -0.5)
+            if n_condition == hidden[-1]:
+                nn.init.eye_(self.projection.weight)
+            else:
+                with torch.no_grad():  # so that neither term of the score drowns the other in wide bodies
+                    self.projection.weight.mul_(hidden[-1] ** -0.5)
         self.code = nn.Linear(hidden[-1], n_codes) if n_codes else None
         self.register_buffer("input_scale", torch.ones(n_input))
         self.register_buffer("condition_scale", torch.ones(n_condition))
         self.register_buffer("components", torch.zeros(n_input, n_components))
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Scores, shape ``(n_cells,)``."""
-        return (self.body(self._input(x, condition)) * self._direction(condition)).sum(1) + self.score.bias
+        """Scores of cells of these conditions, shape ``(..., n_cells)``.
 
-    def scores_of_pairs(
-        self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores of real and of generated cells of the same conditions in one pass, so that batch norm sees both."""
-        return self(torch.cat([real, fake]), condition.repeat(2, 1)).chunk(2)
+        In training with batch norm: of real and of generated cells together, as ``(2, n_cells, n_genes)``.
+        """
+        return (self.body(self._input(x, condition)) * self._direction(condition)).sum(-1) + self.score.bias
 
     def codes(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Means of the codes given the cells, shape ``(n_cells, n_codes)``; their variances are 1.
+        """Means of the codes given the cells as :meth:`forward` takes them, shape ``(..., n_cells, n_codes)``.
+
+        Their variances are 1.
 
         References
         ----------
@@ -107,7 +115,8 @@ class Critic(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scores of real and of generated cells, and gradients of scores with respect to cells, to be penalised.
 
-        All are functions of the weights alone: the cells are constants.
+        All are functions of the weights alone: the cells are constants. With batch norm, the gradients are those at given
+        statistics.
 
         Parameters
         ----------
@@ -119,13 +128,13 @@ class Critic(nn.Module):
             Shares of the real cell, shape ``(n_cells, 1)``, in the mixes with the generated one at which gradients are
             taken; ``None`` takes those at the real and those at the generated cells.
         n_sloped
-            Pairs of cells at which they are taken, the first ones; not with batch norm. All by default.
+            Pairs of cells at which they are taken, the first ones; all by default.
 
         Returns
         -------
         Scores, shapes ``(n_cells,)``, and gradients, shape ``(1 or 2, n_sloped, n_genes)``.
         """
-        x = torch.stack([self._input(real, condition), self._input(fake, condition)])
+        x = self._input(torch.stack([real, fake]), condition)
         direction = self._direction(condition)
         scores, slopes = scores_and_slopes(self.body, x, direction, mixing_n1=mixing, n_sloped=n_sloped)
         score_real, score_fake = scores + self.score.bias
@@ -135,9 +144,9 @@ class Critic(nn.Module):
 
     def _input(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         x = x * self.input_scale
-        x = torch.cat([x, x @ self.components], dim=1)
+        x = torch.cat([x, x @ self.components], dim=-1)
         if self.head == "concatenation":
-            x = torch.cat([x, condition * self.condition_scale], dim=1)
+            x = torch.cat([x, (condition * self.condition_scale).expand(*x.shape[:-1], -1)], dim=-1)
         return pad(x, (0, self.n_padding))
 
     def _direction(self, condition: torch.Tensor) -> torch.Tensor:

@@ -9,8 +9,37 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-_NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, None: None}
 _ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2)}
+
+
+class ReferenceBatchNorm(nn.BatchNorm1d):
+    """Batch norm of several minibatches by the statistics of the first, which are also those that it keeps.
+
+    References
+    ----------
+    Salimans et al. 2016, "Improved techniques for training GANs", section 3.4, for a reference batch in place of the
+    minibatch's own statistics.
+    """
+
+    def statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of the first of the minibatches ``(p, n_cells, n_features)``, noted on the way."""
+        reference = x[0]
+        with torch.no_grad():
+            super().forward(reference)
+        mean = reference.mean(0)
+        return mean, ((reference - mean).square().mean(0) + self.eps).sqrt()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Minibatches ``(p, n_cells, n_features)``, or the reference alone."""
+        if x.dim() == 2:
+            return super().forward(x)
+        if not self.training:
+            return super().forward(x.flatten(0, 1)).view_as(x)
+        mean, deviation = self.statistics(x)
+        return (x - mean) / deviation * self.weight + self.bias
+
+
+_NORMS = {"batch": nn.BatchNorm1d, "reference": ReferenceBatchNorm, "layer": nn.LayerNorm, None: None}
 
 
 class Block(NamedTuple):
@@ -31,8 +60,8 @@ class MLP(nn.Sequential):
     hidden
         Widths of the hidden layers; the last one is the width of the output.
     norm
-        Normalisation of each hidden layer. Batch norm couples the cells of a minibatch, so a critic with a
-        per-cell gradient penalty should not have it (Gulrajani et al. 2017, section 4).
+        Normalisation of each hidden layer; ``"reference"`` is :class:`ReferenceBatchNorm`. Batch norm couples the cells of
+        a minibatch, which a critic with a gradient penalty for each cell should not do (Gulrajani et al. 2017, section 4).
     activation
         Nonlinearity of each hidden layer.
     dropout
@@ -44,7 +73,7 @@ class MLP(nn.Sequential):
         n_input: int,
         hidden: Sequence[int],
         *,
-        norm: Literal["batch", "layer"] | None = "batch",
+        norm: Literal["batch", "reference", "layer"] | None = "batch",
         activation: Literal["relu", "leaky_relu"] = "leaky_relu",
         dropout: float = 0.0,
     ) -> None:
@@ -59,7 +88,7 @@ class MLP(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``(n_cells, n_input)`` to ``(n_cells, hidden[-1])``."""
+        """Map ``(..., n_cells, n_input)`` to ``(..., n_cells, hidden[-1])``."""
         return super().forward(x)
 
     def blocks(self) -> list[Block]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
-from ._mlp import MLP, Block
+from ._mlp import MLP, Block, ReferenceBatchNorm
 
 
 def scores_and_slopes(
@@ -27,9 +26,8 @@ def scores_and_slopes(
     Both are functions of the weights, and x is taken as constant. A layer's norm and activation have a derivative that
     is a diagonal matrix times a symmetric one, so that the gradient is a chain of products, each differentiated like
     any other layer: automatic differentiation would differentiate each of its own steps, and with respect to x as well.
-    All minibatches take one pass. Batch norm takes the statistics of real and generated cells together: of each by
-    itself, they would take away whatever all cells of one have in common, the mean expression first of all, and no
-    generator could learn it. Mixes have statistics of their own.
+    All minibatches take one pass. Batch norm has the statistics of the real cells, which are taken as given for the
+    gradients: at a real cell, they are those with the statistics held.
 
     Parameters
     ----------
@@ -43,8 +41,7 @@ def scores_and_slopes(
         Shares of the real cells in mixes of real and generated ones, which are where slopes are taken; ``None`` takes
         them at the cells themselves.
     n_sloped
-        Take slopes at so many cells of each minibatch, the first ones; not with batch norm, by which all cells depend on
-        each other.
+        Take slopes at so many cells of each minibatch, the first ones.
 
     Returns
     -------
@@ -67,41 +64,35 @@ def scores_and_slopes(
 
 
 class _Derivative(NamedTuple):
-    """Derivative of a norm and an activation: the diagonal ``gain`` times the symmetric derivative of standardising."""
+    """Derivative of a norm and an activation: the diagonal ``gain`` times that of standardising a cell (layer norm)."""
 
     gain: torch.Tensor
     standardized: torch.Tensor | None = None
     deviation: torch.Tensor | None = None
-    dim: int | tuple[int, int] | None = None
 
     def transposed_times(self, v: torch.Tensor) -> torch.Tensor:
         v = self.gain * v
         if self.standardized is None:
             return v
-        along = (self.standardized * v).mean(self.dim, keepdim=True)
-        return (v - v.mean(self.dim, keepdim=True) - self.standardized * along) / self.deviation
+        along = (self.standardized * v).mean(2, keepdim=True)
+        return (v - v.mean(2, keepdim=True) - self.standardized * along) / self.deviation
 
 
 def _pass(block: Block, product_pnh: torch.Tensor, sloped: tuple[slice, slice]) -> tuple[torch.Tensor, _Derivative]:
     """What a block makes of its linear layer's products, and its derivative in some minibatches and cells of these."""
     norm, y = block.norm, product_pnh + block.linear.bias
-    standardizing = ()
-    if norm is not None:
-        dim, parts = 2, [y]
-        if isinstance(norm, nn.BatchNorm1d):
-            dim, parts = (0, 1), [part for part in (y[:2], y[2:]) if len(part)]
-            with torch.no_grad():  # for its running statistics
-                for part in parts:
-                    norm(part.flatten(0, 1))
-        centred = [part - part.mean(dim, keepdim=True) for part in parts]
-        deviation = [(part.square().mean(dim, keepdim=True) + norm.eps).sqrt() for part in centred]
-        # Batch norm has one deviation for all cells of a part.
-        deviation = torch.cat([d.expand(len(part), -1, -1) for d, part in zip(deviation, parts, strict=True)])
-        standardized = torch.cat(centred) / deviation
-        y = standardized * norm.weight + norm.bias
-        standardizing = (standardized[sloped], deviation[sloped], dim)
+    gain, standardizing = 1.0, ()
+    if isinstance(norm, ReferenceBatchNorm):
+        mean, deviation = norm.statistics(y)
+        gain = norm.weight / deviation
+        y = (y - mean) * gain + norm.bias
+    elif norm is not None:
+        y = y - y.mean(2, keepdim=True)
+        deviation = (y.square().mean(2, keepdim=True) + norm.eps).sqrt()
+        standardized = y / deviation
+        gain = norm.weight
+        y = standardized * gain + norm.bias
+        standardizing = (standardized[sloped], deviation[sloped])
     at = y[sloped].detach()
-    gain = torch.ones_like(at).masked_fill_(at <= 0, getattr(block.activation, "negative_slope", 0.0))
-    if norm is not None:
-        gain = gain * norm.weight
-    return block.activation(y), _Derivative(gain, *standardizing)
+    slope = torch.ones_like(at).masked_fill_(at <= 0, getattr(block.activation, "negative_slope", 0.0))
+    return block.activation(y), _Derivative(slope * gain, *standardizing)
