@@ -108,7 +108,8 @@ def test_loggers_and_scvis_checkpoints(stored, make_gan, small, tmp_path):
 @pytest.mark.parametrize("name", ["gan", "vae"])
 @pytest.mark.filterwarnings("default")  # of Ray
 def test_autotune_tries_hyperparameters(stored, small, tmp_path, name):
-    pytest.importorskip("ray", reason="needs scvi-tools[autotune]")
+    for needed in ("ray", "scib_metrics"):
+        pytest.importorskip(needed, reason="needs scvi-tools[autotune]")
     from ray import shutdown, tune
     from scvi.autotune import run_autotune
 
