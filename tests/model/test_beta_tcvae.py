@@ -176,6 +176,18 @@ def test_parts_of_the_loss(counts, make_vae):
     assert abs(np.mean(differences)) < 5 * np.std(differences) / np.sqrt(60)
 
 
+def test_bound_is_the_reconstruction_error_and_the_kl_divergence(counts, make_vae):
+    model = make_vae(counts)
+    mean, var = model.get_latent_representation(return_dist=True)
+    kl = 0.5 * (mean**2 + var - np.log(var) - 1).sum(1).mean()
+    found = []
+    for value in (model.get_elbo, lambda: model.get_reconstruction_error()["reconstruction_loss"]):
+        torch.manual_seed(0)  # the same latents are drawn
+        found.append(value().item())
+    bound, error = found
+    assert -bound - error == pytest.approx(kl, abs=1e-3)  # float32 of some 500 nats
+
+
 def test_validation_history(counts, make_vae):
     model = make_vae(counts, fit={"train_size": 0.8, "check_val_every_n_epoch": 1})
     for key in ("reconstruction_loss_validation", "total_correlation_validation"):

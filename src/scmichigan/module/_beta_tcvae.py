@@ -47,13 +47,18 @@ class TCVAEBase(BaseModuleClass):
         return {"qz": qz, "z": qz.rsample(), "x": x}
 
     def loss(
-        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, generative_outputs: dict, n_obs: int = 1
+        self,
+        tensors: dict[str, torch.Tensor],
+        inference_outputs: dict,
+        generative_outputs: dict,
+        n_obs: int = 1,
+        kl_weight: float | None = None,
     ) -> LossOutput:
-        """Loss and its parts; ``n_obs`` is the number of training cells."""
+        """Loss and its parts; ``n_obs`` is the number of training cells, ``kl_weight`` the module's unless it is given."""
         qz, z, x = (inference_outputs[name] for name in ("qz", "z", "x"))
         reconstruction_n = self.reconstruction(tensors, x, generative_outputs["px"])
         kl_n = kl_divergence(qz, Normal(0.0, 1.0)).sum(-1)
-        loss = reconstruction_n.mean() + self.kl_weight * kl_n.mean()
+        loss = reconstruction_n.mean() + (self.kl_weight if kl_weight is None else kl_weight) * kl_n.mean()
         parts = {}
         # A single cell (the tail of a validation set) says nothing of the aggregate posterior.
         if len(z) > 1:
