@@ -107,6 +107,13 @@ OF_MODELS = [
         "combinations is {.*; give a list of obs keys or of targets",
     ),
     (_unseen, lambda m: m.missing_combinations("condition"), ValueError, "keys is 'condition'; give a list of two"),
+    # totals are no labels
+    (
+        _unseen,
+        lambda m: m.missing_combinations(["cell_type", "total_counts"]),
+        ValueError,
+        r"obs\['total_counts'\] has \d+ values in \d+ cells, which are no labels; give keys whose labels several",
+    ),
     # a reference with 3 cells
     (lambda a: _three_cells(_unseen(a)), _predict_combination, UserWarning, FEW),
     (lambda a: _three_cells(_unseen(a)), _predict_all, UserWarning, FEW),

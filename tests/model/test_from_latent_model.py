@@ -138,6 +138,22 @@ def test_what_is_no_trained_model_is_refused(counts):
         MichiGAN.from_latent_model(_ppca(counts))
 
 
+def test_a_latent_that_is_not_finite_is_refused_and_nothing_stored(counts, monkeypatch):
+    model = _scvi(counts)
+    model.train(**FIT)
+    mean, var = model.get_latent_representation(return_dist=True)
+    mean[[3, 7], 1] = np.nan
+    monkeypatch.setattr(
+        model, "get_latent_representation", lambda adata=None, indices=None, return_dist=True: (mean, var)
+    )
+    first = counts.obs_names[3]
+    with pytest.raises(
+        ValueError, match=f"the latent of the SCVI is not finite in 2 of 240 cells, the first is '{first}'"
+    ):
+        MichiGAN.from_latent_model(model)
+    assert _keys.LATENT not in counts.obsm
+
+
 def test_classes_are_not_imported_for_a_file(counts, small, tmp_path, monkeypatch):
     latent_model = _ppca(counts)
     latent_model.train()

@@ -410,12 +410,17 @@ def check_level(adata: AnnData, key: str, level: object) -> None:
 
 
 def check_levels(adata: AnnData, keys: Sequence[str]) -> None:
-    """Refuse columns of combinations that have a single label."""
+    """Refuse columns of combinations that have a single label, or nearly one for each cell."""
     for key in keys:
         levels = adata.obs[key].dropna().unique()
         if len(levels) < 2:
             only = repr(levels[0]) if len(levels) else "missing labels"
             raise ValueError(f"obs[{key!r}] has {only} only; give keys with two or more labels each")
+        if 2 * len(levels) > adata.n_obs:
+            raise ValueError(
+                f"obs[{key!r}] has {len(levels)} values in {adata.n_obs} cells, which are no labels; give keys whose labels "
+                "several cells have"
+            )
 
 
 def is_between(adata: AnnData, key: str, level: object) -> bool:

@@ -216,6 +216,13 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             )
         adata = latent_model.adata
         mean, var = posterior_of(latent_model)
+        broken = ~np.isfinite(mean).all(axis=1)
+        if broken.any():
+            raise ValueError(
+                f"the latent of the {type(latent_model).__name__} is not finite in {broken.sum()} of {len(mean)} cells, the "
+                f"first is {adata.obs_names[np.argmax(broken)]!r}: look at its history, and train it again with a smaller "
+                "learning rate"
+            )
         adata.obsm[_keys.LATENT] = mean
         keys = {"latent_key": _keys.LATENT}
         provenance = {"model": type(latent_model).__name__}
