@@ -256,7 +256,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         ----------
         max_epochs
             Passes of the generator's training through the cells; by default 150, but such that they take between 3,000
-            and 8,000 critic steps (1,000 epochs with the paper's preset). 0 leaves the generator as the closed form has it.
+            and 12,000 critic steps (1,000 epochs with the paper's preset). 0 leaves the generator as the closed form has it.
         batch_size
             Cells in a minibatch, in both stages; by default 128 (32 with the paper's preset).
         latent_kwargs

@@ -112,7 +112,7 @@ class Schedule:
 
 
 SCHEDULES = {
-    "default": Schedule(128, n_epochs=150, n_steps=(3000, 8000)),
+    "default": Schedule(128, n_epochs=150, n_steps=(3000, 12000)),
     "paper": Schedule(
         32,
         n_epochs=1000,

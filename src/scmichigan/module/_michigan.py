@@ -111,7 +111,7 @@ class MichiGANModule(BaseModuleClass):
         scale_inputs: bool = True,
         n_centres: int = 0,
         average_decay: float | None = 0.995,
-        thinning: float = 0.5,
+        thinning: float = 0.75,
         output_activation: Literal["relu", "softplus"] | None = "relu",
         n_batch: int = 1,
         n_cats_per_cov: Sequence[int] = (),
