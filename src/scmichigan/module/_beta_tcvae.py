@@ -52,13 +52,19 @@ class TCVAEBase(BaseModuleClass):
         inference_outputs: dict,
         generative_outputs: dict,
         n_obs: int = 1,
-        kl_weight: float | None = None,
+        **weight: float,
     ) -> LossOutput:
-        """Loss and its parts; ``n_obs`` is the number of training cells, ``kl_weight`` the module's unless it is given."""
+        """Loss and its parts; ``n_obs`` is the number of training cells, ``kl_weight`` the module's unless it is given.
+
+        By its name among the parameters, scvi-tools' plan would take it for one to be warmed up.
+        """
+        kl_weight = weight.pop("kl_weight", self.kl_weight)
+        if weight:
+            raise TypeError(f"loss has no {', '.join(weight)}")
         qz, z, x = (inference_outputs[name] for name in ("qz", "z", "x"))
         reconstruction_n = self.reconstruction(tensors, x, generative_outputs["px"])
         kl_n = kl_divergence(qz, Normal(0.0, 1.0)).sum(-1)
-        loss = reconstruction_n.mean() + (self.kl_weight if kl_weight is None else kl_weight) * kl_n.mean()
+        loss = reconstruction_n.mean() + kl_weight * kl_n.mean()
         parts = {}
         # A single cell (the tail of a validation set) says nothing of the aggregate posterior.
         if len(z) > 1:
