@@ -138,6 +138,23 @@ def test_what_is_no_trained_model_is_refused(counts):
         MichiGAN.from_latent_model(_ppca(counts))
 
 
+def test_other_genes_are_refused_by_the_latent_model_too(counts, small, tmp_path):
+    model = _scvi(counts)
+    model.train(**FIT)
+    gan = MichiGAN.from_latent_model(model, **small.gan)
+    gan.train(max_epochs=0)
+    for cells in (counts[:10, ::-1].copy(), counts[:10, [*range(1, counts.n_vars), 0]].copy()):
+        with pytest.raises(ValueError, match="they differ: take them in the model's order"):
+            gan.get_latent_representation(cells)
+    gan.save(str(tmp_path / "gan"))
+    fewer = counts[:, 1:].copy()
+    del fewer.obsm[_keys.LATENT]
+    with pytest.raises(
+        ValueError, match=f"they differ: 1 of its genes are missing, the first is '{counts.var_names[0]}'"
+    ):
+        MichiGAN.load(str(tmp_path / "gan"), fewer)
+
+
 def test_a_latent_that_is_not_finite_is_refused_and_nothing_stored(counts, monkeypatch):
     model = _scvi(counts)
     model.train(**FIT)

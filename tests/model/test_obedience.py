@@ -77,7 +77,7 @@ def test_generators_that_obey_do_the_opposite_or_nothing(linear, weight, expecte
     np.testing.assert_allclose(table["generated"], expected, atol=0.01)
     assert table["replicates"].isna().all()  # of logarithms there is no counting noise
     assert table.attrs["encoder"] == "ridge regression"
-    assert list(table.index) == [0, 1, 2]
+    assert list(table.index) == [1, 2, 3]
 
 
 def test_replicates_of_more_counts_are_more_alike(stored, make_gan):

@@ -255,6 +255,19 @@ def test_realism_shows_genes_on_log_scales():
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1 feature at 0 on one side"]
 
 
+def test_realism_names_a_few_features_and_no_share_above_1():
+    cells = AnnData(np.random.default_rng(0).poisson([1, 3, 30, 60], (50, 4)).astype(np.float32))
+    cells.var_names = ["CD3", "CD4", "CD8", "CD19"]
+    fig = pl.realism(cells, cells, show=False)
+    for ax in fig.axes:
+        assert [text.get_text() for text in ax.texts] == list(cells.var_names)
+        shown = ax.collections[0].get_offsets()
+        np.testing.assert_allclose([text.xy for text in ax.texts], shown)
+    assert 1 < fig.axes[2].get_xlim()[1] < 1.05
+    many = AnnData(np.ones((9, 21), np.float32))
+    assert not pl.realism(many, many, show=False).axes[0].texts
+
+
 @pytest.mark.parametrize("highest", [1.01, 1.2, 2, 3.3, 12, 40, 47, 300])
 def test_realism_has_two_ticks_or_more(highest):
     real = np.random.default_rng(0).normal(size=(40, 5)) * np.sqrt(np.linspace(1.01, 1.01 * highest, 5))

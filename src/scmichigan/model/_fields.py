@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
+from numpy.typing import ArrayLike
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import (
@@ -169,20 +170,23 @@ class ExpressionField(LayerField):
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
         """Refuse other genes than the registered ones."""
-        genes = np.asarray(state_registry[self.COLUMN_NAMES_KEY])
-        given = np.asarray(adata_target.var_names)
-        if not np.array_equal(genes, given):
-            missing = np.setdiff1d(genes, given)
-            cure = (
-                f"{len(missing)} of its genes are missing, the first is {missing[0]!r}"
-                if missing.size
-                else "take them in the model's order: adata[:, genes].copy(), where genes is model.adata.var_names, or of a "
-                "saved model MichiGAN.load_registry(folder)['field_registries']['X']['state_registry']['column_names']"
-            )
-            raise ValueError(
-                f"{self.owner} has {len(given)} genes, the model was set up with {len(genes)}, and they differ: {cure}"
-            )
+        check_genes(state_registry[self.COLUMN_NAMES_KEY], adata_target.var_names, self.owner)
         return super().transfer_field(state_registry, adata_target, **kwargs)
+
+
+def check_genes(genes: ArrayLike, given: ArrayLike, owner: str) -> None:
+    """Refuse other names of genes than a model's, and another order."""
+    genes, given = np.asarray(genes), np.asarray(given)
+    if np.array_equal(genes, given):
+        return
+    missing = np.setdiff1d(genes, given)
+    cure = (
+        f"{len(missing)} of its genes are missing, the first is {missing[0]!r}"
+        if missing.size
+        else "take them in the model's order: adata[:, genes].copy(), where genes is model.adata.var_names, or of a "
+        "saved model MichiGAN.load_registry(folder)['field_registries']['X']['state_registry']['column_names']"
+    )
+    raise ValueError(f"{owner} has {len(given)} genes, the model was set up with {len(genes)}, and they differ: {cure}")
 
 
 def _describe(kind: ExpressionKind) -> str:

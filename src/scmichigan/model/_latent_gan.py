@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from mudata import MuData
+from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
@@ -30,7 +31,7 @@ from ._common import (
     normalized_expression,
     registered_arrays,
 )
-from ._fields import register_cells
+from ._fields import check_genes, register_cells
 from ._gan import GANBase
 from ._latent_model import (
     check_latent_model,
@@ -416,6 +417,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
                 x, _ = self._log_normalized(drawn, totals)
             generated = correlation_k(mean, self._encode(x))
             table = pd.DataFrame({"generated": generated, "replicates": replicates, "real": real})
+            table.index += 1  # as in traverse and the metrics
             table.attrs["encoder"] = "beta-TCVAE" if self._encodes_expression else "ridge regression"
             return table.rename_axis("latent")
 
@@ -525,6 +527,9 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         latent_model = None
         saved = {} if adata is None else saved_attributes(dir_path, kwargs.get("prefix"), kwargs.get("backup_url"))
         if saved.get("latent_file_") is not None and lacks_latent(saved["registry_"]["setup_args"], adata):
+            if isinstance(adata, AnnData):  # before a model of scvi-tools says so, without the cure
+                registered = saved["registry_"]["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]
+                check_genes(registered["column_names"], adata.var_names, "adata")
             latent_model = model_of(saved["latent_file_"], adata, **devices)
             store_latent(latent_model, saved["registry_"]["setup_args"], adata)
         model = super().load(dir_path, adata, **devices, **kwargs)

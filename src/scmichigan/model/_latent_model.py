@@ -13,6 +13,8 @@ from scvi.model.base import BaseModelClass
 
 from scmichigan._compat import manager_of
 
+from ._fields import check_genes
+
 
 def check_latent_model(model: object) -> None:
     """Refuse what is no trained model of single cells with a latent."""
@@ -40,6 +42,8 @@ def posterior_of(
     model: BaseModelClass, adata: AnnData | None = None, indices: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Means and, where the model gives any, variances of the latents of cells."""
+    if adata is not None:  # models of scvi-tools compare no more than the number of genes
+        check_genes(model.adata.var_names, adata.var_names, "adata")
     try:
         if "return_dist" not in inspect.signature(model.get_latent_representation).parameters:
             return np.asarray(model.get_latent_representation(adata, indices=indices), dtype=np.float32), None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
@@ -18,6 +19,8 @@ from scmichigan._cells import Cells, Matrix, counted, matrices, mean_g, variance
 from ._figure import BLUE, GREY, VERMILION, finish
 
 _MARGIN = 1.5  # factor between the outermost genes and the frame
+_BEYOND = 1.04  # of a share of 1, for the dots there
+_MOST_NAMES = 20  # features of an AnnData that are named
 
 
 def realism(
@@ -32,7 +35,7 @@ def realism(
     ----------
     real, generated
         Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its
-        X).
+        X), whose features are named where they are 20 or fewer.
     show
         Whether to show the figure; None shows it unless it is saved or returned.
     save
@@ -59,8 +62,13 @@ def realism(
     sides = matrices({"real": real, "generated": generated})
     statistics = {"mean": mean_g, "variance": variance_g, "share of non-zeros": _non_zero_g}
     fig, axes = plt.subplots(1, 3, figsize=(11.5, 4), layout="constrained")
+    few = isinstance(real, AnnData) and real.n_vars <= _MOST_NAMES
     for ax, (name, statistic) in zip(axes, statistics.items(), strict=True):
-        _log_scatter(ax, *map(statistic, sides))
+        values = list(map(statistic, sides))
+        _log_scatter(ax, *values, most=1 if statistic is _non_zero_g else np.inf)
+        for feature, *at in zip(real.var_names, *values, strict=True) if few else ():
+            if min(at) > 0:
+                ax.annotate(feature, at, xytext=(3, 2), textcoords="offset points", fontsize="x-small")
         ax.set(title=f"{name} of each feature", xlabel="real", ylabel="generated", box_aspect=1)
     return finish(fig, show=show, save=save, return_fig=return_fig)
 
@@ -69,13 +77,13 @@ def _non_zero_g(matrix: Matrix) -> np.ndarray:
     return np.asarray((matrix != 0).sum(axis=0)).ravel() / matrix.shape[0]
 
 
-def _log_scatter(ax: Axes, real_g: np.ndarray, generated_g: np.ndarray) -> None:
+def _log_scatter(ax: Axes, real_g: np.ndarray, generated_g: np.ndarray, *, most: float) -> None:
     xy_g2 = np.column_stack([real_g, generated_g])
     positive_g2 = xy_g2 > 0
     xy_g2, positive_g2 = xy_g2[positive_g2.any(axis=1)], positive_g2[positive_g2.any(axis=1)]
     both_g = positive_g2.all(axis=1)
     shown = xy_g2[positive_g2] if len(xy_g2) else np.ones(1)
-    limits = shown.min() / _MARGIN, shown.max() * _MARGIN
+    limits = shown.min() / _MARGIN, min(shown.max() * _MARGIN, most * _BEYOND)
     ax.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(_locator(limits[1] / limits[0]))
