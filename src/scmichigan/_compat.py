@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import rich.pretty  # noqa: F401  scvi-tools 1.4 uses it in view_anndata_setup, and does not import it
 from anndata import AnnData
+from mudata import MuData
 from scvi.data import AnnDataManager
 from scvi.data._constants import _ADATA_MINIFY_TYPE_UNS_KEY
 from scvi.data._download import _download
@@ -34,6 +35,9 @@ def finish_init(model: BaseModelClass, init_locals: dict[str, Any], summary: str
 
 def manager_of(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
     """Manager of ``adata``, registering it like the model's own cells where it is new."""
+    kinds = [type(cells).__name__ for cells in (model.adata, adata)]
+    if adata is not None and isinstance(model.adata, MuData) != isinstance(adata, MuData):
+        raise ValueError(f"the model was set up with {kinds[0]}, and these cells are {kinds[1]}; give {kinds[0]}")
     return model.get_anndata_manager(model._validate_anndata(adata), required=True)
 
 

@@ -340,6 +340,10 @@ def test_what_are_no_proteins_is_refused(counts, proteins, message):
 def test_other_misuse_is_refused(counts, logged, closed_form):
     with pytest.raises(ValueError, match="mdata is a AnnData; give a MuData, or an AnnData to setup_anndata"):
         MichiGAN.setup_mudata(counts, modalities=WHERE)
+    with pytest.raises(ValueError, match="adata is a MuData; use setup_mudata"):
+        MichiGAN.setup_anndata(closed_form.adata)
+    with pytest.raises(ValueError, match="set up with MuData, and these cells are AnnData; give MuData"):
+        closed_form.get_normalized_expression(counts)
     logged.obsm["adt"] = np.ones((logged.n_obs, 2))
     with pytest.raises(ValueError, match=r"adata.X holds log-normalised values; .* must be raw counts"):
         MichiGAN.setup_anndata(logged, protein_expression_obsm_key="adt")

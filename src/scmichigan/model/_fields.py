@@ -425,6 +425,8 @@ class Places:
 def register_cells(setup_locals: dict[str, Any]) -> None:
     """Check and register the cells: the body of every ``setup_anndata``; takes its ``locals()``."""
     cls, adata, kwargs = (setup_locals[name] for name in ("cls", "adata", "kwargs"))
+    if isinstance(adata, MuData):
+        raise ValueError("adata is a MuData; use setup_mudata, or give one of its modalities")
     # Whatever a setup_anndata does not list ends up in kwargs.
     covariates = [name for name in _COVARIATE_ARGUMENTS if kwargs.get(name) is not None]
     if covariates:

@@ -217,7 +217,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             )
         adata = latent_model.adata
         mean, var = posterior_of(latent_model)
-        broken = ~np.isfinite(mean).all(axis=1)
+        broken = ~np.isfinite(mean.reshape(len(mean), -1)).all(axis=1)
         if broken.any():
             raise ValueError(
                 f"the latent of the {type(latent_model).__name__} is not finite in {broken.sum()} of {len(mean)} cells, the "
