@@ -184,3 +184,9 @@ def test_descriptions(trained, capsys):
     assert "MichiGAN with n_latent: 3 from beta-TCVAE (beta: 10.0)" in printed
     assert "Setup via `MichiGAN.setup_anndata` with arguments" in printed
     assert "continuous_covariate_keys" in printed
+
+
+def test_a_size_factor_beside_logarithms_is_not_used_with_a_warning(logged):
+    message = r"size_factor_key='total_counts' is not used: adata.X holds log-normalised values"
+    with pytest.warns(UserWarning, match=message):
+        MichiGAN.setup_anndata(logged, size_factor_key="total_counts")

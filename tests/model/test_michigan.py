@@ -252,7 +252,7 @@ def test_the_papers_generator(stored, make_gan, latent):
     assert module.loss_name == "wgan-gp"
     assert (module.penalty_weight, module.n_noise, module.scale_inputs) == (10, 5, False)
     assert module.generator.decoder is module.generator.noise is module.averaged_generator is None
-    assert {type(m).__name__ for m in module.critic.body} == {"Linear", "BatchNorm1d", "LeakyReLU"}
+    assert {type(m).__name__ for m in module.critic.body} == {"Linear", "ReferenceBatchNorm", "LeakyReLU"}
     assert {type(m).__name__ for m in module.generator.network[0]} == {"Linear", "BatchNorm1d", "LeakyReLU", "Dropout"}
     cells = model.generate(30)
     assert np.isfinite(cells.X).all()

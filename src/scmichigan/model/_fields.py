@@ -5,6 +5,7 @@ The checks live in the fields, so they also meet data that come later: to be enc
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -449,8 +450,16 @@ def register_cells(setup_locals: dict[str, Any]) -> None:
     latent_keys = args.pop("latent_key", None), args.pop("latent_var_key", None)
     size_factor_key = args.pop("size_factor_key")
     fields += cell_fields(Places(adata), size_factor_key=size_factor_key, **args)
-    if size_factor_key is not None and expression == "counts":
-        fields.append(SizeFactorField(size_factor_key, layer))
+    if size_factor_key is not None:
+        if expression == "counts":
+            fields.append(SizeFactorField(size_factor_key, layer))
+        else:
+            warnings.warn(
+                f"size_factor_key={size_factor_key!r} is not used: {place_of(layer)} holds log-normalised values, of which "
+                "no counts are made; for counts, give the layer that holds them (layer=...)",
+                UserWarning,
+                stacklevel=3,
+            )
     fields += latent_fields(adata, *latent_keys)
     register(cls, adata, fields, setup_args, kwargs)
 
