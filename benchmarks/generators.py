@@ -12,9 +12,10 @@ training cells says how much.
 
 "shares": largest relative error of a cell type's share among the cells, of types above 2 %, as a classifier trained on
 the training cells sees it, with the sampling error of both halves. "of its own": the same of 40,000 generated cells against
-the training cells, whose latents they have, which leaves what training does to shares. "behind replicates" and "behind real cells": by how much the least obedient of the latents
-correlates less with what was asked for than in replicates of the held-out cells, and than in the lesser of these and of real
-cells that are drawn from the exact distribution given the latent (see `MichiGAN.obedience`).
+the training cells, whose latents they have, which leaves what training does to shares. "behind replicates" and "behind real
+cells": by how much the least obedient of the latents correlates less with what was asked for than in replicates of the
+held-out cells, and than in the lesser of these and of real cells that are drawn from the exact distribution given the latent
+(see `MichiGAN.obedience`).
 
 Each data set and seed is a process with one thread; its seconds are those of the processor or, with more threads
 (--threads 2 --jobs 1, on an idle machine), those of the clock. Rows that are in the results already are not run again, and
@@ -110,8 +111,8 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     MichiGAN.setup_anndata(train, size_factor_key=totals, latent_key="Z", latent_var_key="V")
     model, seconds = MichiGAN(train), 0.0
     real, seen = (model.get_normalized_expression(cells).toarray() for cells in (held_out, train))
-    classifier = make_pipeline(PCA(30, random_state=seed), LogisticRegression(max_iter=500)).fit(seen, labels_n)
-    type_of = classifier.predict
+    type_of = make_pipeline(PCA(30, random_state=seed), LogisticRegression(max_iter=500)).fit(seen, labels_n).predict
+    types_of_real, types_seen = type_of(real), type_of(seen)
 
     def add(name: str, cells: np.ndarray, seconds: float, model: MichiGAN | None = None) -> None:
         forest = {"n_cells": 2000, "n_trees": args.n_trees, "seed": seed}
@@ -122,7 +123,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
             "AUROC, genes": metrics.discriminate(real, cells, n_components=None, **forest).auroc,
             "AUROC, 50 PCs": metrics.discriminate(real, cells, **forest).auroc,
             "zeros - real": float(np.mean(cells == 0) - np.mean(real == 0)),
-            "shares": shares_error(type_of(real), type_of(cells)),
+            "shares": shares_error(types_of_real, type_of(cells)),
             "of its own": np.nan,
             "behind replicates": np.nan,
             "behind real cells": np.nan,
@@ -133,7 +134,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
             table = model.obedience(held_out)
             row["behind replicates"] = float((table["replicates"] - table["generated"]).max())
             own = [type_of(model.generate(len(real), seed=i).X) for i in range(1 + N_OF_ITS_OWN // len(real))]
-            row["of its own"] = shares_error(type_of(seen), np.concatenate(own))
+            row["of its own"] = shares_error(types_seen, np.concatenate(own))
             row["behind real cells"] = float((table[["replicates", "real"]].min(axis=1) - table["generated"]).max())
         pd.DataFrame([row]).to_csv(args.out, mode="a", header=not Path(args.out).exists(), index=False)
         print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
@@ -152,10 +153,9 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     if args.skip_paper:
         return
     paper = MichiGAN(train, preset="paper")
-    start, n_epochs = clock(), 0
+    start = clock()
     while clock() - start < seconds:
         paper.train(max_epochs=2, enable_progress_bar=False)
-        n_epochs += 2
     add(ROWS[3], paper.generate(len(real), seed=seed).X, clock() - start, paper)
 
 

@@ -35,9 +35,9 @@ def finish_init(model: BaseModelClass, init_locals: dict[str, Any], summary: str
 
 def manager_of(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
     """Manager of ``adata``, registering it like the model's own cells where it is new."""
-    kinds = [type(cells).__name__ for cells in (model.adata, adata)]
     if adata is not None and isinstance(model.adata, MuData) != isinstance(adata, MuData):
-        raise ValueError(f"the model was set up with {kinds[0]}, and these cells are {kinds[1]}; give {kinds[0]}")
+        own, given = type(model.adata).__name__, type(adata).__name__
+        raise ValueError(f"the model was set up with {own}, and these cells are {given}; give {own}")
     return model.get_anndata_manager(model._validate_anndata(adata), required=True)
 
 

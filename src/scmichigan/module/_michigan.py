@@ -268,29 +268,26 @@ class MichiGANModule(BaseModuleClass):
         if player == "generator":
             loss = self._generator_loss(real, fake, condition)
             if self.information is not None:
-                error, _ = self._code_errors(real, fake, inference_outputs)
-                loss = loss + self.information_weight * error
+                loss = loss + self.information_weight * self._code_errors(real, fake, inference_outputs)["code_error"]
             return LossOutput(loss=loss, n_obs_minibatch=len(fake), extra_metrics={"generator_loss": loss})
         fake = fake.detach()
         score_real, score_fake, penalty = self._scores_and_penalty(real, fake, condition)
         loss = _CRITIC_LOSSES[self.loss_name](score_real, score_fake) + self.penalty_weight * penalty
         parts = {"gradient_penalty": penalty, "score_gap": (score_real - score_fake).mean()}
         if self.information is not None:
-            parts["code_error"], of_real = self._code_errors(real, fake, inference_outputs)
-            loss = loss + self.information_weight * parts["code_error"]
-            if of_real is not None:
-                parts["code_error_real"] = of_real
-                loss = loss + self.information_weight * of_real
+            errors = self._code_errors(real, fake, inference_outputs)
+            loss = loss + self.information_weight * sum(errors.values())
+            parts |= errors
         return LossOutput(loss=loss, n_obs_minibatch=len(real), extra_metrics={"critic_loss": loss, **parts})
 
-    def _code_errors(
-        self, real: torch.Tensor, fake: torch.Tensor, inference_outputs: dict
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Errors of the codes of generated cells and, where real ones have latents, of theirs."""
-        condition, z = inference_outputs["condition"], inference_outputs["z"]
+    def _code_errors(self, real: torch.Tensor, fake: torch.Tensor, inference_outputs: dict) -> dict[str, torch.Tensor]:
+        """Errors of the codes of generated cells and, where real ones are to be inferred, too, of theirs."""
+        condition = inference_outputs["condition"]
         of_real, of_fake = self.critic.codes(torch.stack([real, fake]), condition)
-        error = losses.code_error(of_fake, condition[:, : self.n_latent])
-        return error, losses.code_error(of_real, z) if self.information == "both" else None
+        errors = {"code_error": losses.code_error(of_fake, condition[:, : self.n_latent])}
+        if self.information == "both":
+            errors["code_error_real"] = losses.code_error(of_real, inference_outputs["z"])
+        return errors
 
     def _generator_loss(self, real: torch.Tensor, fake: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         score_real = None
