@@ -105,6 +105,31 @@ def test_every_method_and_metric_of_the_paper_is_run(tables):
         assert not rows.duplicated(["data", "method", "metric"]).any()
 
 
+def test_gans_stand_beside_their_own_latents_sampled_or_not(tables, monkeypatch, tmp_path):
+    cells = datasets.splatter(datasets.SplatterParameters(n_genes=40, batch_cells=(75, 75), group_prob=(1, 1)), seed=0)
+    cells.obs["library size"] = cells.obs["total_counts"].astype(float)
+    cells.X = cells.X.log1p()
+    table = tables.TABLES[4]
+    mean = np.random.default_rng(0).normal(size=(cells.n_obs, table.n_latent))
+    for latent, factor in enumerate(table.factors):
+        values = cells.obs[factor]
+        mean[:, latent] = values.cat.codes if factor in ("batch", "path") else values.rank() / cells.n_obs
+    wide = np.full_like(mean, 1e6)
+    monkeypatch.setattr(tables, "load", lambda *_: cells)
+    monkeypatch.setattr(tables, "latent_of", lambda *_: (mean, wide, 0.0))
+    args = SimpleNamespace(real=None, quick=True, epochs=1, gan_epochs=1, folder=tmp_path)
+    of_means, sampled, of_prior = (
+        tables.measure(args, table, "linear", method, 0)
+        for method in ("MichiGAN, means, our settings", "MichiGAN, our settings", "WGAN-GP")
+    )
+    correlation = metrics.spearman_correlation(mean, cells.obs[table.factors])
+    assert of_means["Spearman gap, its latents"] == metrics.spearman_gap(correlation) > 0.6
+    # Samples have a thousandth of the means' spread, and so no relation to a factor: the gap of two of ten correlations
+    # with standard errors of 1 / sqrt(150).
+    assert sampled["Spearman gap, its latents"] < 4 / np.sqrt(150)
+    assert "Spearman gap, its latents" not in of_prior
+
+
 @pytest.fixture
 def figures(monkeypatch):
     if not FOLDER.exists():

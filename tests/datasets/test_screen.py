@@ -99,6 +99,21 @@ def test_interaction_is_the_share_of_the_effects_variance():
     assert not screen(100, 50, interaction=0).varm["interaction_effects"].any()
 
 
+def test_genes_types_and_batches_are_those_of_the_splat_model():
+    adata = screen(100, 20_000, n_batches=2)
+    level = np.exp(adata.var["log_base"])
+    # gamma of shape and rate 1: mean and variance 1; standard errors 1 / sqrt(n) and, the fourth central moment being 9,
+    # sqrt(8 / n)
+    assert level.mean() == pytest.approx(1, abs=4 / np.sqrt(20_000))
+    assert level.var() == pytest.approx(1, abs=4 * np.sqrt(8 / 20_000))
+    types, batches = adata.varm["cell_type_effects"], adata.varm["batch_effects"]
+    changed = types[types != 0]
+    assert changed.size / types.size == pytest.approx(0.2, abs=4 * np.sqrt(0.2 * 0.8 / types.size))
+    assert changed.std() == pytest.approx(1, rel=4 / np.sqrt(2 * changed.size))
+    assert np.mean(changed < 0) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(changed.size))
+    assert batches.std() == pytest.approx(0.2, rel=4 / np.sqrt(2 * batches.size))
+
+
 def test_seeds():
     first, again, other = (screen(60, 30, seed=seed) for seed in (0, 0, 1))
     assert (first.X != again.X).nnz == 0

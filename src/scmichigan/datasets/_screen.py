@@ -12,13 +12,18 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-_BASE_SD = 1.2
+from ._splatter import signed_factors, splat_genes
+from ._splatter_parameters import SplatterParameters
+
+# Splatter's parameters but for a spread of genes that leaves few without counts at 2,000 a cell, and logarithms of
+# factors that are normal about 0, for effects to be additive and as often up as down.
+_GENES = {"mean_shape": 1.0, "mean_rate": 1.0, "out_prob": 0.0}
+_CELL_TYPE = {"de_prob": 0.2, "de_fac_loc": 0.0, "de_fac_scale": 1.0}
+_BATCH = {"batch_fac_loc": 0.0, "batch_fac_scale": 0.2}
 _LIBRARY_SD = 0.3
 _DISPERSION = 0.2
-_CELL_TYPE = {"share": 0.2, "sd": 1.0}
 _TREATMENT_SHARE = 0.15
 _PSEUDOTIME = {"share": 0.15, "sd": 0.7}
-_BATCH = {"share": 1.0, "sd": 0.2}
 _LEAST_RESPONSE = 0.5
 _MINIMA = {"n_genes": 1, "n_cell_types": 1, "n_treatments": 1, "n_batches": 1, "effect_scale": 0, "mean_total": 1}
 
@@ -37,10 +42,10 @@ def screen(
 ) -> AnnData:
     r"""Simulate counts of a drug screen in which every factor is known.
 
-    Log rates add up: a level of each gene, the programmes of the cell's type, its batch and its pseudotime, and,
-    times the cell's own response, those of its treatment and of cell type and treatment together. Rates are scaled
-    to the cell's expected number of counts, and counts are negative binomial with variance
-    :math:`\mu + 0.2 \mu^2`.
+    Genes, cell types (its groups) and batches are those of the Splat model (:func:`splatter`). Log rates add up: a level
+    of each gene, the programmes of the cell's type, its batch and its pseudotime, and, times the cell's own response,
+    those of its treatment and of cell type and treatment together. Rates are scaled to the cell's expected number of
+    counts, and counts are negative binomial with variance :math:`\mu + 0.2 \mu^2`.
 
     Parameters
     ----------
@@ -78,6 +83,10 @@ def screen(
     ------
     ValueError
         If a number is out of its range.
+
+    References
+    ----------
+    Zappia, Phipson and Oshlack 2017, "Splatter: simulation of single-cell RNA sequencing data".
     """
     arguments = dict(locals())
     _check(arguments)
@@ -116,26 +125,26 @@ def _check(arguments: dict[str, float]) -> None:
 
 def _programmes(rng, n_genes, levels, *, effect_scale, interaction) -> dict[str, np.ndarray]:
     n_types, n_treatments, n_batches = levels
+    parameters = SplatterParameters(
+        n_genes=n_genes, group_prob=[1] * n_types, batch_cells=[1] * n_batches, **_GENES, **_CELL_TYPE, **_BATCH
+    )
+    var, varm = splat_genes(rng, parameters, "groups")
     truth = {
-        "log_base": rng.normal(0, _BASE_SD, n_genes),
-        "cell_type_effects": _sparse_normal(rng, (n_types, n_genes), **_CELL_TYPE),
-        "treatment_effects": _sparse_normal(
-            rng, (n_treatments, n_genes), share=_TREATMENT_SHARE, sd=effect_scale * np.sqrt(1 - interaction)
-        ),
-        "interaction_effects": _sparse_normal(
-            rng, (n_types, n_treatments, n_genes), share=_TREATMENT_SHARE, sd=effect_scale * np.sqrt(interaction)
-        ),
+        "log_base": np.log(var["mean"].to_numpy()),
+        "cell_type_effects": np.log(varm["de_factors"].T),
+        "treatment_effects": _effects(rng, (n_treatments, n_genes), effect_scale * np.sqrt(1 - interaction)),
+        "interaction_effects": _effects(rng, (n_types, n_treatments, n_genes), effect_scale * np.sqrt(interaction)),
         "pseudotime_effects": (rng.random(n_genes) < _PSEUDOTIME["share"])
         * rng.normal(0, _PSEUDOTIME["sd"], (2, n_genes)),
-        "batch_effects": _sparse_normal(rng, (n_batches, n_genes), **_BATCH) * (n_batches > 1),
+        "batch_effects": np.log(varm["batch_factors"].T),
     }
     truth["treatment_effects"][0] = 0
     truth["interaction_effects"][:, 0] = 0
     return truth
 
 
-def _sparse_normal(rng, shape, *, share, sd) -> np.ndarray:
-    return np.where(rng.random(shape) < share, rng.normal(0, 1, shape), 0) * sd
+def _effects(rng, shape, sd) -> np.ndarray:
+    return np.log(signed_factors(rng, shape, prob=_TREATMENT_SHARE, down_prob=0.5, loc=0, scale=sd))
 
 
 def _design(rng, n_cells, levels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -68,6 +68,7 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             n_latent,
             counts=counts,
             target_sum=args["target_sum"],
+            sums_to_total=args["size_factor_key"] is None,
             **sizes_of(self),
             **settings,
             **self.row.settings(),

@@ -23,6 +23,7 @@ _FROM_CELLS = (
     "counts",
     "n_proteins",
     "target_sum",
+    "sums_to_total",
 )
 _CHOICES = {
     "observation": ("poisson", "log_normalized"),

@@ -81,6 +81,9 @@ class MichiGANModule(BaseModuleClass):
         Of log-normalised expression: ``"relu"``, ``"softplus"`` or ``None`` for the identity (the paper's).
     n_batch, n_cats_per_cov, n_continuous_cov, counts, n_proteins, target_sum
         As in :class:`BetaTCVAEModule`.
+    sums_to_total
+        Whether a cell's total is the sum over the given genes, as where no size factor is registered, so that rates add up
+        to it; else the share that these genes have of it is learned.
 
     References
     ----------
@@ -119,6 +122,7 @@ class MichiGANModule(BaseModuleClass):
         counts: bool = True,
         n_proteins: int = 0,
         target_sum: float = 1e4,
+        sums_to_total: bool = False,
     ) -> None:
         super().__init__()
         self.n_latent = n_latent
@@ -128,6 +132,7 @@ class MichiGANModule(BaseModuleClass):
         self.information = information
         self.information_weight = information_weight
         self.makes_counts = observation == "poisson"
+        self.sums_to_total = sums_to_total
         self.scale_inputs = scale_inputs
         self.loss_name = loss
         self.has_batch_norm = critic_norm == "batch"
@@ -243,17 +248,19 @@ class MichiGANModule(BaseModuleClass):
     def _output(self, generator: torch.nn.Module, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Expression, or rates of counts of a cell of the target sum; no gene can have more than all of it.
 
-        Those of proteins add up to it: their total is their own sum, and in what is scaled to its sum no critic sees others.
+        Where a total is a sum, rates add up to it: in what is scaled to its sum no critic sees others. Of proteins it always is.
         """
         output = generator(condition, noise)
         if not self.makes_counts:
             return output
         # Unlike clamp_max, this makes NaN of infinity: broken weights must not look like a gene at its limit.
         rates = torch.exp(output - (output - math.log(self.inputs.target_sum)).relu())
-        if not self.inputs.n_proteins:
-            return rates
-        rna, proteins = self.inputs.split(rates)
-        return torch.cat([rna, proteins * (self.inputs.target_sum / proteins.sum(1, keepdim=True))], dim=1)
+        rna, *proteins = self.inputs.split(rates)
+        parts = [self._summed(rna) if self.sums_to_total else rna, *map(self._summed, proteins)]
+        return torch.cat(parts, dim=1)
+
+    def _summed(self, rates: torch.Tensor) -> torch.Tensor:
+        return rates * (self.inputs.target_sum / rates.sum(1, keepdim=True))
 
     def loss(
         self,

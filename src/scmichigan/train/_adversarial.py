@@ -38,7 +38,7 @@ class AdversarialTrainingPlan(pl.LightningModule):
         *,
         n_critic: int = 1,
         lr_generator: float = 2e-4,
-        lr_critic: float = 1e-3,
+        lr_critic: float = 5e-4,
         betas: tuple[float, float] = (0.0, 0.99),
         prediction_step: bool = False,
     ) -> None:
