@@ -6,9 +6,11 @@ input, h hidden units.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from ._mlp import MLP, Block, ReferenceBatchNorm
 
@@ -48,19 +50,62 @@ def scores_and_slopes(
     Scores of shape ``(2, n)`` and slopes of shape ``(p, n_sloped, i)``, p being 1 for mixes and 2 otherwise.
     """
     first, *others = body.blocks()
-    product_pnh = x_pni @ first.linear.weight.T
+    weight_hi = first.linear.weight
+    n_slopes = x_pni[0, :n_sloped].shape[0] * (len(x_pni) if mixing_n1 is None else 1)
+    product_pnh, at_slopes = _Products.apply(x_pni.flatten(0, 1), weight_hi, n_slopes)
+    product_pnh = product_pnh.unflatten(0, x_pni.shape[:2])
     if mixing_n1 is not None:  # a linear layer's product with a mix is the mix of its products
         product_pnh = torch.cat([product_pnh, torch.lerp(product_pnh[1:], product_pnh[:1], mixing_n1)])
     sloped = slice(-(len(x_pni) if mixing_n1 is None else 1), None), slice(n_sloped)
     h_pnh, derivative = _pass(first, product_pnh, sloped)
-    layers = [(first.linear.weight, derivative)]
+    derivatives = [derivative]
     for block in others:
         h_pnh, derivative = _pass(block, h_pnh @ block.linear.weight.T, sloped)
-        layers.append((block.linear.weight, derivative))
-    slope_pni = head_nh[:n_sloped]
-    for weight, derivative in reversed(layers):
-        slope_pni = derivative.transposed_times(slope_pni) @ weight
+        derivatives.append(derivative)
+    slope_pnh = derivatives[-1].transposed_times(head_nh[:n_sloped])
+    for block, derivative in zip(others[::-1], derivatives[-2::-1], strict=True):
+        slope_pnh = derivative.transposed_times(slope_pnh @ block.linear.weight)
+    slope_pni = _Slopes.apply(slope_pnh.flatten(0, 1), weight_hi.detach(), at_slopes).unflatten(0, slope_pnh.shape[:2])
     return (h_pnh[: len(x_pni)] * head_nh).sum(2), slope_pni
+
+
+class _Products(Function):
+    """First layer's products with the input, and a place for what :class:`_Slopes` adds to the gradient of its weights.
+
+    The first layer has nearly all of the weights, and their gradient is one product of matrices in place of two and a sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_ni: torch.Tensor, weight_hi: torch.Tensor, n_slopes: int) -> tuple[torch.Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x_ni)
+        ctx.n_hidden = len(weight_hi)
+        return x_ni @ weight_hi.T, weight_hi.new_zeros(()).expand(n_slopes, sum(weight_hi.shape))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, product_nh: torch.Tensor | None, at_slopes: torch.Tensor | None) -> tuple[Any, ...]:
+        (x_ni,) = ctx.saved_tensors
+        pairs = [] if product_nh is None else [(product_nh, x_ni)]
+        if at_slopes is not None:
+            pairs.append((at_slopes[:, : ctx.n_hidden], at_slopes[:, ctx.n_hidden :]))
+        left, right = map(torch.cat, zip(*pairs, strict=True))
+        return None, left.T @ right, None
+
+
+class _Slopes(Function):
+    """First layer's weights times what comes from above, whose gradient is left to :class:`_Products`."""
+
+    @staticmethod
+    def forward(ctx: Any, v_nh: torch.Tensor, weight_hi: torch.Tensor, at_slopes: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(v_nh, weight_hi)
+        return v_nh @ weight_hi
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope_ni: torch.Tensor) -> tuple[Any, ...]:
+        v_nh, weight_hi = ctx.saved_tensors
+        return slope_ni @ weight_hi.T, None, torch.cat([v_nh, slope_ni], dim=1)
 
 
 class _Derivative(NamedTuple):
