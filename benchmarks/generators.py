@@ -1,6 +1,6 @@
 """How real and how obedient cells of the generator are, beside real cells, its own start and the published generator.
 
-    python benchmarks/generators.py DATA.h5ad [DATA2.h5ad ...] --out results.csv [--seeds 0 1 2] [--jobs 2] [--scvi]
+    python benchmarks/generators.py DATA.h5ad [DATA2.h5ad ...] --out results.csv [--seeds 0 1 2] [--jobs 2] [--scvi] [--means]
 
 Half of the cells are held out of everything (gene selection, latent, generator) and the other half is trained on: a
 beta-TCVAE gives the latents of all generators, and the published generator has the time that ours took. With --scvi, scVI
@@ -108,7 +108,8 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     for cells in (train, held_out):
         cells.obsm["Z"], cells.obsm["V"] = latent.get_latent_representation(cells, return_dist=True)
     seconds_of_latent = clock() - start
-    MichiGAN.setup_anndata(train, size_factor_key=totals, latent_key="Z", latent_var_key="V")
+    variances = {} if args.means else {"latent_var_key": "V"}
+    MichiGAN.setup_anndata(train, size_factor_key=totals, latent_key="Z", **variances)
     model, seconds = MichiGAN(train), 0.0
     real, seen = (model.get_normalized_expression(cells).toarray() for cells in (held_out, train))
     type_of = make_pipeline(PCA(30, random_state=seed), LogisticRegression(max_iter=500)).fit(seen, labels_n).predict
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--n-trees", type=int, default=200)
     parser.add_argument("--skip-paper", action="store_true", help="leave the published generator out")
     parser.add_argument("--scvi", action="store_true", help="latents of scVI, and its own cells as a row")
+    parser.add_argument("--means", action="store_true", help="latents are the posteriors' means, without variances")
     parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job is not None:
@@ -216,7 +218,7 @@ def main() -> None:
             path, seed = waiting.pop(0)
             options = [f"--out={args.out}", f"--n-genes={args.n_genes}", f"--n-trees={args.n_trees}", f"--job={seed}"]
             options.append(f"--threads={args.threads}")
-            options += ["--skip-paper"] * args.skip_paper + ["--scvi"] * args.scvi
+            options += ["--skip-paper"] * args.skip_paper + ["--scvi"] * args.scvi + ["--means"] * args.means
             running.append(subprocess.Popen([sys.executable, __file__, path, *options], env=os.environ | threads))
         time.sleep(1)
         failed = [p.args for p in running if p.poll()]
