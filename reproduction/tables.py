@@ -15,7 +15,8 @@ after it), nothing is run and the results so far are printed.
 
 The plot beside it, FOLDER/table_N_CELLS.png, has each seed as a point and the paper's value as a line.
 
-"VAE, KL x 4" and "VAE, KL x 16", no methods of the paper, weigh the KL divergence of a VAE (--methods).
+No methods of the paper, and only run when named (--methods): "VAE, KL x 4" and "VAE, KL x 16" weigh the KL divergence of a
+VAE; "beta-TCVAE, best of 2" is the one of lower total correlation, which knows no factor, of two trainings on the same cells.
 
 Minutes are those of the processor, all cores together, for training alone. The Spearman gap of a GAN is that of the
 latents that cells were generated from with the factors of their three nearest real cells. "Spearman gap, its latents" is
@@ -52,6 +53,8 @@ LATENT = "X_michigan"
 LATENTS = ("PCA", "VAE", "beta-TCVAE")
 # No rows of the paper: what a VAE makes of cells whose noise weighs less in its loss.
 WEIGHTS_OF_KL = {"VAE, KL x 4": 4.0, "VAE, KL x 16": 16.0}
+BEST_OF = {"beta-TCVAE, best of 2": 2}
+_SEEDS_APART = 1000
 DISENTANGLEMENT = {
     "Spearman gap": lambda z, factors, var, seed: metrics.spearman_gap(metrics.spearman_correlation(z, factors)),
     "FactorVAE metric": lambda z, factors, var, seed: metrics.factor_vae_score(z, factors, seed=seed),
@@ -133,7 +136,7 @@ def main() -> None:
     quiet()
 
     table, path = TABLES[args.table], args.folder / f"table_{args.table}.csv"
-    for name, known in (("data", table.betas), ("methods", (*table.methods, *WEIGHTS_OF_KL))):
+    for name, known in (("data", table.betas), ("methods", (*table.methods, *WEIGHTS_OF_KL, *BEST_OF))):
         unknown = [given for given in getattr(args, name) or () if given not in known]
         if unknown:
             parser.error(f"table {args.table} has no {name} {unknown}; choose from {list(known)}")
@@ -205,20 +208,28 @@ def latent_of(
     args: argparse.Namespace, table: Table, data: str, method: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Means and variances of a latent of the table, and the minutes that it took."""
+    if method in BEST_OF:
+        fits = [
+            fitted_latent(args, data, "beta-TCVAE", table.n_latent, table.betas[data], seed, again=again)
+            for again in range(BEST_OF[method])
+        ]
+        mean, var, _ = min(fits, key=lambda fit: metrics.total_correlation(*fit[:2], seed=seed))
+        return mean, var, sum(minutes for *_, minutes in fits)
     return fitted_latent(args, data, method, table.n_latent, table.betas[data] if method == "beta-TCVAE" else 0, seed)
 
 
 def fitted_latent(
-    args: argparse.Namespace, data: str, method: str, n_latent: int, beta: float, seed: int
+    args: argparse.Namespace, data: str, method: str, n_latent: int, beta: float, seed: int, *, again: int = 0
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Means and variances of any latent, and the minutes that it took."""
+    """Means and variances of any latent, and the minutes that it took; ``again`` is a further training on the same cells."""
     run = describe(args, data, method, seed)
-    name = "_".join(map(str, [run["cells"], data, method, n_latent, beta, run["epochs"], seed])).replace(" ", "-")
+    parts = [run["cells"], data, method, n_latent, beta, run["epochs"], seed, *([f"again-{again}"] if again else [])]
+    name = "_".join(map(str, parts)).replace(" ", "-")
     path = args.folder / "latents" / f"{name}.npz"
     if not path.exists():
         cells = load(data, args.real, args.quick, seed).copy()
         start = time.process_time()
-        scvi.settings.seed = seed
+        scvi.settings.seed = seed + _SEEDS_APART * again
         if method == "PCA":
             PPCA.setup_anndata(cells)
             model = PPCA(cells, n_latent=n_latent)

@@ -105,6 +105,22 @@ def test_every_method_and_metric_of_the_paper_is_run(tables):
         assert not rows.duplicated(["data", "method", "metric"]).any()
 
 
+def test_the_best_training_is_the_one_of_lower_total_correlation(tables, monkeypatch):
+    trainings, rng = [], np.random.default_rng(0)
+    mean = rng.normal(size=(2000, 2))
+    dependent = np.column_stack([mean[:, 0], 0.9 * mean[:, 0] + 0.4 * mean[:, 1]])
+
+    def fitted(args, data, method, n_latent, beta, seed, *, again=0):
+        trainings.append((method, beta, seed, again))
+        return (dependent, mean)[again], np.full(mean.shape, 0.1), 2.0
+
+    monkeypatch.setattr(tables, "fitted_latent", fitted)
+    chosen, _, minutes = tables.latent_of(None, tables.TABLES[1], "linear", "beta-TCVAE, best of 2", 3)
+    assert trainings == [("beta-TCVAE", 10, 3, 0), ("beta-TCVAE", 10, 3, 1)]
+    assert chosen is mean
+    assert minutes == 4
+
+
 def test_gans_stand_beside_their_own_latents_sampled_or_not(tables, monkeypatch, tmp_path):
     cells = datasets.splatter(datasets.SplatterParameters(n_genes=40, batch_cells=(75, 75), group_prob=(1, 1)), seed=0)
     cells.obs["library size"] = cells.obs["total_counts"].astype(float)
