@@ -297,7 +297,8 @@ def _empty(adata):
             r"mdata\['adt'\] does not exist .*\['rna', 'protein'\]",
         ),
         (None, {"protein_layer": "raw"}, r"mdata\['protein'\].layers\['raw'\] does not exist"),
-        (None, {"batch_key": "batch"}, r"obs\['batch'\] does not exist"),
+        (None, {"batch_key": "b"}, r"obs\['b'\] does not exist"),
+        (None, {"labels_key": "cell_type"}, r"mdata\['rna'\].obs has: add 'labels_key': 'rna' to modalities"),
         (
             None,
             {"batch_key": "b", "modalities": WHERE | {"batch_key": "rna"}},
