@@ -5,7 +5,7 @@
 Half of the cells are held out of everything (gene selection, latent, generator) and the other half is trained on: a
 beta-TCVAE gives the latents of all generators, and the published generator has the time that ours took. With --scvi, scVI
 gives the latents, and in place of the published generator there are samples of its own posterior predictive distribution,
-given the latents and totals of the same training cells. Cells generated
+given the latents and totals of the same training cells. With --means, latents are the posteriors' means. Cells generated
 from the training cells' latents are then told from the held-out cells by a random forest, on genes and on 50 principal
 components. These are fitted on the held-out cells, as in the paper, which gives away even real cells: the row of real
 training cells says how much.

@@ -415,8 +415,8 @@ class Places:
         name = self.modalities.get(argument)
         return "" if name is None else f"mdata[{name!r}]"
 
-    def check_modality(self, argument: str, keys: list[str | None]) -> None:
-        """Refuse columns of obs that a modality has and the MuData itself has not, for want of its name."""
+    def check_obs(self, argument: str, keys: list[str | None]) -> None:
+        """Refuse columns of obs that are not there; of a MuData, with the argument that finds them in a modality."""
         cells = self.of(argument)
         for key in keys if isinstance(cells, MuData) else ():
             owners = [name for name, modality in cells.mod.items() if key in modality.obs]
@@ -424,6 +424,7 @@ class Places:
                 raise KeyError(
                     f"mdata.obs has no {key!r}, but mdata[{owners[0]!r}].obs has: add {argument!r}: {owners[0]!r} to modalities"
                 )
+        check_obs_keys(cells, keys, self.name(argument))
 
     def field(self, field_class: type[BaseAnnDataField], argument: str, *args, **kwargs) -> BaseAnnDataField:
         """A field of this argument."""
@@ -563,8 +564,7 @@ def cell_fields(
         "size_factor_key": [size_factor_key],
     }
     for argument, names in keys.items():
-        places.check_modality(argument, names)
-        check_obs_keys(places.of(argument), names, places.name(argument))
+        places.check_obs(argument, names)
     for argument in ("batch_key", "labels_key", "categorical_covariate_keys"):
         for key in keys[argument]:
             if key is not None:

@@ -51,12 +51,13 @@ def scores_and_slopes(
     """
     first, *others = body.blocks()
     weight_hi = first.linear.weight
-    n_slopes = x_pni[0, :n_sloped].shape[0] * (len(x_pni) if mixing_n1 is None else 1)
+    n_minibatches = len(x_pni) if mixing_n1 is None else 1  # the last ones, which slopes are taken in
+    n_slopes = n_minibatches * len(x_pni[0, :n_sloped])
     product_pnh, at_slopes = _Products.apply(x_pni.flatten(0, 1), weight_hi, n_slopes)
     product_pnh = product_pnh.unflatten(0, x_pni.shape[:2])
     if mixing_n1 is not None:  # a linear layer's product with a mix is the mix of its products
         product_pnh = torch.cat([product_pnh, torch.lerp(product_pnh[1:], product_pnh[:1], mixing_n1)])
-    sloped = slice(-(len(x_pni) if mixing_n1 is None else 1), None), slice(n_sloped)
+    sloped = slice(-n_minibatches, None), slice(n_sloped)
     h_pnh, derivative = _pass(first, product_pnh, sloped)
     derivatives = [derivative]
     for block in others:
