@@ -114,3 +114,30 @@ def test_total_correlation_of_a_correlated_gaussian_approaches_its_closed_form()
     expected = -0.5 * math.log(1 - (rho / (1 + width**2)) ** 2)
     # Standard error 0.02 (sd of a cell's estimate about 1, n = 3000); the kernel estimate adds a bias below 0.05.
     assert parts.total_correlation.mean().item() == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("width", [1.0, 0.1, 0.001], ids="posterior deviation {}".format)
+def test_parts_and_their_gradients_are_those_of_automatic_differentiation(width):
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(24, 3))
+    scale = width * rng.uniform(0.5, 2.0, size=mean.shape)
+    z = mean + scale * rng.normal(size=mean.shape)
+    inputs = [torch.from_numpy(a).requires_grad_() for a in (z, mean, scale)]
+    weights = torch.from_numpy(rng.normal(size=(3, 24)))  # of the parts in the sum that is differentiated
+
+    def by_definition(z, mean, scale):
+        logw = stratified_log_weights(len(z), 1000, dtype=z.dtype)
+        logq = Normal(mean, scale).log_prob(z[:, None])
+        joint = (logw + logq.sum(2)).logsumexp(1)
+        product = (logw[:, :, None] + logq).logsumexp(1).sum(1)
+        prior = Normal(0.0, 1.0).log_prob(z).sum(1)
+        return logq.sum(2).diagonal() - joint, joint - product, product - prior
+
+    ours, theirs = torch.stack(total_correlation_parts(*inputs, n_obs=1000)), torch.stack(by_definition(*inputs))
+    torch.testing.assert_close(ours, theirs)
+    for of_ours, of_theirs in zip(
+        torch.autograd.grad((weights * ours).sum(), inputs),
+        torch.autograd.grad((weights * theirs).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(of_ours, of_theirs)

@@ -6,9 +6,15 @@ Legend: i the cell a latent was drawn from, j the cell whose posterior is evalua
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+# The exponential of less is nothing beside 1, in double precision and for as many cells as there are; but there are
+# numbers between, of which exponentials and products take many times as long.
+_LEAST_EXPONENT = -60.0
 
 
 class TotalCorrelationParts(NamedTuple):
@@ -95,17 +101,53 @@ def total_correlation_parts(
     """
     logw_ij = stratified_log_weights(z.shape[0], n_obs, device=z.device, dtype=z.dtype)
     # Sums over j and k are over rows of contiguous memory, or whole slices.
-    z_ki, mean_kj, scale_kj = (a.T.contiguous() for a in (z, mean, scale))
-    standardised_kij = (z_ki[:, :, None] - mean_kj[:, None]) * scale_kj.reciprocal()[:, None]
-    log_normaliser_kj = scale_kj.log() + 0.5 * math.log(2 * math.pi)
-    logq_kij = torch.addcmul(-log_normaliser_kj[:, None], standardised_kij, standardised_kij, value=-0.5)
-
-    logq_joint_i = torch.logsumexp(logw_ij + logq_kij.sum(0), dim=1)
-    logq_product_i = torch.logsumexp(logw_ij + logq_kij, dim=2).sum(0)
-    logq_given_x_i = logq_kij.diagonal(dim1=1, dim2=2).sum(0)
+    columns = (a.T.contiguous() for a in (z, mean, scale))
+    logq_given_x_i, logq_joint_i, logq_product_i = _LogDensities.apply(*columns, logw_ij)
     logp_i = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
     return TotalCorrelationParts(
         mutual_information=logq_given_x_i - logq_joint_i,
         total_correlation=logq_joint_i - logq_product_i,
         dimension_wise_kl=logq_product_i - logp_i,
     )
+
+
+class _LogDensities(Function):
+    r"""Log densities of each sample: of its own cell, aggregate, and product of the aggregate's dimensions.
+
+    Automatic differentiation would hold, and pass over, several times as many numbers for each pair of cells.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, z_ki: torch.Tensor, mean_kj: torch.Tensor, scale_kj: torch.Tensor, logw_ij: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        precision_kj = scale_kj.reciprocal()
+        standardised_kij = (z_ki[:, :, None] - mean_kj[:, None]).mul_(precision_kj[:, None])
+        log_normaliser_kj = scale_kj.log() + 0.5 * math.log(2 * math.pi)
+        logq_kij = torch.addcmul(-log_normaliser_kj[:, None], standardised_kij, standardised_kij, value=-0.5)
+        own_i = logq_kij.diagonal(dim1=1, dim2=2).sum(0)
+        joint_i, share_ij = _log_sum(logq_kij.sum(0).add_(logw_ij))
+        product_ki, share_kij = _log_sum(logq_kij.add_(logw_ij))
+        ctx.save_for_backward(standardised_kij, precision_kj, *share_ij, *share_kij)
+        return own_i, joint_i, product_ki.sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, own_i: torch.Tensor, joint_i: torch.Tensor, product_i: torch.Tensor) -> tuple[Any, ...]:
+        standardised_kij, precision_kj, term_ij, sum_i1, term_kij, sum_ki1 = ctx.saved_tensors
+        of_all_ij = term_ij * (joint_i[:, None] / sum_i1)
+        of_all_ij.diagonal().add_(own_i)
+        logq_kij = torch.addcmul(of_all_ij, term_kij, product_i[:, None] / sum_ki1)
+        along_kij = logq_kij * standardised_kij
+        z_ki = -(along_kij @ precision_kj[:, :, None]).squeeze(2)
+        mean_kj = along_kij.sum(1) * precision_kj
+        scale_kj = (along_kij.mul_(standardised_kij).sum(1) - logq_kij.sum(1)) * precision_kj
+        return z_ki, mean_kj, scale_kj, None
+
+
+def _log_sum(x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Logarithm of the sum of exponentials over the last axis, and the exponentials beside their sum, to a common scale."""
+    top = x.amax(-1, keepdim=True)
+    terms = (x - top).clamp_min_(_LEAST_EXPONENT).exp_()
+    total = terms.sum(-1, keepdim=True)
+    return (total.log() + top).squeeze(-1), (terms, total)
