@@ -220,13 +220,13 @@ BAD_LATENT = [
         ValueError,
         "latent_var_key is 'V' without latent_key; give latent_key=",
     ),
-    ("NaN", _set_obsm("Z", _z), LATENT, ValueError, r"obsm\['Z'\] is not finite for cell 'cell_3'; compute .* again"),
+    ("NaN", _set_obsm("Z", _z), LATENT, ValueError, r"obsm\['Z'\] is (nan|inf) for cell 'cell_3'; compute .* again"),
     (
         "infinite",
         _set_obsm("Z", lambda a: pd.DataFrame(_z(a, 7, np.inf), index=a.obs_names, columns=["a", "b", "c"])),
         LATENT,
         ValueError,
-        r"obsm\['Z'\] is not finite for cell 'cell_7'; compute the latent again",
+        r"obsm\['Z'\] is (nan|inf) for cell 'cell_7'; compute the latent again",
     ),
     *(
         (
@@ -268,7 +268,7 @@ BAD_LATENT = [
         _set_obsm("V", _z),
         BOTH,
         ValueError,
-        r"obsm\['V'\] is not finite for cell 'cell_3'",
+        r"obsm\['V'\] is (nan|inf) for cell 'cell_3'",
     ),
     (
         "width of variance",
@@ -312,7 +312,7 @@ def test_latent_that_spoils_after_setup_is_found_when_it_is_used(stored, small):
     model = MichiGAN(stored, **small.gan)
     other = stored.copy()
     other.obsm["Z"] = _z(stored)
-    with pytest.raises(ValueError, match=r"obsm\['Z'\] is not finite for cell 'cell_3'"):
+    with pytest.raises(ValueError, match=r"obsm\['Z'\] is (nan|inf) for cell 'cell_3'"):
         model.get_latent_representation(other)
 
 
@@ -390,7 +390,7 @@ def test_size_factors_of_a_model_that_makes_no_counts(stored, make_gan):
 BAD_TRAIN = [
     ({"batch_size": 500}, "batch_size is 500 and there are 2.. training cells; .* for example batch_size="),
     ({"batch_size": 1}, "batch_size is 1 and there are 2.. training cells; a minibatch needs at least 2"),
-    ({"max_epochs": -1}, "max_epochs is -1; give 1 or more"),
+    ({"max_epochs": -1}, "max_epochs is -1; give a whole number"),
 ]
 
 
@@ -404,7 +404,7 @@ def test_training(counts, make_vae, make_gan, assert_unchanged, fit, message):
 
 
 def test_no_epochs_where_there_is_no_closed_form(counts, make_vae, make_gan):
-    message = "max_epochs is 0; give 1 or more"
+    message = "max_epochs is 0; give a whole number, 1 or more"
     with pytest.raises(ValueError, match=message):
         make_vae(counts, fit={"max_epochs": 0})
     for init in ({"preset": "paper"}, {"closed_form_start": False}):
@@ -649,3 +649,91 @@ def test_setup_names_what_it_does_not_know(counts, cls):
         TypeError, match=f"{cls.__name__} has no label_key to set up; its arguments are layer, .*labels_key"
     ):
         cls.setup_anndata(counts, label_key="cell_type")
+
+
+@pytest.mark.parametrize(
+    ("fit", "message"),
+    [
+        ({"plan_kwargs": {"lr": 1e-3}}, "plan_kwargs has lr; its arguments are n_critic, lr_generator"),
+        ({"plan_kwargs": {"n_critic": 0}}, "n_critic is 0; it must be a whole number"),
+        ({"plan_kwargs": {"betas": 0.5}}, "betas is 0.5; give two numbers"),
+        ({"plan_kwargs": {"lr_critic": -1}}, "lr_critic is -1; it must be a number, 0 or more"),
+        ({"max_epochs": 2.5}, "max_epochs is 2.5; give a whole number"),
+        ({"train_size": 0.9}, r"MichiGAN.train has no train_size; give it in latent_kwargs=\{'train_size': 0.9\}"),
+        ({"epochs": 3}, "MichiGAN.train has no epochs; its arguments are max_epochs, batch_size"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_arguments_of_a_training_are_looked_at_before_it_starts(counts, stored, make_gan, small, fit, message):
+    model = make_gan(counts, train=False)
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.train(**small.gan_fit | fit)
+    assert model.latent_model is None
+    trained = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
+    with pytest.raises((ValueError, TypeError), match=message.split(";")[0]):
+        trained.train(**small.gan_fit | fit)
+    assert trained.generate(3).n_obs == 3
+
+
+def test_a_latent_is_not_fitted_twice(counts, make_gan, small):
+    model = make_gan(counts)
+    with pytest.raises(ValueError, match="which this model has done; leave them out"):
+        model.train(**small.gan_fit, latent_kwargs={"max_epochs": 5})
+
+
+@pytest.mark.parametrize("layer", [None, "raw"])
+def test_counts_that_were_normalised_in_place_since_are_refused(stored, make_gan, make_vae, layer):
+    stored.layers["raw"] = stored.X.copy()
+    model = make_gan(stored, latent_key="Z", layer=layer)
+    place = "adata.X" if layer is None else r"adata.layers\['raw'\]"
+    logs = stored.X.log1p()
+    if layer is None:
+        stored.X = logs
+    else:
+        stored.layers["raw"] = logs
+    for use in (model.generate, model.train, model.get_normalized_expression):
+        with pytest.raises(ValueError, match=f"{place} held raw counts when it was registered, and has fractions now"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [
+        (
+            {"categorical_covariate_keys": "batch"},
+            r"categorical_covariate_keys is 'batch'; give a list .*: \['batch'\]",
+        ),
+        ({"continuous_covariate_keys": "total"}, r"continuous_covariate_keys is 'total'; give a list .*: \['total'\]"),
+        ({"batch_key": ["batch"]}, r"batch_key is \['batch'\]; give the name of one column"),
+    ],
+)
+def test_a_column_where_a_list_belongs_and_the_other_way_round(counts, make_vae, setup, message):
+    with pytest.raises(ValueError, match=message):
+        make_vae(counts, **setup)
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "expected"),
+    [
+        (pd.array(["x", "y", None] * 80, dtype="string"), "x", ["x"] * 5),
+        (pd.array([1, 2, None] * 80, dtype="Int64"), 1, [1] * 5),
+        (pd.array([True, False, None] * 80, dtype="boolean"), True, [True] * 5),
+    ],
+    ids=["string", "Int64", "boolean"],
+)
+def test_labels_of_columns_with_missing_values(stored, make_gan, values, level, expected):
+    stored.obs["some"] = values
+    model = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
+    cells = model.generate(5, where={"some": level})
+    sources = stored.obs["some"].loc[cells.obs["michigan_source"]]
+    assert sources.tolist() == expected
+
+
+def test_levels_in_an_error_are_as_they_are_typed_and_not_all_of_them(stored, make_gan):
+    stored.obs["cluster"] = pd.Categorical(np.arange(240) % 3)
+    model = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
+    with pytest.raises(ValueError, match=r"== '1'; the levels are \[0, 1, 2\]"):
+        model.generate(5, where={"cluster": "1"})
+    with pytest.raises(ValueError, match="and [0-9]+ more and, for a prediction") as caught:
+        model.generate(5, where={"total_counts": 5.5})
+    assert len(str(caught.value)) < 300

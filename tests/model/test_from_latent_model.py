@@ -216,3 +216,48 @@ def test_minified_cells_are_refused_with_a_cure_that_works(counts, kept):
         model = MichiGAN(cells)
         model.train(max_epochs=0)
         np.testing.assert_allclose(model.get_latent_representation(return_dist=True), [mean, var], rtol=1e-4, atol=1e-5)
+
+
+def test_models_of_the_same_cells_keep_their_own_latents(counts, small, tmp_path):
+    models, latents = [], []
+    for seed in range(2):
+        scvi.settings.seed = seed
+        vae = _scvi(counts)
+        vae.train(**FIT)
+        model = MichiGAN.from_latent_model(vae, **small.gan)
+        model.train(max_epochs=0)
+        model.save(tmp_path / str(seed))
+        models.append(model)
+        latents.append(vae.get_latent_representation())
+    assert np.abs(latents[0] - latents[1]).max() > 0.01
+    cells = counts.copy()  # with the latents of the second in obsm
+    for seed, (model, latent) in enumerate(zip(models, latents, strict=True)):
+        loaded = MichiGAN.load(tmp_path / str(seed), cells, accelerator="cpu")
+        for one in (model, loaded):
+            np.testing.assert_allclose(one.get_latent_representation(), latent, atol=1e-5)
+            np.testing.assert_allclose(one.get_latent_representation(indices=[5, 2]), latent[[5, 2]], atol=1e-5)
+        made = [one.generate(20, seed=0).layers["counts"].toarray() for one in (model, loaded)]
+        np.testing.assert_array_equal(*made)
+    np.testing.assert_array_equal(cells.obsm["X_michigan"], latents[1])
+    cells.obsm["X_michigan"] = latents[1][:, :2]
+    with pytest.raises(ValueError, match=r"obsm\['X_michigan'\] has 2 columns, the latent of the saved model 3"):
+        MichiGAN.load(tmp_path / "0", cells, accelerator="cpu")
+
+
+def test_cells_that_are_refused_keep_no_latents(counts, small, tmp_path):
+    vae = _beta_tcvae(counts)
+    vae.train(**FIT)
+    model = MichiGAN.from_latent_model(vae, **small.gan)
+    model.train(max_epochs=0)
+    model.save(tmp_path / "model")
+    new = counts.copy()
+    del new.obsm
+    right = new.X
+    new.X = right.log1p()
+    for refuse in (model.obedience, lambda cells: MichiGAN.load(tmp_path / "model", cells, accelerator="cpu")):
+        with pytest.raises(ValueError, match="log-normalised values"):
+            refuse(new)
+        assert not new.obsm
+    new.X = right
+    loaded = MichiGAN.load(tmp_path / "model", new, accelerator="cpu")
+    np.testing.assert_allclose(loaded.get_latent_representation(), model.get_latent_representation(), atol=1e-5)

@@ -270,3 +270,16 @@ def test_each_gene_comes_from_the_cell_that_has_to_be_moved_less(stored, make_ga
         change = cells.X[:, gene] - logged.loc[cells.obs[origin], gene]
         # One count of ten or more, above or below, and as much for the means of 13 partners.
         assert np.abs(change).max() < 2 * np.log(11 / 10)
+
+
+def test_numbers_that_are_labels_or_covariates_come_with_the_cells(stored, make_gan):
+    stored.obs["leiden"] = np.arange(240) % 4
+    stored.obs["day"] = np.arange(240) % 3
+    stored.obs["age"] = np.linspace(0, 1, 240)
+    stored.obs["quality"] = np.linspace(0, 1, 240)
+    keys = {"labels_key": "leiden", "batch_key": "day", "continuous_covariate_keys": ["age"]}
+    cells = make_gan(stored, latent_key="Z", fit={"max_epochs": 0}, **keys).generate(30, where={"leiden": 2})
+    sources = stored.obs.loc[cells.obs["michigan_source"]]
+    for key in ("leiden", "day", "age"):
+        np.testing.assert_array_equal(cells.obs[key], sources[key])
+    assert "quality" not in cells.obs, "what was measured on the source cell is not of the generated one"

@@ -13,7 +13,10 @@ NAN[3, 1] = np.nan
 NORMAL = np.random.default_rng(0).normal(size=(240, 512))
 # Latents that are stored, or come from a latent model: how many dimensions they have, or the error.
 LATENTS = {
-    "NaN": (NAN, r"is not finite .*'cell_3'(; compute the latent again|: look at its history, and train it again)"),
+    "NaN": (
+        NAN,
+        r"is (not finite|nan) .*'cell_3'(; compute the latent again|: look at its history, and train it again)",
+    ),
     "of another length": (NORMAL[:200, :3], r"'.*' is of incorrect shape.* \(200,\) .* should have had \(240,\)"),
     "constant": (np.ones((240, 3)), r"obsm\['.*'\] is the same for all cells; a constant latent can condition nothing"),
     "1-dimensional": (NORMAL[:, 0], 1),  # one column, as anndata has it

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -50,6 +51,14 @@ def test_michigan_with_an_infinite_weight(stored, make_gan, small, place, player
     assert not model.is_trained
     with pytest.raises(RuntimeError, match="untrained"):
         model.generate(3)
+
+
+def test_a_trained_model_is_as_it_was_before_a_training_that_diverges(stored, make_gan, small):
+    model = make_gan(stored, latent_key="Z")
+    before = model.generate(20, seed=0)
+    with pytest.raises(FloatingPointError):
+        model.train(**small.gan_fit, callbacks=[Spoil(model.module.critic.score.bias, 1)])
+    np.testing.assert_array_equal(model.generate(20, seed=0).X, before.X)
 
 
 def test_absurd_learning_rates(counts, make_vae, make_gan, small):

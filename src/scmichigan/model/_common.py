@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,10 +16,11 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from mudata import MuData
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
-from scvi.train import TrainRunner
+from scvi.train import Trainer, TrainRunner
 
 from scmichigan import _keys
 from scmichigan._cells import check_obs_keys, dense
@@ -32,6 +34,8 @@ from ._modalities import annotation, in_modalities, like_registered
 logger = logging.getLogger("scmichigan")
 
 _CHUNK_ROWS = 4096
+_N_CELLS_LOOKED_AT = 1000
+_N_LEVELS_SHOWN = 20
 _COUNTS = (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY)
 _COVARIATES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.CAT_COVS_KEY, REGISTRY_KEYS.CONT_COVS_KEY)
 
@@ -50,8 +54,24 @@ def registered_arrays(
         if not sp.issparse(data):
             data = np.asarray(data)
             data = data[:, None] if data.ndim == 1 else data
+        if key in _COUNTS:
+            _check_still_counts(manager, data)
         arrays[key] = data
     return arrays
+
+
+def _check_still_counts(manager: AnnDataManager, data: np.ndarray | sp.spmatrix) -> None:
+    """Refuse registered counts that were normalised in place since, as is easily done; the first cells tell."""
+    args = manager.registry["setup_args"]
+    if args.get("expression", "counts") != "counts":
+        return
+    first = data[:_N_CELLS_LOOKED_AT] if not sp.issparse(data) else data.tocsr()[:_N_CELLS_LOOKED_AT].data
+    if not np.array_equal(first, np.round(first)):
+        raise ValueError(
+            f"{' or '.join(_places(args))} held raw counts when it was registered, and has fractions now: put the counts back, "
+            "and keep what you normalise elsewhere, for example adata.layers['counts'] = adata.X.copy() before, and "
+            "layer='counts' in the setup"
+        )
 
 
 def normalized_expression(
@@ -162,10 +182,11 @@ class ExpressionMixin:
             counts = split(np.asarray(values, dtype=np.float32))
             values, totals = self._log_normalized(values, totals)
         x, *proteins = split(values)
-        cells = generated_anndata(self._labelled, x, rows=rows, latent=latent, provenance=provenance)
+        setup_args = self.registry["setup_args"]
+        cells = generated_anndata(self._labelled, x, setup_args, rows=rows, latent=latent, provenance=provenance)
         if counts is not None:
             cells.layers[_keys.COUNTS] = sp.csr_matrix(counts[0])
-            cells.obs[self.registry["setup_args"]["size_factor_key"] or _keys.TOTAL_COUNTS] = totals[:, 0]
+            cells.obs[setup_args["size_factor_key"] or _keys.TOTAL_COUNTS] = totals[:, 0]
         return self._with_proteins(cells, *proteins, *(counts or ())[1:]) if proteins else cells
 
     def _log_normalized(self, counts: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -256,9 +277,25 @@ def epochs_for(n_steps: int, n_cells: int, batch_size: int) -> int:
 
 def check_epochs(max_epochs: int | None) -> int | None:
     """Refuse anything but a positive number of epochs; ``None`` stays."""
-    if max_epochs is not None and max_epochs < 1:
-        raise ValueError(f"max_epochs is {max_epochs}; give 1 or more, or None to have the default")
+    if not isinstance(max_epochs, Integral | None) or (max_epochs is not None and max_epochs < 1):
+        raise ValueError(f"max_epochs is {max_epochs!r}; give a whole number, 1 or more, or None to have the default")
     return max_epochs
+
+
+def check_trainer_arguments(
+    model: BaseModelClass, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]] | None = None
+) -> None:
+    """Refuse what no trainer takes; ``elsewhere`` are arguments of ``train`` with functions whose arguments they hold."""
+    known = {name for trainer in (TrainRunner, Trainer, pl.Trainer) for name in inspect.signature(trainer).parameters}
+    for name in set(given) - known - {"ckpt_path"}:
+        own = ", ".join(
+            key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
+        )
+        cure = f"its arguments are {own}, and those of scvi.train.Trainer"
+        for argument, function in (elsewhere or {}).items():
+            if name in inspect.signature(function).parameters:
+                cure = f"give it in {argument}={{{name!r}: {given[name]!r}}}"
+        raise TypeError(f"{type(model).__name__}.train has no {name}; {cure}")
 
 
 def run_training(
@@ -273,7 +310,8 @@ def run_training(
     devices: int | list[int] | str,
     trainer_kwargs: dict[str, Any],
 ) -> None:
-    """Train with scvi-tools' runner, our progress bar and a stop at losses that are no numbers."""
+    """Train with scvi-tools' runner, our progress bar and a stop at losses that are no numbers, with the weights from before."""
+    check_trainer_arguments(model, trainer_kwargs)
     trainer_kwargs = dict(trainer_kwargs)
     callbacks = [StopOnNonFinite(advice), *trainer_kwargs.pop("callbacks", [])]
     if trainer_kwargs.pop("enable_progress_bar", True):
@@ -294,8 +332,13 @@ def run_training(
         **trainer_kwargs,
     )
     handler = signal.getsignal(signal.SIGINT)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
     try:
         runner()
+    except FloatingPointError:
+        model.module.load_state_dict(before)
+        model.module.eval()
+        raise
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
@@ -355,15 +398,27 @@ def check_n_samples(n_samples: int | None) -> None:
 
 
 def generated_anndata(
-    adata: AnnData, x: np.ndarray, *, rows: np.ndarray | None, latent: np.ndarray, provenance: dict[str, Any]
+    adata: AnnData,
+    x: np.ndarray,
+    setup_args: dict[str, Any],
+    *,
+    rows: np.ndarray | None,
+    latent: np.ndarray,
+    provenance: dict[str, Any],
 ) -> AnnData:
-    """AnnData of generated cells: genes of ``adata``, labels of the source cells, latents in obsm."""
+    """AnnData of generated cells: genes of ``adata``, labels and covariates of the source cells, latents in obsm."""
     names = [f"generated_{i}" for i in range(len(x))]
     obs = pd.DataFrame(index=names)
     if rows is not None:
-        # Numbers (totals, quality scores) were measured on the source cell and would be untrue of the generated one.
-        labels = adata.obs.loc[:, [not c.startswith("_scvi") for c in adata.obs]].select_dtypes(exclude="number")
-        obs = labels.iloc[rows].set_axis(names)
+        registered = [setup_args["labels_key"], *covariate_keys(setup_args)]
+        # Other numbers (totals, quality scores) were measured on the source cell and would be untrue of the generated one.
+        labels = [
+            name
+            for name, dtype in adata.obs.dtypes.items()
+            if name in registered
+            or not (name.startswith("_scvi") or is_numeric_dtype(dtype) and not is_bool_dtype(dtype))
+        ]
+        obs = adata.obs[labels].iloc[rows].set_axis(names)
         obs[_keys.SOURCE] = adata.obs_names.to_numpy()[rows]
     return AnnData(
         X=x,
@@ -391,7 +446,7 @@ def rows_where(adata: AnnData, where: dict[str, str] | None, name: str = "where"
     keep = np.ones(adata.n_obs, dtype=bool)
     for key, level in (where or {}).items():
         check_level(adata, key, level)
-        keep &= (adata.obs[key] == level).to_numpy()
+        keep &= has_level(adata.obs[key], level)
     if not keep.any():
         raise ValueError(f"no cell has the labels {where}; loosen {name}=")
     return np.flatnonzero(keep)
@@ -400,13 +455,20 @@ def rows_where(adata: AnnData, where: dict[str, str] | None, name: str = "where"
 def check_level(adata: AnnData, key: str, level: object) -> None:
     """Refuse a label that no cell has."""
     check_obs_keys(adata, [key])
-    if not (adata.obs[key] == level).any():
+    if not has_level(adata.obs[key], level).any():
         values = adata.obs[key].dropna().unique()
-        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-            levels = f"{', '.join(map(str, sorted(values)))} and, for a prediction, numbers between them"
-        else:
-            levels = sorted(map(str, values))
-        raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {levels}")
+        are_numbers = is_numeric_dtype(values) and not is_bool_dtype(values)
+        levels = list(map(str, sorted(values))) if are_numbers else sorted(map(repr, values.tolist()))
+        shown = ", ".join(levels[:_N_LEVELS_SHOWN])
+        if len(levels) > _N_LEVELS_SHOWN:
+            shown += f" and {len(levels) - _N_LEVELS_SHOWN} more"
+        shown = f"{shown} and, for a prediction, numbers between them" if are_numbers else f"[{shown}]"
+        raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {shown}")
+
+
+def has_level(column: pd.Series, level: object) -> np.ndarray:
+    """Which cells have this label; those without any do not."""
+    return (column == level).to_numpy(dtype=bool, na_value=False)
 
 
 def check_levels(adata: AnnData, keys: Sequence[str]) -> None:
@@ -427,6 +489,6 @@ def is_between(adata: AnnData, key: str, level: object) -> bool:
     """Whether a label is a number that no cell has, but some have smaller and some larger ones."""
     check_obs_keys(adata, [key])
     values = adata.obs[key]
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values) or not isinstance(level, Real):
+    if not is_numeric_dtype(values) or is_bool_dtype(values) or not isinstance(level, Real):
         return False
     return values.min() < level < values.max() and not (values == level).any()

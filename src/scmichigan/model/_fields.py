@@ -38,6 +38,8 @@ ExpressionKind = Literal["counts", "log_normalized"]
 # log1p of a million: no cell that was scaled to a total and logged exceeds it.
 _MAX_LOG_NORMALIZED = 14.0
 _CHUNK_ROWS = 4096
+# Squares of more have no place in single precision.
+_LARGEST_LATENT = 1e18
 _COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
 
 
@@ -339,13 +341,19 @@ class LatentField(ObsmField):
         if sp.issparse(adata.obsm[self.attr_key]):
             raise ValueError(f"{place} is sparse; store it as an array, with .toarray()")
         z = np.asarray(adata.obsm[self.attr_key])
+        if z.dtype.kind not in "iuf":
+            raise ValueError(f"{place} holds {z.dtype} values; a latent is made of real numbers")
         if z.ndim != 2 or z.shape[1] == 0:
             raise ValueError(f"{place} has shape {z.shape}; a latent has one row a cell and at least one column")
         if z.shape[0] != adata.n_obs:
             raise ValueError(f"{place} has {z.shape[0]} rows, adata has {adata.n_obs}; store it again")
-        if not np.isfinite(z.astype(float)).all():
-            row = int(np.argmax(~np.isfinite(z.astype(float)).all(axis=1)))
-            raise ValueError(f"{place} is not finite for cell {adata.obs_names[row]!r}; compute the latent again")
+        usable = np.abs(z.astype(float)) < _LARGEST_LATENT
+        if not usable.all():
+            row = int(np.argmin(usable.all(axis=1)))
+            bad = z[row][~usable[row]][0]
+            raise ValueError(
+                f"{place} is {bad:g} for cell {adata.obs_names[row]!r}; compute the latent again, it must be finite and not huge"
+            )
         if self.is_variance and z.min() < 0:
             raise ValueError(f"{place} contains {z.min():g}; variances must not be negative (is it the mean?)")
         if not self.is_variance and adata.n_obs > 1 and not np.ptp(z, axis=0).any():
@@ -564,6 +572,11 @@ def cell_fields(
         "size_factor_key": [size_factor_key],
     }
     for argument, names in keys.items():
+        if isinstance(names, str):
+            raise ValueError(f"{argument} is {names!r}; give a list of columns of obs: [{names!r}]")
+        several = [name for name in names if isinstance(name, list | tuple)]
+        if several:
+            raise ValueError(f"{argument} is {several[0]!r}; give the name of one column of obs")
         places.check_obs(argument, names)
     for argument in ("batch_key", "labels_key", "categorical_covariate_keys"):
         for key in keys[argument]:

@@ -57,7 +57,11 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             self.row,
             preset,
             module_kwargs,
-            of_model=[name for name in inspect.signature(type(self)).parameters if name not in ("adata", "kwargs")],
+            of_model=[
+                name
+                for name, parameter in inspect.signature(type(self)).parameters.items()
+                if name != "adata" and parameter.kind is not parameter.VAR_KEYWORD
+            ],
             counts=counts,
             n_cells=self.summary_stats.n_cells,
         )
@@ -79,30 +83,44 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         batch_size = SCHEDULES[self.preset].batch_size if batch_size is None else batch_size
         return CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size)
 
+    def _plan(self, plan_kwargs: dict[str, Any] | None) -> AdversarialTrainingPlan:
+        given = plan_kwargs or {}
+        known = [name for name in inspect.signature(AdversarialTrainingPlan).parameters if name != "module"]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise ValueError(f"plan_kwargs has {', '.join(map(str, unknown))}; its arguments are {', '.join(known)}")
+        return AdversarialTrainingPlan(self.module, **(SCHEDULES[self.preset].plan_kwargs | given))
+
     def _epochs(self, max_epochs: int | None, data: CellDataModule) -> int:
         if max_epochs == 0 and self.module.generator.decoder is not None:
             return 0
         return check_epochs(max_epochs) or SCHEDULES[self.preset].epochs(data.n_train, data.batch_size)
 
     def _train_gan(
-        self, data: CellDataModule, max_epochs: int, *, stage: str, plan_kwargs: dict[str, Any] | None, **train_kwargs
+        self, data: CellDataModule, plan: AdversarialTrainingPlan, max_epochs: int, *, stage: str, **train_kwargs
     ) -> None:
         if max_epochs == 0:
             self.module.eval()
             self.is_trained = True
             return
+        was_trained = self.is_trained
         # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
         self.is_trained = bool(self.history)
-        run_training(
-            self,
-            AdversarialTrainingPlan(self.module, **(SCHEDULES[self.preset].plan_kwargs | (plan_kwargs or {}))),
-            data,
-            max_epochs=max_epochs,
-            stage=stage,
-            advice="try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for "
-            "extreme values in expression and latent",
-            **train_kwargs,
-        )
+        try:
+            run_training(
+                self,
+                plan,
+                data,
+                max_epochs=max_epochs,
+                stage=stage,
+                advice="try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for "
+                "extreme values in expression and latent",
+                **train_kwargs,
+            )
+        except BaseException:
+            self.is_trained |= was_trained
+            self.module.eval()
+            raise
 
     def _expression_deviation(self) -> torch.Tensor:
         """Standard deviation of each gene's log-normalised expression."""

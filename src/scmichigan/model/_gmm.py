@@ -215,7 +215,8 @@ class GMM(ClosedFormModel):
         x = z_nd.astype(np.float32) if self.n_pcs is None else _to_genes(z_nd, fitted, rng)
         space = "genes" if self.n_pcs is None else "principal components"
         provenance = {"model": "GMM", "n_components": one_hot_nc.shape[1], "space": space, "seed": seed}
-        return generated_anndata(self.adata, x, rows=rows, latent=one_hot_nc, provenance=provenance)
+        setup_args = self.registry["setup_args"]
+        return generated_anndata(self.adata, x, setup_args, rows=rows, latent=one_hot_nc, provenance=provenance)
 
 
 def _sizes(n_components: int | Sequence[int] | None) -> list[int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from scmichigan.train import LogSometimes
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
 from ._common import (
     check_trained,
+    check_trainer_arguments,
     covariate_columns,
     describe_expression,
     in_chunks,
@@ -35,11 +37,12 @@ from ._fields import check_genes, register_cells
 from ._gan import GANBase
 from ._latent_model import (
     check_latent_model,
+    check_width,
     lacks_latent,
     manager_with_latent,
     posterior_of,
     setup_arguments,
-    store_latent,
+    stored,
 )
 from ._missing import MissingMixin
 from ._modalities import register_modalities
@@ -67,6 +70,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         self.beta = beta
         self.latent_sampling = latent_sampling
         self.latent_model = None
+        self._own_posterior: tuple[np.ndarray, np.ndarray | None] | None = None
         self._linear_encoder: RidgeCV | None = None
         return self._build(n_latent if stored is None else self.adata.obsm[stored].shape[1], preset, module_kwargs)
 
@@ -217,7 +221,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             )
         adata = latent_model.adata
         mean, var = posterior_of(latent_model)
-        broken = ~np.isfinite(mean.reshape(len(mean), -1)).all(axis=1)
+        broken = ~np.isfinite(mean).all(axis=1)
         if broken.any():
             raise ValueError(
                 f"the latent of the {type(latent_model).__name__} is not finite in {broken.sum()} of {len(mean)} cells, the "
@@ -234,7 +238,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
         setup(adata, **setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
         model = cls(adata, **kwargs)
-        model.latent_model = latent_model
+        model.latent_model, model._own_posterior = latent_model, (mean, var)
         return model
 
     def train(
@@ -284,8 +288,14 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
                 f"latent_kwargs are for fitting a latent, but obsm[{self._stored_latent_key!r}] is registered as one; "
                 "leave them out"
             )
+        if latent_kwargs and self.latent_model is not None:
+            raise ValueError(
+                "latent_kwargs are for fitting the latent, which this model has done; leave them out to train the generator "
+                "further, or make a new model"
+            )
+        check_trainer_arguments(self, trainer_kwargs, elsewhere={"latent_kwargs": BetaTCVAE.train})
         data = self._cells_to_train_on(batch_size)
-        max_epochs = self._epochs(max_epochs, data)
+        max_epochs, plan = self._epochs(max_epochs, data), self._plan(plan_kwargs)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
         heading = "conditional GAN"
         if self._stored_latent_key is None:
@@ -302,9 +312,9 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             self._start(mean, var)
         self._train_gan(
             data,
+            plan,
             max_epochs,
             stage=heading,
-            plan_kwargs=plan_kwargs,
             # The closed form alone has no history to write to.
             trainer_kwargs=self._watching_obedience(trainer_kwargs, max_epochs) if max_epochs else trainer_kwargs,
             **devices_kwargs,
@@ -483,8 +493,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         is_stored = self._stored_latent_key is not None
         if not is_stored and self.latent_model is None:
             raise RuntimeError(f"the beta-TCVAE of this {type(self).__name__} is not trained yet; call train() first")
-        if not is_stored or (self.latent_model is not None and adata is not None and adata is not self.adata):
-            mean, var = posterior_of(self.latent_model, adata, indices)
+        if self.latent_model is not None:
+            mean, var = self._inferred(adata, indices)
             return (mean, var) if return_dist else mean
         arrays = registered_arrays(manager_of(self, adata), (_keys.LATENT_MEAN_TENSOR, _keys.LATENT_VAR_TENSOR))
         rows = slice(None) if indices is None else indices
@@ -493,6 +503,16 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             return mean
         var = arrays.get(_keys.LATENT_VAR_TENSOR)
         return mean, None if var is None else np.asarray(var[rows], dtype=np.float32)
+
+    def _inferred(self, adata: AnnData | None, indices: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Posterior by the latent model. Of the registered cells, that which the generator has: ``obsm`` is open to others."""
+        if self._stored_latent_key is None or not (adata is None or adata is self.adata):
+            return posterior_of(self.latent_model, adata, indices)
+        if self._own_posterior is None:
+            self._own_posterior = posterior_of(self.latent_model)
+        rows = slice(None) if indices is None else indices
+        mean, var = self._own_posterior
+        return mean[rows], None if var is None else var[rows]
 
     def save(self, dir_path: str, *args, **kwargs) -> None:
         """Save the model, and its latent model in the same file; arguments as in scvi-tools."""
@@ -514,8 +534,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
     ) -> LatentGAN:
         """Load a saved model with cells of the same genes; arguments as in scvi-tools.
 
-        Where the model has a latent model and ``adata`` lacks the latents of its cells, these are inferred, and stored where
-        the model was set up with them.
+        Where the model has a latent model, the latents of the cells are inferred by it and, where ``adata`` has none, stored
+        where the model was set up with them.
 
         Raises
         ------
@@ -524,16 +544,24 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             run when it is loaded.
         """
         devices = {"accelerator": accelerator, "device": device}
-        latent_model = None
+        latent_model = posterior = None
+        writing = nullcontext()
         saved = {} if adata is None else saved_attributes(dir_path, kwargs.get("prefix"), kwargs.get("backup_url"))
-        if saved.get("latent_file_") is not None and lacks_latent(saved["registry_"]["setup_args"], adata):
+        setup_args = saved["registry_"]["setup_args"] if saved else {}
+        if saved.get("latent_file_") is not None and setup_args.get("latent_key"):
             if isinstance(adata, AnnData):  # before a model of scvi-tools says so, without the cure
                 registered = saved["registry_"]["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]
                 check_genes(registered["column_names"], adata.var_names, "adata")
             latent_model = model_of(saved["latent_file_"], adata, **devices)
-            store_latent(latent_model, saved["registry_"]["setup_args"], adata)
-        model = super().load(dir_path, adata, **devices, **kwargs)
+            posterior = posterior_of(latent_model)
+            if lacks_latent(setup_args, adata):
+                writing = stored(posterior, setup_args, adata)
+            else:
+                check_width(posterior[0], setup_args["latent_key"], adata)
+        with writing:
+            model = super().load(dir_path, adata, **devices, **kwargs)
         file = vars(model).pop("latent_file_")
         if file is not None:
             model.latent_model = latent_model or model_of(file, model.adata, **devices)
+            model._own_posterior = posterior
         return model

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def posterior_of(
         check_genes(model.adata.var_names, adata.var_names, "adata")
     try:
         if "return_dist" not in inspect.signature(model.get_latent_representation).parameters:
-            return np.asarray(model.get_latent_representation(adata, indices=indices), dtype=np.float32), None
+            return _columns(model.get_latent_representation(adata, indices=indices)), None
         mean, var = model.get_latent_representation(adata, indices=indices, return_dist=True)
     except ValueError as error:
         if "extend_categories" not in str(error):  # scvi-tools names neither column nor cure
@@ -55,7 +56,11 @@ def posterior_of(
             f"the {type(model).__name__} was trained without a level that these cells have ({error}): give these cells one "
             f"of its levels in {_category_columns(model)}, or store their latent in obsm"
         ) from error
-    return np.asarray(mean, dtype=np.float32), None if var is None else np.asarray(var, dtype=np.float32)
+    return _columns(mean), None if var is None else _columns(var)
+
+
+def _columns(latent: np.ndarray) -> np.ndarray:
+    return np.asarray(latent, dtype=np.float32).reshape(len(latent), -1)
 
 
 def _category_columns(model: BaseModelClass) -> str:
@@ -67,9 +72,10 @@ def _category_columns(model: BaseModelClass) -> str:
 def manager_with_latent(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
     """Manager of ``adata``; where its latent is not stored, but the model's latent model can infer it, it is stored first."""
     latent_model, setup_args = getattr(model, "latent_model", None), model.registry["setup_args"]
-    if adata is not None and latent_model is not None and lacks_latent(setup_args, adata):
-        store_latent(latent_model, setup_args, adata)
-    return manager_of(model, adata)
+    if adata is None or latent_model is None or not lacks_latent(setup_args, adata):
+        return manager_of(model, adata)
+    with stored(posterior_of(latent_model, adata), setup_args, adata):
+        return manager_of(model, adata)
 
 
 def manager_of_expression(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
@@ -90,9 +96,27 @@ def lacks_latent(setup_args: dict[str, Any], adata: AnnData) -> bool:
     return bool(key) and key not in adata.obsm and not adata.is_view
 
 
-def store_latent(latent_model: BaseModelClass, setup_args: dict[str, Any], adata: AnnData) -> None:
-    """Infer the latents of cells, and store them where a model was set up with them."""
-    mean, var = posterior_of(latent_model, adata)
-    adata.obsm[setup_args["latent_key"]] = mean
-    if setup_args.get("latent_var_key"):
-        adata.obsm[setup_args["latent_var_key"]] = var
+def check_width(mean: np.ndarray, key: str, adata: AnnData) -> None:
+    """Refuse cells that hold another model's latents where those of this one are registered from."""
+    width = np.shape(adata.obsm[key])[1:] if key in adata.obsm else mean.shape[1:]
+    if width != mean.shape[1:]:
+        raise ValueError(
+            f"obsm[{key!r}] has {', '.join(map(str, width))} columns, the latent of the saved model {mean.shape[1]}: it is that "
+            f"of another model; keep it under another key, and delete it from obsm[{key!r}]"
+        )
+
+
+@contextmanager
+def stored(
+    posterior: tuple[np.ndarray, np.ndarray | None], setup_args: dict[str, Any], adata: AnnData
+) -> Iterator[None]:
+    """Store the latents of cells where a model was set up with them; not of cells that are then refused."""
+    latents = dict(zip([setup_args["latent_key"], setup_args.get("latent_var_key")], posterior, strict=True))
+    latents.pop(None, None)
+    adata.obsm.update(latents)
+    try:
+        yield
+    except BaseException:
+        for key in latents:
+            del adata.obsm[key]
+        raise

@@ -157,4 +157,6 @@ class PPCA(ClosedFormModel):
             check_n_samples(n_samples)
             source, z = "prior", rng.standard_normal((n_samples, self.n_latent), dtype=np.float32)
         provenance = {"model": "PPCA", "latent": source, "seed": seed}
-        return generated_anndata(self.adata, fit.sample(z, rng), rows=rows, latent=z, provenance=provenance)
+        return generated_anndata(
+            self.adata, fit.sample(z, rng), self.registry["setup_args"], rows=rows, latent=z, provenance=provenance
+        )

@@ -61,14 +61,14 @@ class PriorGAN(PlainSetupMixin, GANBase):
             If a loss becomes NaN or infinite; the message has the epoch.
         """
         data = self._cells_to_train_on(batch_size)
-        max_epochs = self._epochs(max_epochs, data)
+        max_epochs, plan = self._epochs(max_epochs, data), self._plan(plan_kwargs)
         if not self.is_trained and self.module.scale_inputs:
             self.module.set_scales(self._expression_deviation(), torch.ones(self.n_latent))
         self._train_gan(
             data,
+            plan,
             max_epochs,
             stage=type(self).__name__,
-            plan_kwargs=plan_kwargs,
             accelerator=accelerator,
             devices=devices,
             trainer_kwargs=trainer_kwargs,

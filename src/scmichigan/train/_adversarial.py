@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 
 import lightning.pytorch as pl
 import torch
@@ -30,6 +31,11 @@ class AdversarialTrainingPlan(pl.LightningModule):
     prediction_step
         Whether the critic is trained against the generator that one more step like the last would make (Yadav et al.
         2018, "Stabilizing adversarial nets with prediction methods"; the paper's way).
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
     """
 
     def __init__(
@@ -43,6 +49,13 @@ class AdversarialTrainingPlan(pl.LightningModule):
         prediction_step: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(n_critic, Integral) or n_critic < 1:
+            raise ValueError(f"n_critic is {n_critic!r}; it must be a whole number, 1 or more")
+        for name, value in {"lr_generator": lr_generator, "lr_critic": lr_critic}.items():
+            if not isinstance(value, Real) or not value >= 0:
+                raise ValueError(f"{name} is {value!r}; it must be a number, 0 or more, for example 2e-4")
+        if not isinstance(betas, Sequence) or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas is {betas!r}; give two numbers from 0 to below 1, for example (0.0, 0.99)")
         self.automatic_optimization = False
         self.module = module
         self.n_critic = n_critic
