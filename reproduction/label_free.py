@@ -1,6 +1,6 @@
 """Choosing a beta and a seed of a beta-TCVAE without the factors; no part of the paper.
 
-    python reproduction/label_free.py [--real ../shared/data] [--betas 0 3 10 30 100] [--seeds 0 1 2 3 4] [--epochs 200]
+    python reproduction/label_free.py --real ../shared/data [--betas 0 3 10 30 100] [--seeds 0 1 2 3 4] [--epochs 200]
 
 Latents of the cells of Table 1 are fitted with each beta (0 is the VAE) and seed, as `tables.py` does and in the same
 folder, and each is given scores that know no factor: the agreement with the other seeds of its beta (UDR), and the
@@ -27,7 +27,12 @@ _IN_USE = 0.9  # of the variance of the prior, at most
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=Path, help="folder with files of the original simulators")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        required=True,
+        help="folder with files of the original simulators: the same cells for all seeds",
+    )
     parser.add_argument("--data", nargs="+", choices=TABLE.betas, default=list(TABLE.betas))
     parser.add_argument("--betas", type=int, nargs="+", default=[0, 3, 10, 30, 100])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
@@ -35,6 +40,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=HERE / "results")
     args = parser.parse_args()
     args.quick = False
+    if len(args.seeds) < 2:
+        parser.error("give two seeds or more: the agreement of trainings is one of the scores")
+    defaults = {TABLE.betas[data] for data in args.data}
+    if not defaults <= set(args.betas):
+        parser.error(f"betas lack the default one, {sorted(defaults)}, which the others are compared with")
     quiet()
 
     results = pd.concat([scored(args, data, beta) for beta in args.betas for data in args.data], ignore_index=True)

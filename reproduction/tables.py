@@ -157,6 +157,8 @@ def main() -> None:
     if path.exists():
         print("\n" + markdown(summary(kept(path), args.table, table.shown)))
         draw(kept(path), args.table, table.shown, path.with_suffix(".png"))
+    else:
+        print(f"no results in {path}; those that were measured: --folder {HERE / 'measured'}")
 
 
 def describe(args: argparse.Namespace, data: str, method: str, seed: int) -> dict[str, object]:

@@ -312,8 +312,10 @@ def test_traversals_of_both_kinds(figures, monkeypatch, tmp_path):
     )
     changes = results[["cell_type", "condition"]]
     assert changes.max(axis=None) > 0
-    share = changes.max(axis=1) / changes.sum(axis=1)
-    np.testing.assert_allclose(results["single factor"], share.where(changes.sum(axis=1) > 0))
+    share = changes.max(axis=1) / changes.sum(axis=1)  # of all changes; those of chance leave the denominator
+    counted = results["single factor"].notna()
+    assert (results["single factor"][counted] >= share[counted] - 1e-9).all()
+    assert (results["single factor"][counted] <= 1).all()
     script.main()
     assert len(walks) == 3, "it was run again"
 

@@ -6,7 +6,7 @@ Legend: n cells, g genes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from numbers import Real
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -135,10 +135,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def check_at_least(minimum: int, **values: int) -> None:
-    """Raise a ``ValueError`` that names the first value that is no number, or below the minimum."""
+    """Raise a ``ValueError`` that names the first value that is no whole number, or below the minimum."""
     for name, value in values.items():
-        if not isinstance(value, Real):
-            raise ValueError(f"{name} is {value!r}: give a number")
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} is {value!r}: give a whole number")
         if value < minimum:
             raise ValueError(f"{name} is {value}: give {minimum} or more")
 

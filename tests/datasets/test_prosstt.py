@@ -191,6 +191,10 @@ def test_cells_are_spread_evenly():
     # 301 cells on 150 positions
     per_position = prosstt(1, 5, 301).obs.groupby(["branch", "pseudotime"], observed=True).size()
     assert per_position.value_counts().to_dict() == {2: 149, 3: 1}
+    # Fewer cells than positions, and what a whole number of rounds leaves over, go to all branches alike.
+    for n_cells, of_each in ((60, 20), (225, 75)):
+        branches = prosstt([(0, 1), (0, 2)], 5, n_cells).obs["branch"].value_counts()
+        assert branches.to_list() == [of_each] * 3
 
 
 def test_seeds():
@@ -223,9 +227,17 @@ def test_it_can_be_written_and_read(tmp_path, tree):
         ({"n_genes": 0}, "n_genes is 0: give 1 or more"),
         ({"n_cells": 0}, "n_cells is 0: give 1 or more"),
         ({"n_programmes": 0}, "n_programmes is 0: give 1 or more"),
-        ({"n_times": 1}, "n_times is 1: give 2 or more, as one number or one for each of the 3 branches"),
-        ({"n_times": (5, 5)}, r"n_times is \(5, 5\): give 2 or more"),
-        ({"scaling_sd": -1}, "scaling_sd is -1: give 0 or more"),
+        ({"n_times": 1}, "n_times is 1: give whole numbers of 2 or more, one or one for each of the 3 branches"),
+        ({"n_times": (5, 5)}, r"n_times is \(5, 5\): give whole numbers of 2 or more"),
+        ({"n_times": 20.5}, "n_times is 20.5: give whole numbers"),
+        ({"n_times": "ten"}, "n_times is ten: give whole numbers"),
+        ({"n_cells": np.nan}, "n_cells is nan: give a whole number"),
+        ({"tree": None}, "tree is None: give pairs of a branch and one that follows it"),
+        ({"tree": [(0, 1.7)]}, r"tree is \[\(0, 1.7\)\]: give pairs"),
+        ({"scaling_sd": -1}, "scaling_sd is -1: give a finite number, 0 or more"),
+        ({"alpha": np.nan}, "alpha is nan: give a finite number"),
+        ({"alpha": 0, "beta": 0}, "alpha and beta are both 0"),
+        ({"density": [1] * 3}, r"density has \[1, 1, 1\] values for its branches"),
         (
             {"density": [[1, 1]] * 3},
             r"density has \[2, 2, 2\] values for its branches, which have \[50, 50, 50\] times",

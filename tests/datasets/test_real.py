@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import logging
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -159,6 +160,36 @@ def test_another_file_than_expected_is_refused(server, folder, monkeypatch):
     assert not (folder / "cells.csv").exists()
     (server.folder / "cells.csv").write_text("cells")
     assert _download.fetch(file, folder).read_text() == "cells"
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "content"),
+    [
+        (datasets.pancreas, _pancreas.FILE.name, b"<html>a login page</html>"),
+        (datasets.pancreas, _pancreas.FILE.name, b""),
+        (datasets.tabula_muris, _tabula_muris.ANNOTATIONS.name, b"<html>a login page</html>"),
+        (datasets.tabula_muris, _tabula_muris.COUNTS.name, b"<html>a login page</html>"),
+        (datasets.sciplex, "sciplex_one_drug_a_pathway.h5ad", b"half a fi"),
+    ],
+)
+def test_a_wrong_file_in_the_folder_is_named(mouse, folder, load, name, content):
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"{re.escape(str(folder / name))} is not the file that was expected .*: remove it"
+    ):
+        load(folder=folder)
+
+
+def test_a_wrong_file_without_a_connection(server, folder, monkeypatch):
+    monkeypatch.setattr(_download, "_N_RETRIES", 0)
+    file = server.file(_download.RemoteFile("cells.csv", ""), sha256=hashlib.sha256(b"cells").hexdigest())
+    server.http.shutdown()
+    server.http.server_close()
+    folder.mkdir()
+    (folder / "cells.csv").write_text("others")
+    with pytest.raises(ConnectionError, match="the one that is there has another SHA-256 than"):
+        _download.fetch(file, folder)
 
 
 def _labels():

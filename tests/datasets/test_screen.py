@@ -156,9 +156,12 @@ def test_it_can_be_written_and_read(tmp_path):
     ("arguments", "message"),
     [
         ({"n_cells": 17}, "n_cells is 17, fewer than the 18 combinations"),
-        ({"n_genes": 0}, "n_genes is 0: give a finite value of 1 or more"),
+        ({"n_genes": 0}, "n_genes is 0: give 1 or more"),
         ({"n_cell_types": 0}, "n_cell_types is 0"),
         ({"n_cell_types": 27}, "n_cell_types is 27: types are named by letter, give 26 or fewer"),
+        ({"n_cells": 60.0}, "n_cells is 60.0: give a whole number"),
+        ({"n_cells": None}, "n_cells is None: give a whole number"),
+        ({"mean_total": "a"}, "mean_total is a: give a finite value"),
         ({"n_treatments": 0}, "n_treatments is 0"),
         ({"n_batches": 0}, "n_batches is 0"),
         ({"effect_scale": -1}, "effect_scale is -1"),

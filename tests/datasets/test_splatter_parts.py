@@ -246,6 +246,13 @@ def test_steps_are_linear_in_their_skew(reference):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"n_genes": 50.0}, "n_genes is 50.0: give whole numbers"),
+        ({"batch_cells": (20.5, 20)}, r"batch_cells is \(20.5, 20\): give whole numbers"),
+        ({"batch_cells": []}, r"batch_cells is \[\]: give whole numbers"),
+        ({"mean_shape": (1, 2)}, r"mean_shape is \(1, 2\): give a single value"),
+        ({"bcv_df": "inf"}, "bcv_df is 'inf': give numbers"),
+        ({"lib_norm": "no"}, "lib_norm is 'no': give True or False"),
+        ({"dropout_mid": (1, 2)}, "there are 1 for dropout_type 'none' .more are for 'batch', 'group' and 'cell'."),
         ({"n_genes": 0}, "n_genes is 0: give values above 0"),
         ({"batch_cells": (10, 0)}, r"batch_cells is \(10, 0\): give values above 0"),
         ({"mean_rate": float("nan")}, "mean_rate is nan: give finite values"),

@@ -9,7 +9,7 @@ TIME = np.linspace(0, 1, N_STEPS)
 REAL = pd.DataFrame({"time": np.linspace(0, 1, 1001), "kind": pd.Categorical(["x", "y", "z"] * 333 + ["x", "y"])})
 
 
-def walk_of(n_dimensions, n_walks=4):
+def walk_of(n_dimensions, n_walks=10):
     dimension, walk, step = np.indices((n_dimensions, n_walks, N_STEPS)).reshape(3, -1) + 1
     return pd.DataFrame({"dimension": dimension, "walk": walk, "step": step})
 
@@ -67,12 +67,38 @@ def test_a_number_that_few_cells_have_is_taken_by_its_range():
     assert change.loc[1, "time"] == pytest.approx(1 / 4)
 
 
+@pytest.mark.parametrize("n_walks", [3, 10, 100])
+def test_what_depends_on_no_step_counts_as_no_change(n_walks):
+    rng = np.random.default_rng(n_walks)
+    walk = walk_of(10, n_walks)
+    real = pd.DataFrame({name: pd.Categorical(list("abcdefgh") * 10) for name in "uv"})
+    inferred = pd.DataFrame({name: rng.choice(list("abcdefgh"), len(walk)) for name in "uv"})
+    change = traversal_change(inferred, real, walk)
+    # Each of 20 is above the most of 100 such shuffles with probability 1/101; three or more are, once in a thousand times.
+    assert (change > change.attrs["chance"]).to_numpy().sum() <= 2
+    if n_walks == 3:
+        return
+    # A dimension that gives one factor away stands out, though the other changes much by chance.
+    inferred.loc[walk["dimension"] == 1, "u"] = np.array(list("abcde"))[walk.loc[walk["dimension"] == 1, "step"] - 1]
+    share = single_factor_share(traversal_change(inferred, real, walk))
+    assert share[1] == 1
+    assert share[2:].isna().sum() >= 7
+
+
+def test_single_walks_have_no_chance_and_are_counted_as_they_are():
+    walk = walk_of(1, n_walks=1)
+    inferred = pd.DataFrame({"time": TIME, "kind": list("xxyyy")})
+    change = traversal_change(inferred, REAL, walk)
+    np.testing.assert_array_equal(change.attrs["chance"], [[0, 0]])
+    assert single_factor_share(change).item() == pytest.approx(1 / 2)
+
+
 def test_change_refuses():
     walk = walk_of(1)
-    inferred = pd.DataFrame({"time": np.tile(TIME, 4)})
+    inferred = pd.DataFrame({"time": np.tile(TIME, 10)})
     with pytest.raises(ValueError, match="walk has no column 'step': give the obs of a traversal"):
         traversal_change(inferred, REAL, walk.drop(columns="step"))
-    with pytest.raises(ValueError, match="inferred has 5 rows, walk has 20"):
+    with pytest.raises(ValueError, match="inferred has 5 rows, walk has 50"):
         traversal_change(inferred[:5], REAL, walk)
     with pytest.raises(ValueError, match="real has no factor 'time'"):
         traversal_change(inferred, REAL[["kind"]], walk)

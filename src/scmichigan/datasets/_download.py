@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
+
+from pandas.errors import ParserError
 
 logger = logging.getLogger("scmichigan")
 
@@ -61,9 +66,10 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
     try:
         files.fetch(file.name, progressbar=True)
     except OSError as error:
+        wrong = "" if is_new else f"; the one that is there has another SHA-256 than {file.sha256}"
         raise ConnectionError(
             f"{file.name} could not be downloaded from {file.url} ({error}): try again with a connection, or download it "
-            f"elsewhere and put it to {path}"
+            f"elsewhere and put it to {path}{wrong}"
         ) from error
     except ValueError as error:
         raise ValueError(
@@ -73,6 +79,18 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
     if is_new and file.sha256 is None:
         logger.info("%s from %s has SHA-256 %s", file.name, file.url, pooch.file_hash(str(path)))
     return path
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file, and say what to do, where it cannot be read or lacks what is looked for in it."""
+    try:
+        yield
+    except (OSError, EOFError, KeyError, BadZipFile, ParserError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is not the file that was expected ({type(error).__name__}: {error}): remove it and try again, or put the "
+            "right one there"
+        ) from error
 
 
 def _pooch():

@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData, read_h5ad
 from scipy import sparse
 
-from ._download import RemoteFile, cache_folder, fetch
+from ._download import RemoteFile, cache_folder, fetch, reading
 
 FILE = RemoteFile(
     "endocrinogenesis_day15.h5ad",
@@ -48,7 +48,9 @@ def pancreas(*, folder: Path | str | None = None) -> AnnData:
     endocrinogenesis"; Bergen et al. 2020, "Generalizing RNA velocity to transient cell states through dynamical
     modeling".
     """
-    adata = read_h5ad(fetch(FILE, cache_folder(folder)))
-    adata.X = sparse.csr_matrix(adata.layers["spliced"], dtype=np.float32)
+    path = fetch(FILE, cache_folder(folder))
+    with reading(path):
+        adata = read_h5ad(path)
+        adata.X = sparse.csr_matrix(adata.layers["spliced"], dtype=np.float32)
     adata.obs["total_counts"] = adata.X.sum(axis=1).A1.astype(np.float32)
     return adata

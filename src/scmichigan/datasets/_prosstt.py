@@ -6,6 +6,7 @@ Legend: n cells, g genes, b branches, t times, k programmes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,18 @@ def prosstt(
     differentiation processes".
     """
     check_at_least(1, n_genes=n_genes, n_cells=n_cells, n_programmes=1 if n_programmes is None else n_programmes)
-    check_at_least(0, alpha=alpha, beta=beta, scaling_sd=scaling_sd, sibling_tolerance=sibling_tolerance)
+    for name, value in {
+        "alpha": alpha,
+        "beta": beta,
+        "scaling_sd": scaling_sd,
+        "sibling_tolerance": sibling_tolerance,
+    }.items():
+        if not isinstance(value, Real) or not 0 <= value < np.inf:
+            raise ValueError(f"{name} is {value!r}: give a finite number, 0 or more")
+    if alpha == beta == 0:
+        raise ValueError(
+            "alpha and beta are both 0, which leaves no variance beyond that of counting: give one above 0"
+        )
     gene_rng, cell_rng, count_rng = np.random.default_rng(seed).spawn(3)
     parents = random_tree(gene_rng, tree) if isinstance(tree, int | np.integer) else _parents(tree)
     times = _times(n_times, len(parents))
@@ -160,7 +172,12 @@ def negative_binomial(rng, mean, alpha, beta) -> np.ndarray:
 
 
 def _parents(tree) -> list[int]:
-    pairs = [(int(parent), int(child)) for parent, child in tree]
+    pairs_p2 = np.asarray(tree)
+    if pairs_p2.dtype.kind not in "iu" or pairs_p2.ndim != 2 or pairs_p2.shape[1] != 2:
+        raise ValueError(
+            f"tree is {tree!r}: give pairs of a branch and one that follows it, [(0, 1), (0, 2)], or a number of splits"
+        )
+    pairs = [(parent, child) for parent, child in pairs_p2.tolist()]
     parent_of = {child: parent for parent, child in pairs}
     names = set(range(len(pairs) + 1))
     if len(parent_of) < len(pairs) or set(parent_of) != names - {0} or not set(parent_of.values()) <= names:
@@ -183,9 +200,9 @@ def _breadth_first(parents) -> list[int]:
 
 def _times(n_times, n_branches) -> np.ndarray:
     times = np.ravel(n_times)
-    if times.size not in (1, n_branches) or times.min() < 2:
+    if times.dtype.kind not in "iu" or times.size not in (1, n_branches) or times.min() < 2:
         raise ValueError(
-            f"n_times is {n_times}: give 2 or more, as one number or one for each of the {n_branches} branches"
+            f"n_times is {n_times}: give whole numbers of 2 or more, one or one for each of the {n_branches} branches"
         )
     return np.broadcast_to(times, n_branches).astype(int)
 
@@ -257,7 +274,7 @@ def _cells(rng, parents, times, n_cells, density, scaling_sd) -> pd.DataFrame:
     branch_p = np.repeat(np.arange(times.size), times)
     time_p = np.concatenate([np.arange(n) for n in times])
     if density is None:
-        position_n = np.sort(np.arange(n_cells) % time_p.size)
+        position_n = np.arange(n_cells) * time_p.size // n_cells
     else:
         position_n = np.sort(rng.choice(time_p.size, n_cells, p=_density(density, times)))
     obs = pd.DataFrame(index=[f"cell_{n}" for n in range(n_cells)])
@@ -268,13 +285,13 @@ def _cells(rng, parents, times, n_cells, density, scaling_sd) -> pd.DataFrame:
 
 
 def _density(density, times) -> np.ndarray:
-    lengths = [len(of_branch) for of_branch in density]
+    lengths = [np.size(of_branch) for of_branch in density]
     if lengths != list(times):
         raise ValueError(
             f"density has {lengths} values for its branches, which have {list(map(int, times))} times: give one value "
             "for each time of each branch"
         )
-    weights = np.concatenate([np.asarray(of_branch, dtype=float) for of_branch in density])
+    weights = np.concatenate([np.ravel(of_branch).astype(float) for of_branch in density])
     if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
         raise ValueError("density has negative or infinite values, or is 0 everywhere: give how likely each time is")
     return weights / weights.sum()

@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData, read_h5ad
 from scipy import sparse
 
-from ._download import RemoteFile, cache_folder, fetch
+from ._download import RemoteFile, cache_folder, fetch, reading
 
 _FOLDER = "https://ftp.ncbi.nlm.nih.gov/geo/samples/GSM4150nnn/GSM4150378/suppl/"
 
@@ -84,7 +84,8 @@ def sciplex(*, folder: Path | str | None = None) -> AnnData:
         part = kept.with_suffix(".part")
         adata.write_h5ad(part)
         part.replace(kept)
-    return read_h5ad(kept)
+    with reading(kept):
+        return read_h5ad(kept)
 
 
 def largest_drugs(labels: pd.DataFrame) -> list[str]:

@@ -5,12 +5,15 @@ Legend: n cells, g genes, t cell types, j treatments, b batches.
 
 from __future__ import annotations
 
+from numbers import Real
 from string import ascii_uppercase
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
+
+from scmichigan._cells import check_at_least
 
 from ._splatter import signed_factors, splat_genes
 from ._splatter_parameters import SplatterParameters
@@ -25,7 +28,8 @@ _DISPERSION = 0.2
 _TREATMENT_SHARE = 0.15
 _PSEUDOTIME = {"share": 0.15, "sd": 0.7}
 _LEAST_RESPONSE = 0.5
-_MINIMA = {"n_genes": 1, "n_cell_types": 1, "n_treatments": 1, "n_batches": 1, "effect_scale": 0, "mean_total": 1}
+_NUMBERS = ("n_cells", "n_genes", "n_cell_types", "n_treatments", "n_batches")
+_MINIMA = {"effect_scale": 0, "mean_total": 1}
 
 
 def screen(
@@ -108,12 +112,13 @@ def screen(
 
 
 def _check(arguments: dict[str, float]) -> None:
+    check_at_least(1, **{name: arguments[name] for name in _NUMBERS})
     for name, minimum in _MINIMA.items():
-        if not minimum <= arguments[name] < np.inf:
+        if not isinstance(arguments[name], Real) or not minimum <= arguments[name] < np.inf:
             raise ValueError(f"{name} is {arguments[name]}: give a finite value of {minimum} or more")
     if arguments["n_cell_types"] > len(ascii_uppercase):
         raise ValueError(f"n_cell_types is {arguments['n_cell_types']}: types are named by letter, give 26 or fewer")
-    if not 0 <= arguments["interaction"] <= 1:
+    if not isinstance(arguments["interaction"], Real) or not 0 <= arguments["interaction"] <= 1:
         raise ValueError(f"interaction is {arguments['interaction']}: it is a share, give a value from 0 to 1")
     n_combinations = arguments["n_cell_types"] * arguments["n_treatments"] * arguments["n_batches"]
     if arguments["n_cells"] < n_combinations:

@@ -23,6 +23,8 @@ _SHARES = ("out_prob", "de_prob", "de_down_prob", "path_skew", "path_nonlinear_p
 _PER_BATCH = ("batch_fac_loc", "batch_fac_scale")
 _PER_GROUP = ("de_prob", "de_down_prob", "de_fac_loc", "de_fac_scale", "path_from", "path_n_steps", "path_skew")
 _PER_DROPOUT = ("dropout_mid", "dropout_shape")
+_FLAGS = ("batch_rm_effect", "lib_norm")
+_WHOLE = ("n_genes", "batch_cells", "path_from", "path_n_steps")
 _DROPOUT_TYPES = ("none", "experiment", "batch", "group", "cell")
 
 
@@ -113,9 +115,8 @@ class SplatterParameters:
 
     def __post_init__(self):
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in ("dropout_type", "bcv_df") and not np.isfinite(value).all():
-                raise ValueError(f"{field.name} is {value}: give finite values")
+            if field.name != "dropout_type":
+                self._check_type(field.name)
         for names, allowed, cure in (
             (_POSITIVE, lambda value: value > 0, "give values above 0"),
             (_NOT_NEGATIVE, lambda value: value >= 0, "give values of 0 or more"),
@@ -132,6 +133,21 @@ class SplatterParameters:
         for name in (*_PER_BATCH, *_PER_GROUP, *_PER_DROPOUT):
             self.of_each(name)
         path_order(self.of_each("path_from"))
+
+    def _check_type(self, name: str) -> None:
+        value = getattr(self, name)
+        if name in _FLAGS:
+            if not isinstance(value, bool | np.bool_):
+                raise ValueError(f"{name} is {value!r}: give True or False")
+            return
+        kinds, what = ("iu", "whole numbers") if name in _WHOLE else ("iuf", "numbers")
+        values = np.asarray(value)
+        if values.dtype.kind not in kinds or not values.size:
+            raise ValueError(f"{name} is {value!r}: give {what}")
+        if name != "bcv_df" and not np.isfinite(values).all():
+            raise ValueError(f"{name} is {value}: give finite values")
+        if values.ndim and name not in (*_PER_BATCH, *_PER_GROUP, *_PER_DROPOUT, "batch_cells", "group_prob"):
+            raise ValueError(f"{name} is {value!r}: give a single value")
 
     @property
     def n_batches(self) -> int:
@@ -162,7 +178,10 @@ class SplatterParameters:
             n, what = self.n_groups, "groups or paths, as group_prob has values"
         else:
             of_dropout = {"batch": self.n_batches, "group": self.n_groups, "cell": self.n_cells}
-            n, what = of_dropout.get(self.dropout_type, 1), f"for dropout_type {self.dropout_type!r}"
+            n, what = (
+                of_dropout.get(self.dropout_type, 1),
+                f"for dropout_type {self.dropout_type!r} (more are for 'batch', 'group' and 'cell')",
+            )
         values = np.ravel(getattr(self, name))
         if values.size not in (1, n):
             raise ValueError(f"{name} has {values.size} values, there are {n} {what}: give one value, or {n}")

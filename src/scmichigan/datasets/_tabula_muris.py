@@ -14,7 +14,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from ._download import RemoteFile, cache_folder, fetch
+from ._download import RemoteFile, cache_folder, fetch, reading
 
 COUNTS = RemoteFile("tabula_muris_FACS.zip", "https://ndownloader.figshare.com/files/10700143")
 ANNOTATIONS = RemoteFile("tabula_muris_annotations_facs.csv", "https://ndownloader.figshare.com/files/13088129")
@@ -57,11 +57,15 @@ def tabula_muris(tissues: str | Sequence[str] | None = None, *, folder: Path | s
     The Tabula Muris Consortium 2018, "Single-cell transcriptomics of 20 mouse organs creates a Tabula Muris".
     """
     folder = cache_folder(folder)
-    labels = pd.read_csv(fetch(ANNOTATIONS, folder), dtype=str).set_index("cell")
-    labels = labels[labels["cell_ontology_class"].notna()]
-    with ZipFile(fetch(COUNTS, folder)) as archive:
+    annotations = fetch(ANNOTATIONS, folder)
+    with reading(annotations):
+        labels = pd.read_csv(annotations, dtype=str).set_index("cell")
+        labels = labels[labels["cell_ontology_class"].notna()]
+    counts = fetch(COUNTS, folder)
+    with reading(counts), ZipFile(counts) as archive:
         tables = {path.name.removesuffix(_SUFFIX): str(path) for path in _tables(archive)}
         wanted = list(tables) if tissues is None else [tissues] if isinstance(tissues, str) else list(tissues)
+        wanted = list(dict.fromkeys(wanted))
         unknown = [tissue for tissue in wanted if tissue not in tables]
         if unknown or not wanted:
             raise ValueError(f"tissues is {tissues!r}: give some of {sorted(tables)}, or None for all")

@@ -8,16 +8,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scmichigan._keys import DIMENSION, STEP
+from scmichigan._keys import DIMENSION, STEP, WALK
 
 from ._factors import check_not_constant
 from ._inference import is_number
 
 # A walk goes from the first to the last percentile of its dimension: a number that is one does the same.
 _ENDS = (0.01, 0.99)
+_N_SHUFFLES = 100
 
 
-def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame) -> pd.DataFrame:
+def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """How far each factor moves along each latent dimension.
 
     A number moves by the range of its means at the steps, relative to the range from the first to the last percentile in
@@ -30,14 +31,17 @@ def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFr
     real
         The same factors of the real cells.
     walk
-        One row a cell of the walks, with the columns "dimension" and "step": the obs of what
+        One row a cell of the walks, with the columns "dimension", "step" and, of several, "walk": the obs of what
         :meth:`MichiGAN.traverse` gives.
+    seed
+        Of the shuffles.
 
     Returns
     -------
     Dimensions x factors, from 0 (the same at all steps) to 1 (from one end to the other, or from one category to another,
-    in all walks). Numbers that move opposite ways in different walks cancel: start them in one group of cells. The fewer
-    the walks, the more of a small change is noise of the inference.
+    in all walks). Numbers that move opposite ways in different walks cancel: start them in one group of cells.
+    ``attrs["chance"]`` has what chance alone may give, the most in 100 shuffles of the steps within each walk: the fewer the
+    walks and the more the categories, the larger it is. Of single walks it cannot be told, and is 0.
 
     Raises
     ------
@@ -56,6 +60,20 @@ def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFr
     >>> mg.metrics.single_factor_share(mg.metrics.traversal_change(inferred, factors, walk.obs))
     """
     _check(inferred, real, walk)
+    change = _changes(inferred, real, walk)
+    chance = pd.DataFrame(0.0, index=change.index, columns=change.columns)
+    if WALK in walk and walk[WALK].nunique() > 1:
+        rng = np.random.default_rng(seed)
+        steps_by_walk = np.lexsort((walk[WALK], walk[DIMENSION]))
+        for _ in range(_N_SHUFFLES):
+            shuffled = np.empty(len(walk), dtype=int)
+            shuffled[steps_by_walk] = np.lexsort((rng.random(len(walk)), walk[WALK], walk[DIMENSION]))
+            chance = np.maximum(chance, _changes(inferred.iloc[shuffled], real, walk))
+    change.attrs["chance"] = chance
+    return change
+
+
+def _changes(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame) -> pd.DataFrame:
     columns = {name: _change(inferred[name], real[name], walk) for name in inferred.columns}
     return pd.DataFrame(columns).rename_axis("dimension")
 
@@ -71,8 +89,8 @@ def single_factor_share(change: pd.DataFrame) -> pd.Series:
     Returns
     -------
     The largest change of a dimension by the sum of all, from 1 over the number of factors (all change alike) to 1, which
-    is best: one factor changes, and no other. NaN where none does; where all change little, it is noise. Factors that
-    were not given go unseen.
+    is best: one factor changes, and no other. NaN where none does. A change that is not above ``change.attrs["chance"]``,
+    where that is given, counts as none. Factors that were not given go unseen.
 
     Raises
     ------
@@ -84,6 +102,8 @@ def single_factor_share(change: pd.DataFrame) -> pd.Series:
     change_kf = change.to_numpy(dtype=np.float64)
     if not (np.isfinite(change_kf) & (change_kf >= 0)).all():
         raise ValueError("change has values that are negative or not finite: give those of traversal_change")
+    if "chance" in change.attrs:
+        change_kf = np.where(change_kf > change.attrs["chance"].to_numpy(), change_kf, 0)
     total_k = change_kf.sum(axis=1)
     share_k = np.divide(change_kf.max(axis=1), total_k, out=np.full_like(total_k, np.nan), where=total_k > 0)
     return pd.Series(share_k, index=change.index, name="share of the largest change")
