@@ -348,7 +348,7 @@ def test_constructor(counts, model, init, message):
         ({"thinning": 0.0}, "thinning is 0.0; it must be above 0 and at most 1"),
         ({"penalty_weight": -1.0}, "penalty_weight is -1.0; it must be finite and at least 0"),
         ({"penalty_weight": float("nan")}, "penalty_weight is nan"),
-        ({"n_noise": -1}, "n_noise is -1; it must be at least 0"),
+        ({"n_noise": -1}, "n_noise is -1; it must be a whole number, at least 0"),
         ({"n_input": 3}, "does not know n_input; its arguments are"),
         ({"observation": "log_normalized", "n_centres": 5}, "n_centres is 5, but .* leave n_centres out"),
     ],
@@ -737,3 +737,36 @@ def test_levels_in_an_error_are_as_they_are_typed_and_not_all_of_them(stored, ma
     with pytest.raises(ValueError, match="and [0-9]+ more and, for a prediction") as caught:
         model.generate(5, where={"total_counts": 5.5})
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        ({"thinning": None}, "thinning is None; it must be above 0 and at most 1"),
+        ({"generator_hidden": 32}, "generator_hidden is 32; it must be a sequence"),
+        ({"critic_hidden": ()}, r"critic_hidden is \(\); it must be a sequence"),
+        ({"generator_hidden": (0,)}, r"generator_hidden is \(0,\); it must be a sequence"),
+        ({"closed_form_start": "no"}, "closed_form_start is 'no'; it must be True or False"),
+        ({"n_noise": 1.5}, "n_noise is 1.5; it must be a whole number"),
+        ({"n_centres": -1}, "n_centres is -1; it must be a whole number, at least 0"),
+        ({"n_latent": 2.5}, "n_latent is 2.5; a latent needs"),
+        ({"beta": "a"}, "beta is 'a'; the weight"),
+        ({"module_kwargs": {}}, "does not know module_kwargs; its arguments are ((?!module_kwargs).)*$"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_arguments_of_the_model(counts, make_gan, init, message):
+    with pytest.raises(ValueError, match=message):
+        make_gan(counts, train=False, init=init)
+
+
+def test_another_width_than_that_of_the_stored_latent(stored, make_gan):
+    with pytest.raises(ValueError, match=r"n_latent is 7, and obsm\['Z'\], .* has 3 columns; leave n_latent out"):
+        make_gan(stored, latent_key="Z", train=False, init={"n_latent": 7})
+
+
+@pytest.mark.parametrize("n_cells", [-1, 0, 1, 2.5])
+def test_cells_of_obedience(stored, make_gan, n_cells):
+    model = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
+    with pytest.raises(ValueError, match=f"n_cells is {n_cells}: give"):
+        model.obedience(n_cells=n_cells)

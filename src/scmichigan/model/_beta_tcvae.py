@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -358,5 +359,7 @@ def _check_counts(model: BetaTCVAE, gene_likelihood: str) -> None:
 def check_latent_arguments(n_latent: int, beta: float) -> None:
     """Refuse latents without dimensions, and weights that are negative or infinite."""
     check_n_latent(n_latent)
-    if not 0 <= beta < float("inf"):
-        raise ValueError(f"beta is {beta}; the weight of the total correlation must be 0 (the VAE) or more, and finite")
+    if not isinstance(beta, Real) or not 0 <= beta < float("inf"):
+        raise ValueError(
+            f"beta is {beta!r}; the weight of the total correlation must be 0 (the VAE) or more, and finite"
+        )

@@ -375,8 +375,8 @@ def check_labels(labels: dict[str, object] | None, name: str) -> None:
 
 def check_n_latent(n_latent: int) -> None:
     """Refuse latents without dimensions."""
-    if n_latent < 1:
-        raise ValueError(f"n_latent is {n_latent}; a latent needs at least 1 dimension")
+    if not isinstance(n_latent, Integral) or n_latent < 1:
+        raise ValueError(f"n_latent is {n_latent!r}; a latent needs at least 1 dimension, a whole number")
 
 
 def check_latent(latent: np.ndarray, n_latent: int) -> np.ndarray:

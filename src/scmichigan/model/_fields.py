@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -394,8 +395,8 @@ def _check_levels(adata: AnnData, key: str, known: np.ndarray | None) -> None:
 def check_scale(expression: str, target_sum: float) -> None:
     if expression not in get_args(ExpressionKind):
         raise ValueError(f"expression is {expression!r}; choose from {['auto', *get_args(ExpressionKind)]}")
-    if not 0 < target_sum < np.inf:
-        raise ValueError(f"target_sum is {target_sum}; it must be a positive number, for example 1e4")
+    if not isinstance(target_sum, Real) or not 0 < target_sum < np.inf:
+        raise ValueError(f"target_sum is {target_sum!r}; it must be a positive number, for example 1e4")
 
 
 @dataclass(frozen=True)

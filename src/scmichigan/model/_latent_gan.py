@@ -17,7 +17,7 @@ from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
 
 from scmichigan import _keys
-from scmichigan._cells import dense
+from scmichigan._cells import check_at_least, dense
 from scmichigan._compat import manager_of
 from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.train import LogSometimes
@@ -51,6 +51,7 @@ from ._presets import check_choice
 from ._saved import file_of, model_of, saved_attributes
 from ._traversal import TraversalMixin
 
+_N_LATENT = 10  # by default
 _N_CANDIDATES = 5000
 _N_CELLS_WATCHED = 500
 _N_LOOKS = 20
@@ -72,7 +73,15 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         self.latent_model = None
         self._own_posterior: tuple[np.ndarray, np.ndarray | None] | None = None
         self._linear_encoder: RidgeCV | None = None
-        return self._build(n_latent if stored is None else self.adata.obsm[stored].shape[1], preset, module_kwargs)
+        if stored is not None:
+            width = self.adata.obsm[stored].shape[1]
+            if n_latent not in (width, _N_LATENT):
+                raise ValueError(
+                    f"n_latent is {n_latent}, and obsm[{stored!r}], which is registered as the latent, has {width} columns; leave "
+                    "n_latent out"
+                )
+            n_latent = width
+        return self._build(n_latent, preset, module_kwargs)
 
     def _summary(self) -> str:
         stored = self._stored_latent_key
@@ -384,7 +393,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         adata
             Cells with the same genes, best such that no fit has seen; ``None`` for the registered ones.
         n_cells
-            Cells at most, drawn at random.
+            Cells at most, 2 or more, drawn at random.
         seed
             Of all draws.
 
@@ -401,8 +410,11 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         ------
         RuntimeError
             If the model is untrained.
+        ValueError
+            If ``n_cells`` is below 2.
         """
         check_trained(self)
+        check_at_least(2, n_cells=n_cells)
         return self._obedience(manager_with_latent(self, adata), n_cells=n_cells, seed=seed)()
 
     def _obedience(self, manager: AnnDataManager, *, n_cells: int, seed: int) -> Callable[[], pd.DataFrame]:

@@ -6,7 +6,10 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Literal
+
+import numpy as np
 
 from scmichigan.module import MichiGANModule
 
@@ -32,14 +35,35 @@ _CHOICES = {
     "critic_norm": ("batch", "layer", None),
     "output_activation": ("relu", "softplus", None),
 }
+_WIDTHS = ("generator_hidden", "critic_hidden")
 _RANGES = {
-    "dropout": (lambda p: 0 <= p < 1, "at least 0 and below 1"),
-    "average_decay": (lambda decay: 0 <= decay < 1, "at least 0 and below 1, or None for no average"),
-    "penalty_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
-    "information_weight": (lambda weight: 0 <= weight < math.inf, "finite and at least 0"),
-    "thinning": (lambda share: 0 < share <= 1, "above 0 and at most 1"),
-    "n_noise": (lambda n: n >= 0, "at least 0"),
-    "critic_components": (lambda n: n >= 0, "at least 0"),
+    "dropout": (lambda p: _is_number(p) and 0 <= p < 1, "at least 0 and below 1"),
+    "average_decay": (
+        lambda decay: decay is None or (_is_number(decay) and 0 <= decay < 1),
+        "at least 0 and below 1, or None for no average",
+    ),
+    "penalty_weight": (
+        lambda weight: weight is None or (_is_number(weight) and 0 <= weight < math.inf),
+        "finite and at least 0, or None for the loss's own",
+    ),
+    "information_weight": (lambda weight: _is_number(weight) and 0 <= weight < math.inf, "finite and at least 0"),
+    "thinning": (lambda share: _is_number(share) and 0 < share <= 1, "above 0 and at most 1"),
+    **dict.fromkeys(
+        ("n_noise", "critic_components", "n_centres"),
+        (lambda n: isinstance(n, Integral) and n >= 0, "a whole number, at least 0"),
+    ),
+    **dict.fromkeys(
+        _WIDTHS,
+        (
+            lambda sizes: (
+                isinstance(sizes, Sequence) and len(sizes) > 0 and all(isinstance(n, Integral) and n > 0 for n in sizes)
+            ),
+            "a sequence of one whole number or more, each above 0, such as (256, 512)",
+        ),
+    ),
+    **dict.fromkeys(
+        ("closed_form_start", "scale_inputs"), (lambda flag: isinstance(flag, bool | np.bool_), "True or False")
+    ),
 }
 _PAPER = {
     "observation": "log_normalized",
@@ -155,7 +179,7 @@ def module_settings(
         if name in settings:
             check_choice(name, settings[name], choices)
     for name, (accepts, range_) in _RANGES.items():
-        if settings.get(name) is not None and not accepts(settings[name]):
+        if name in settings and not accepts(settings[name]):
             raise ValueError(f"{name} is {settings[name]!r}; it must be {range_}")
     makes_counts = settings["observation"] == "poisson"
     if makes_counts and not counts:
@@ -172,6 +196,10 @@ def module_settings(
         n_centres = min(_N_CENTRES, n_cells // _CELLS_PER_CENTRE)
         settings = {"n_centres": n_centres if n_centres > 1 else 0} | settings
     return {name: value for name, value in settings.items() if name not in fixed}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
