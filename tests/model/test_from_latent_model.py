@@ -121,14 +121,20 @@ def test_the_latent_is_taken_as_it_is(counts):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the trained model
-def test_cells_of_a_new_batch_are_refused_with_the_column(counts):
+def test_cells_of_a_new_batch_are_refused_with_the_column(counts, small, tmp_path):
     seen, new = counts[:200].copy(), counts[200:].copy()
     vae = _scvi(seen)
     vae.train(**FIT)
-    model = MichiGAN.from_latent_model(vae)
+    model = MichiGAN.from_latent_model(vae, **small.gan)
+    model.train(max_epochs=0)
+    model.save(tmp_path / "model")
     new.obs["batch"] = "another"
-    with pytest.raises(ValueError, match=r"SCVI was trained without a level .*another.* give .* obs\['batch'\]"):
-        model.get_latent_representation(new)
+    for use in (
+        model.get_latent_representation,
+        lambda cells: MichiGAN.load(tmp_path / "model", cells, accelerator="cpu"),
+    ):
+        with pytest.raises(ValueError, match=r"SCVI was trained without a level .*another.* give .* obs\['batch'\]"):
+            use(new)
 
 
 def test_what_is_no_trained_model_is_refused(counts):

@@ -45,17 +45,10 @@ def posterior_of(
     """Means and, where the model gives any, variances of the latents of cells."""
     if adata is not None:  # models of scvi-tools compare no more than the number of genes
         check_genes(model.adata.var_names, adata.var_names, "adata")
-    try:
+    with levels_named(type(model).__name__, model.registry["setup_args"]):
         if "return_dist" not in inspect.signature(model.get_latent_representation).parameters:
             return _columns(model.get_latent_representation(adata, indices=indices)), None
         mean, var = model.get_latent_representation(adata, indices=indices, return_dist=True)
-    except ValueError as error:
-        if "extend_categories" not in str(error):  # scvi-tools names neither column nor cure
-            raise
-        raise ValueError(
-            f"the {type(model).__name__} was trained without a level that these cells have ({error}): give these cells one "
-            f"of its levels in {_category_columns(model)}, or store their latent in obsm"
-        ) from error
     return _columns(mean), None if var is None else _columns(var)
 
 
@@ -63,10 +56,21 @@ def _columns(latent: np.ndarray) -> np.ndarray:
     return np.asarray(latent, dtype=np.float32).reshape(len(latent), -1)
 
 
-def _category_columns(model: BaseModelClass) -> str:
-    args = model.registry["setup_args"]
-    keys = [args.get("batch_key"), args.get("labels_key"), *(args.get("categorical_covariate_keys") or [])]
-    return " or ".join(f"obs[{key!r}]" for key in keys if key)
+@contextmanager
+def levels_named(name: str, setup_args: dict[str, Any]) -> Iterator[None]:
+    """Say which columns of cells may have a level that a model of scvi-tools does not know, which says neither column nor cure."""
+    try:
+        yield
+    except ValueError as error:
+        if "extend_categories" not in str(error):
+            raise
+        several = setup_args.get("categorical_covariate_keys") or []
+        keys = [setup_args.get("batch_key"), setup_args.get("labels_key"), *several]
+        columns = " or ".join(f"obs[{key!r}]" for key in keys if key)
+        raise ValueError(
+            f"the {name} was trained without a level that these cells have ({error}): give these cells one of its levels in "
+            f"{columns}, or store their latent in obsm"
+        ) from error
 
 
 def manager_with_latent(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:

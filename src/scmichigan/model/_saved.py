@@ -17,6 +17,8 @@ from scvi.model.base import BaseModelClass
 
 from scmichigan._compat import saved_file
 
+from ._latent_model import levels_named
+
 # What scvi-tools writes beside tensors, text and numbers: arrays of names, and the dictionaries of the registry.
 _DATA = {
     "builtins.bytes",
@@ -115,13 +117,14 @@ def model_of(file: torch.Tensor, adata: AnnData, **kwargs) -> BaseModelClass:
         path = saved_file(folder)
         Path(path).write_bytes(file.numpy(force=True).tobytes())
         _check_holds_data(path, "the latent model in the file")
-        model = _class_of(folder).load(folder, adata, **kwargs)
+        registry = BaseModelClass.load_registry(folder)
+        with levels_named(registry["model_name"], registry["setup_args"]):
+            model = _class_of(registry["model_name"]).load(folder, adata, **kwargs)
     _restore_history(model)
     return model
 
 
-def _class_of(folder: str) -> type[BaseModelClass]:
-    name = BaseModelClass.load_registry(folder)["model_name"]
+def _class_of(name: str) -> type[BaseModelClass]:
     for package in _PACKAGES:
         found = getattr(import_module(package), name, None)
         if found is not None:
