@@ -131,8 +131,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.seeds is None:
         args.seeds = [0] if args.quick else [0, 1, 2, 3, 4]
-    args.epochs = args.epochs or (60 if args.quick else 1000)
-    args.gan_epochs = args.gan_epochs or (10 if args.quick else 1000)
+    if args.epochs is None:
+        args.epochs = 60 if args.quick else 1000
+    if args.gan_epochs is None:
+        args.gan_epochs = 10 if args.quick else 1000
     quiet()
 
     table, path = TABLES[args.table], args.folder / f"table_{args.table}.csv"

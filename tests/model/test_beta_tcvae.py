@@ -251,3 +251,10 @@ def test_save_and_load(counts, make_vae, tmp_path):
         np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
         np.testing.assert_array_equal(loaded.generate(10, seed=3).X, model.generate(10, seed=3).X)
         assert loaded.history["elbo_train"].equals(model.history["elbo_train"])
+
+
+def test_cells_of_given_latents_say_which_batch_they_were_decoded_with(counts, make_vae):
+    model = make_vae(counts, batch_key="batch")
+    cells = model.generate(latent=np.zeros((4, 3)), where={"batch": "batch 2"})
+    assert cells.obs["batch"].tolist() == ["batch 2"] * 4
+    assert list(cells.obs) == ["batch"]

@@ -310,7 +310,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (not with ``latent``), provenance in ``uns["michigan"]``. The mean of a likelihood of counts is the
+        cells in obs (with ``latent`` only the covariates that they were rendered with), provenance in ``uns["michigan"]``. The mean of a likelihood of counts is the
         expected counts, log-normalised like the registered ones; its draws are of the totals of the source cells, and are
         also in ``layers["counts"]``, with what they are normalised by in obs, as in :meth:`MichiGAN.generate`. Proteins are
         in ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
@@ -334,8 +334,8 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
             # Expected counts are no counts: only their logarithms are kept.
             x, totals = self._log_normalized(x, totals)[0], None
         provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
-        rows = rows if given is None else None
-        return self._as_registered(self._cells(x, totals, rows=rows, latent=z, provenance=provenance))
+        cells = self._cells(x, totals, rows=rows if given is None else None, latent=z, provenance=provenance)
+        return self._as_registered(cells if given is None else self._with_covariates(cells, rows))
 
 
 def _check_counts(model: BetaTCVAE, gene_likelihood: str) -> None:

@@ -206,6 +206,12 @@ class ExpressionMixin:
             cells.obsm[key or _keys.PROTEIN_COUNTS] = like_registered(counts, registered, cells.obs_names)
         return cells
 
+    def _with_covariates(self, cells: AnnData, rows: np.ndarray) -> AnnData:
+        """Cells of latents that are no registered cell's, with the batch and covariates that they were rendered with."""
+        for key in covariate_keys(self.registry["setup_args"]):
+            cells.obs[key] = self._labelled.obs[key].iloc[rows].array
+        return cells
+
     def _as_registered(self, cells: AnnData) -> AnnData | MuData:
         """Generated cells in the form in which the real ones were registered."""
         return (

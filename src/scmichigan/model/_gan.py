@@ -24,7 +24,6 @@ from ._common import (
     check_latent,
     check_trained,
     covariate_columns,
-    covariate_keys,
     draw_posterior,
     draw_rows,
     in_chunks,
@@ -186,8 +185,7 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         check_trained(self)
         rng = np.random.default_rng(seed)
         z = None if latent is None else check_latent(latent, self.n_latent)
-        labelled = self._labelled
-        rows = draw_rows(labelled, n_samples if z is None else len(z), where, rng)
+        rows = draw_rows(self._labelled, n_samples if z is None else len(z), where, rng)
         totals = self._given_totals(size_factor, rows)
         if z is not None:
             source = "given"
@@ -206,8 +204,7 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             provenance=provenance,
         )
         if source in ("given", "prior"):
-            for key in covariate_keys(self.registry["setup_args"]):
-                cells.obs[key] = labelled.obs[key].iloc[rows].array
+            cells = self._with_covariates(cells, rows)
         return self._as_registered(cells)
 
     def _latent_source(self) -> str:
