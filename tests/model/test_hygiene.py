@@ -189,6 +189,15 @@ def test_descriptions(trained, capsys):
     assert "continuous_covariate_keys" in printed
 
 
+@pytest.mark.parametrize(("preset", "makes"), [("default", "counts"), ("paper", "log-normalised expression")])
+def test_a_description_says_what_is_made(stored, capsys, preset, makes):
+    MichiGAN.setup_anndata(stored, latent_key="Z")
+    repr(MichiGAN(stored, preset=preset))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "from obsm['Z'], on raw counts of adata.X" in printed
+    assert f"makes {makes}" in printed
+
+
 def test_a_size_factor_beside_logarithms_is_not_used_with_a_warning(logged):
     message = r"size_factor_key='total_counts' is not used: adata.X holds log-normalised values"
     with pytest.warns(UserWarning, match=message):

@@ -24,6 +24,7 @@ from ._common import (
     check_latent,
     check_trained,
     covariate_columns,
+    describe_expression,
     draw_posterior,
     draw_rows,
     in_chunks,
@@ -77,6 +78,11 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             **self.row.settings(),
         )
         return settings
+
+    def _describe(self, latent: str) -> str:
+        """What ``repr`` prints, given where the latent is from."""
+        makes = "counts" if self.module.makes_counts else "log-normalised expression"
+        return f"{type(self).__name__} with n_latent: {self.n_latent} {latent}, on {describe_expression(self)}, makes {makes}"
 
     def _cells_to_train_on(self, batch_size: int | None) -> CellDataModule:
         batch_size = SCHEDULES[self.preset].batch_size if batch_size is None else batch_size

@@ -27,7 +27,6 @@ from ._common import (
     check_trained,
     check_trainer_arguments,
     covariate_columns,
-    describe_expression,
     in_chunks,
     kind_of,
     normalized_expression,
@@ -85,8 +84,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
 
     def _summary(self) -> str:
         stored = self._stored_latent_key
-        source = f"beta-TCVAE (beta: {self.beta})" if stored is None else f"obsm[{stored!r}]"
-        return f"{type(self).__name__} with n_latent: {self.n_latent} from {source}, on {describe_expression(self)}"
+        return self._describe(f"from beta-TCVAE (beta: {self.beta})" if stored is None else f"from obsm[{stored!r}]")
 
     @classmethod
     def setup_anndata(

@@ -16,7 +16,6 @@ from ._common import (
     check_n_latent,
     check_trained,
     covariate_columns,
-    describe_expression,
     in_chunks,
     normalized_expression,
 )
@@ -103,7 +102,7 @@ class WGANGP(PriorGAN):
         check_n_latent(n_latent)
         super().__init__(adata)
         module_kwargs = self._build(n_latent, "paper", module_kwargs)
-        finish_init(self, locals(), f"WGANGP with n_latent: {n_latent}, on {describe_expression(self)}")
+        finish_init(self, locals(), self._describe("from a prior"))
 
 
 class InfoWGANGP(PriorGAN):
@@ -134,7 +133,7 @@ class InfoWGANGP(PriorGAN):
         check_n_latent(n_latent)
         super().__init__(adata)
         module_kwargs = self._build(n_latent, "paper", module_kwargs)
-        finish_init(self, locals(), f"InfoWGANGP with n_latent: {n_latent}, on {describe_expression(self)}")
+        finish_init(self, locals(), self._describe("from a prior"))
 
     def get_latent_representation(
         self,
