@@ -310,10 +310,10 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (with ``latent`` only the covariates that they were rendered with), provenance in ``uns["michigan"]``. The mean of a likelihood of counts is the
-        expected counts, log-normalised like the registered ones; its draws are of the totals of the source cells, and are
-        also in ``layers["counts"]``, with what they are normalised by in obs, as in :meth:`MichiGAN.generate`. Proteins are
-        in ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
+        cells in obs (with ``latent`` only the covariates that they were rendered with), provenance in ``uns["michigan"]``.
+        The mean of a likelihood of counts is the expected counts, log-normalised like the registered ones; its draws are of
+        the totals of the source cells, and are also in ``layers["counts"]``, with what they are normalised by in obs, as in
+        :meth:`MichiGAN.generate`. Proteins are in ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
         """
         check_trained(self)
         rng = np.random.default_rng(seed)

@@ -174,10 +174,11 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (of latents that are not those of cells, only the covariates that they were rendered with),
-        provenance in ``uns["michigan"]``; of models that make counts, also these in ``layers["counts"]`` and what they are normalised by in obs, under the registered key or
-        ``"total_counts"``. Registered proteins are there, too: in obsm their counts under the registered key, and
-        log-normalised in ``"X_michigan_protein"``. Of a MuData comes a MuData with the registered modalities, each with X and
+        cells in obs (of latents that are not those of cells, only the covariates that they were rendered with; of numbers,
+        only those that are registered), provenance in ``uns["michigan"]``; of models that make counts, also these in
+        ``layers["counts"]`` and what they are normalised by in obs, under the registered key or ``"total_counts"``.
+        Registered proteins are there, too: in obsm their counts under the registered key, and log-normalised in
+        ``"X_michigan_protein"``. Of a MuData comes a MuData with the registered modalities, each with X and
         ``layers["counts"]``.
 
         Raises
