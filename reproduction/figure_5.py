@@ -6,8 +6,9 @@ From ten cells of one group, one latent at a time goes from low to high while th
 cells: its traversals cross at those draws of the prior whose cells are nearest to the group, and go along its first ten
 dimensions, of 128 and of 10. FOLDER/figure_5_SET_MODEL.png has the cells passed by on a UMAP of the real ones,
 FOLDER/figure_5.csv how far each factor of the three nearest real cells moves along each dimension, and the share of the
-largest change, which is 1 where one factor changes beyond chance and no other (metrics.single_factor_share). A model that is in the
-results is not run again. --quick takes 50 epochs and this package's settings of MichiGAN at its start in closed form.
+largest change, which is 1 where one factor changes beyond chance and no other (metrics.single_factor_share). A model
+that is in the results is not run again. --quick takes 50 epochs and this package's settings of MichiGAN at its start in
+closed form.
 
 Sets: splatter, the original simulator's cells with non-linear steps, and kang_pbmc_ifnb are files in the data folder
 (SCMICHIGAN_DATA); tabula_muris is downloaded.

@@ -143,6 +143,11 @@ def check_at_least(minimum: int, **values: int) -> None:
             raise ValueError(f"{name} is {value}: give {minimum} or more")
 
 
+def is_number(values: Any) -> bool:
+    """Whether an array, a column or a dtype is of numbers, and not of truth values."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
 def own_keys(mapping: Iterable[str]) -> list[str]:
     """Names of columns or keys that are the user's, and not those that scvi-tools adds."""
     return [key for key in mapping if not str(key).startswith("_scvi")]

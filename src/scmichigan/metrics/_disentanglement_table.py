@@ -14,11 +14,11 @@ import pandas as pd
 from anndata import AnnData
 
 from scmichigan import _keys
-from scmichigan._cells import check_anndata, check_obs_keys, counted, in_layer, keep, matrices, obsm_matrix
+from scmichigan._cells import check_anndata, check_obs_keys, counted, in_layer, is_number, keep, matrices, obsm_matrix
 
 from ._correlation import has_order, spearman_correlation, spearman_gap
 from ._factors import check_factors, codes_of, latents_by_factors, numbers, sample_cells, varies
-from ._inference import infer_factors, is_number
+from ._inference import infer_factors
 from ._information import mutual_information, mutual_information_gap
 from ._predictability import dci, largest_sap, sap
 from ._registry import DISENTANGLEMENT, GENERATOR

@@ -12,7 +12,7 @@ from scipy.stats import mode
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from scmichigan._cells import Cells, check_at_least, dense
+from scmichigan._cells import Cells, check_at_least, dense, is_number
 
 from ._basis import checked, fitted_pca
 
@@ -90,13 +90,8 @@ def infer_factors(
     return pd.DataFrame(inferred).set_axis(index)
 
 
-def is_number(factor: pd.Series) -> bool:
-    """Whether the factor is averaged over neighbours, rather than voted on."""
-    return pd.api.types.is_numeric_dtype(factor) and not pd.api.types.is_bool_dtype(factor)
-
-
 def _inferred(factor: pd.Series, nearest_mj: np.ndarray) -> np.ndarray | pd.api.extensions.ExtensionArray:
-    if is_number(factor):
+    if is_number(factor):  # averaged over neighbours, others are voted on
         return factor.to_numpy(dtype=np.float64)[nearest_mj].mean(axis=1)
     category = factor.astype("category")
     voted = mode(category.cat.codes.to_numpy()[nearest_mj], axis=1).mode

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from scmichigan._cells import is_number
 from scmichigan._keys import DIMENSION, STEP, WALK
 
 from ._factors import check_not_constant
-from ._inference import is_number
 
 # A walk goes from the first to the last percentile of its dimension: a number that is one does the same.
 _ENDS = (0.01, 0.99)

@@ -16,14 +16,13 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from mudata import MuData
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 from scvi.train import Trainer, TrainRunner
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys, dense
+from scmichigan._cells import check_obs_keys, dense, is_number
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 
@@ -322,8 +321,6 @@ def run_training(
     callbacks = [StopOnNonFinite(advice), *trainer_kwargs.pop("callbacks", [])]
     if trainer_kwargs.pop("enable_progress_bar", True):
         callbacks.append(StageProgressBar(stage))
-    # scvi-tools leaves a trained module in evaluation mode; without this, further training would keep it there.
-    model.module.train()
     logger.info("%s on %s: %d epochs", stage, describe_expression(model), max_epochs)
     runner = TrainRunner(
         model,
@@ -339,27 +336,24 @@ def run_training(
     )
     handler = signal.getsignal(signal.SIGINT)
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    # scvi-tools leaves a trained module in evaluation mode; without this, further training would keep it there.
+    model.module.train()
     try:
         runner()
     except FloatingPointError:
         model.module.load_state_dict(before)
-        model.module.eval()
         raise
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         # Lightning ends the program, and has switched off Ctrl+C for whatever comes before the end.
         signal.signal(signal.SIGINT, handler)
-        _keep_what_was_learned(model, runner)
+        if runner.trainer.current_epoch > 0:  # what was learned is kept
+            model.is_trained = True
+            model.to_device(runner.device)
         raise KeyboardInterrupt(f"training stopped in epoch {runner.trainer.current_epoch + 1}") from None
-
-
-def _keep_what_was_learned(model: BaseModelClass, runner: TrainRunner) -> None:
-    """Leave a model that was interrupted after an epoch or more as one that is trained."""
-    model.module.eval()
-    if runner.trainer.current_epoch > 0:
-        model.is_trained = True
-        model.to_device(runner.device)
+    finally:
+        model.module.eval()
 
 
 def in_chunks(n_rows: int) -> list[slice]:
@@ -421,8 +415,7 @@ def generated_anndata(
         labels = [
             name
             for name, dtype in adata.obs.dtypes.items()
-            if name in registered
-            or not (name.startswith("_scvi") or is_numeric_dtype(dtype) and not is_bool_dtype(dtype))
+            if name in registered or not (name.startswith("_scvi") or is_number(dtype))
         ]
         obs = adata.obs[labels].iloc[rows].set_axis(names)
         obs[_keys.SOURCE] = adata.obs_names.to_numpy()[rows]
@@ -463,7 +456,7 @@ def check_level(adata: AnnData, key: str, level: object) -> None:
     check_obs_keys(adata, [key])
     if not has_level(adata.obs[key], level).any():
         values = adata.obs[key].dropna().unique()
-        are_numbers = is_numeric_dtype(values) and not is_bool_dtype(values)
+        are_numbers = is_number(values)
         levels = list(map(str, sorted(values))) if are_numbers else sorted(map(repr, values.tolist()))
         shown = ", ".join(levels[:_N_LEVELS_SHOWN])
         if len(levels) > _N_LEVELS_SHOWN:
@@ -495,6 +488,6 @@ def is_between(adata: AnnData, key: str, level: object) -> bool:
     """Whether a label is a number that no cell has, but some have smaller and some larger ones."""
     check_obs_keys(adata, [key])
     values = adata.obs[key]
-    if not is_numeric_dtype(values) or is_bool_dtype(values) or not isinstance(level, Real):
+    if not is_number(values) or not isinstance(level, Real):
         return False
     return values.min() < level < values.max() and not (values == level).any()

@@ -124,7 +124,6 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             )
         except BaseException:
             self.is_trained |= was_trained
-            self.module.eval()
             raise
 
     def _expression_deviation(self) -> torch.Tensor:

@@ -35,7 +35,6 @@ _CHOICES = {
     "critic_norm": ("batch", "layer", None),
     "output_activation": ("relu", "softplus", None),
 }
-_WIDTHS = ("generator_hidden", "critic_hidden")
 _RANGES = {
     "dropout": (lambda p: _is_number(p) and 0 <= p < 1, "at least 0 and below 1"),
     "average_decay": (
@@ -53,7 +52,7 @@ _RANGES = {
         (lambda n: isinstance(n, Integral) and n >= 0, "a whole number, at least 0"),
     ),
     **dict.fromkeys(
-        _WIDTHS,
+        ("generator_hidden", "critic_hidden"),
         (
             lambda sizes: (
                 isinstance(sizes, Sequence) and len(sizes) > 0 and all(isinstance(n, Integral) and n > 0 for n in sizes)

@@ -14,7 +14,7 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scmichigan._cells import obsm_matrix
+from scmichigan._cells import is_number, obsm_matrix
 from scmichigan._keys import LATENT
 
 from ._figure import GREY, as_embedding, category_colours, finish, group_legend, panels, point_size
@@ -100,7 +100,7 @@ def _array(adata: AnnData, key: str, cure: str) -> np.ndarray:
 
 def _categories(values: pd.Series) -> list[str]:
     """Names of a column's categories in their order; none of a continuous one."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if is_number(values):
         return []
     return list(values.astype("category").cat.remove_unused_categories().cat.categories.astype(str))
 
