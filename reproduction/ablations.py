@@ -46,7 +46,15 @@ METHODS = (
     "reverse KL (1)",
     "reverse KL (10)",
 )
-MEASURES = ("E-distance", "spread", "random forest error", "inception score", "total correlation", "obedience")
+MEASURES = (
+    "E-distance",
+    "spread",
+    "random forest error",
+    "inception score",
+    "total correlation",
+    "obedience",
+    "obedience, real cells",
+)
 BATCH_SIZE, N_CRITIC = 32, 5
 
 
@@ -114,19 +122,24 @@ def judged(args: argparse.Namespace, method: str, vae: BetaTCVAE, held_out: AnnD
         "random forest error": metrics.random_forest_error(real, cells, **forest),
         "inception score": metrics.inception_score(real, held_out.obs[SETS[args.data][0]], cells, **forest).generated,
         "total correlation": metrics.total_correlation(*latent, seed=seed),
-        "obedience": obedience(model, seed),
+        **obedience(model, seed),
     }
 
 
-def obedience(model: BetaTCVAE | MichiGAN, seed: int) -> float:
-    """Mean correlation of the latents asked for and those that the model's encoder finds in the cells made of them."""
+def obedience(model: BetaTCVAE | MichiGAN, seed: int) -> dict[str, float]:
+    """Mean correlation of sampled latents with those that the encoder finds, in cells made of them and in their own cells."""
     if isinstance(model, MichiGAN):
-        return float(model.obedience(seed=seed)["generated"].mean())
-    asked_for = model.get_latent_representation()
+        obeyed = model.obedience(seed=seed).mean()
+        return {"obedience": obeyed["generated"], "obedience, real cells": obeyed["real"]}
+    mean, var = model.get_latent_representation(return_dist=True)
+    asked_for = np.random.default_rng(seed).normal(mean, np.sqrt(var)).astype(np.float32)
     x = torch.from_numpy(np.asarray(model.generate(latent=asked_for, seed=seed).X))
     with torch.inference_mode():
         found = model.module.encode(x)[0].numpy()
-    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(asked_for.T, found.T, strict=True)]))
+    return {
+        name: float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(asked_for.T, z.T, strict=True)]))
+        for name, z in (("obedience", found), ("obedience, real cells", mean))
+    }
 
 
 def as_it_is(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> Iterator[BetaTCVAE]:

@@ -56,7 +56,9 @@ MEASURES = (
     "AUROC on genes",
     "E-distance",
     "obedience",
+    "obedience, real cells",
 )
+NOT_ASKED = {"generated": np.nan, "real": np.nan}
 
 
 def main() -> None:
@@ -133,6 +135,7 @@ def run_one(
         real = model.get_normalized_expression(held_out)
         cells = model.get_normalized_expression() if method == REAL else model.generate(held_out.n_obs, seed=seed).X
         forest = {"n_trees": args.trees, "seed": seed}
+        obeyed = model.obedience(seed=seed).mean() if hasattr(model, "obedience") else NOT_ASKED
         inception = metrics.inception_score(real, held_out.obs[labels], cells, **forest)
         row = {
             "epoch": epoch,
@@ -143,7 +146,8 @@ def run_one(
             "inception score, real": inception.real,
             "AUROC on genes": metrics.discriminate(real, cells, n_components=None, **forest).auroc,
             "E-distance": metrics.e_distance(real, cells, seed=seed),
-            "obedience": model.obedience(seed=seed)["generated"].mean() if hasattr(model, "obedience") else np.nan,
+            "obedience": obeyed["generated"],
+            "obedience, real cells": obeyed["real"],
         }
         keep(path, run | row)
         print(f"    epoch {epoch}: " + ", ".join(f"{name} {row[name]:.3f}" for name in MEASURES), flush=True)

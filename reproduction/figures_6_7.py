@@ -105,17 +105,17 @@ def one_of_each_type(adata: AnnData, args: argparse.Namespace) -> list[tuple[str
 
 
 def predictable_together(adata: AnnData, ordered: Any, args: argparse.Namespace) -> list[tuple[str, str]]:
-    """The first three that leave every type and treatment with two or more combinations."""
+    """The first three that can be predicted from the combinations that are left."""
     left = adata.obs[args.factors].drop_duplicates()
     chosen = []
     for pair in dict.fromkeys(map(tuple, ordered)):
         without = left[(left != pair).any(axis=1)]
-        if all(without[f].value_counts().get(label, 0) > 1 for f, label in zip(args.factors, pair, strict=True)):
+        if all(usable_references(without, each, args.factors) for each in (*chosen, pair)):
             left = without
             chosen.append(pair)
         if len(chosen) == 3:
-            break
-    return chosen
+            return chosen
+    raise SystemExit(f"no three combinations of {' and '.join(args.factors)} can be predicted from all others")
 
 
 def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.Namespace, number: int) -> pd.DataFrame:
@@ -143,7 +143,7 @@ def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.N
             if kind == "sample":
                 rng = np.random.default_rng(args.seed)
                 encoded = encoded + np.sqrt(posterior[1][of_pair]) * rng.standard_normal(encoded.shape)
-            for reference in usable_references(train, pair, args.factors):
+            for reference in usable_references(train.obs, pair, args.factors):
                 target = dict(zip(args.factors, pair, strict=True))
                 cells = model.predict_combination(
                     target, along=args.factors[0], references=[reference], seed=args.seed, **ARITHMETIC
@@ -172,9 +172,9 @@ def most_variable(train: AnnData, args: argparse.Namespace) -> np.ndarray:
     return np.sort(np.argsort(-StandardScaler(with_mean=False).fit(x).var_, kind="stable")[: args.genes])
 
 
-def usable_references(train: AnnData, pair: tuple[str, str], factors: list[str]) -> list[str]:
+def usable_references(obs: pd.DataFrame, pair: tuple[str, str], factors: list[str]) -> list[str]:
     """Cell types that were seen with the treatment, and with another one that the target's type was seen with, too."""
-    seen = train.obs[factors].drop_duplicates()
+    seen = obs[factors].drop_duplicates()
     treatments = {t: set(group[factors[1]]) for t, group in seen.groupby(factors[0])}
     own = treatments.get(pair[0], set()) - {pair[1]}
     return [t for t, theirs in treatments.items() if t != pair[0] and pair[1] in theirs and own & theirs]

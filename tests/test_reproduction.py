@@ -218,15 +218,25 @@ def _rows(table, columns):
 @pytest.mark.parametrize(
     ("ordered", "chosen"),
     [
-        # The second would leave B with one treatment, the third "x" with one type.
-        ([("B", "x"), ("B", "y"), ("A", "x"), ("A", "y"), ("C", "z")], [("B", "x"), ("A", "y"), ("C", "z")]),
-        ([("A", "z")], [("A", "z")]),
+        ([("B", "x"), ("B", "y"), ("A", "x")], [("B", "x"), ("B", "y"), ("A", "x")]),
+        # The third would leave "x" without a type, and B without a treatment.
+        ([("B", "x"), ("C", "x"), ("A", "x"), ("A", "y")], [("B", "x"), ("C", "x"), ("A", "y")]),
+        ([("B", "x"), ("B", "y"), ("B", "z"), ("A", "y")], [("B", "x"), ("B", "y"), ("A", "y")]),
     ],
 )
-def test_what_is_hidden_leaves_every_label_with_two_combinations(figures, ordered, chosen):
+def test_what_is_hidden_can_be_predicted_from_the_rest(figures, ordered, chosen):
     obs = pd.DataFrame(list(product("ABC", "xyz")), columns=FACTORS, index=list("012345678"))
     args = SimpleNamespace(factors=FACTORS)
     assert figures.figures_6_7.predictable_together(AnnData(np.zeros((9, 1)), obs=obs), ordered, args) == chosen
+
+
+def test_too_few_combinations_to_hide_three(figures):
+    pairs = list(product("ABC", "xy"))
+    obs = pd.DataFrame(pairs, columns=FACTORS, index=list("012345"))
+    with pytest.raises(SystemExit, match="no three combinations"):
+        figures.figures_6_7.predictable_together(
+            AnnData(np.zeros((6, 1)), obs=obs), pairs, SimpleNamespace(factors=FACTORS)
+        )
 
 
 @pytest.fixture
