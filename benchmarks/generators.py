@@ -49,7 +49,7 @@ MEASURES = (
     "seconds",
 )
 LABELS = ("cell_type", "clusters")
-N_GIVEN = 10_000  # a correlation of 0 has a standard error of 0.01
+N_GIVEN = 10_000  # a correlation near 0 has a standard error of 0.01
 N_OF_ITS_OWN = 40_000  # 800 cells of a type of 2 %, whose number has a standard error of 3.5 %
 
 

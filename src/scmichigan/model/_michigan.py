@@ -45,7 +45,7 @@ class MichiGAN(LatentGAN):
     :func:`~scmichigan.latent.fit_poisson_log_normal` for counts, :func:`~scmichigan.latent.fit_linear_gaussian` for
     log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
     and ``score_gap``, the critic's mean score of real minus that of generated cells; and twenty times in a training
-    ``obedience``, the mean correlation of the latents of 500 generated cells with what was asked for, and
+    ``obedience``, the mean correlation of the latents of 1,000 generated cells with what was asked for, and
     ``obedience_gap``, how far the least obedient latent is behind what real cells give (see :meth:`obedience`).
 
     References
