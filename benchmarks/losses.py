@@ -34,6 +34,7 @@ ROWS = {
     "relativistic, R1 + R2 (default)": ({}, {}),
     "relativistic, without components": ({"critic_components": 0}, {}),
     "relativistic, layer norm": ({"critic_norm": "layer"}, {}),
+    "relativistic, batch norm": ({"critic_norm": "batch"}, {}),
     "relativistic, slopes at all cells": ({}, {}),
     "relativistic, two critic steps": ({}, {"n_critic": 2}),
     "WGAN-GP": (WGAN, {}),
