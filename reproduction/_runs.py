@@ -1,4 +1,4 @@
-"""What the commands of this folder do alike: results that are kept, and tables of them in markdown."""
+"""What the commands of this folder do alike, such as results that are kept, and tables of them in markdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from anndata import AnnData, read_h5ad
@@ -22,6 +23,12 @@ def data_file(name: str) -> AnnData:
     """Cells of a file in the data folder."""
     folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data"))
     return read_h5ad(folder / f"{name}.h5ad")
+
+
+def obeyed(model: Any, seed: int) -> dict[str, float]:
+    """Obedience of a GAN's cells beside that of real cells, means over the latents."""
+    means = model.obedience(seed=seed).mean()
+    return {"obedience": means["generated"], "obedience, real cells": means["real"]}
 
 
 def kept(path: Path) -> pd.DataFrame:

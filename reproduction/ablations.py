@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import scvi
 import torch
-from _runs import is_kept, keep, kept, markdown, mean_and_spread, quiet
+from _runs import is_kept, keep, kept, markdown, mean_and_spread, obeyed, quiet
 from anndata import AnnData
 from figures_2_4 import SETS, load
 
@@ -129,8 +129,7 @@ def judged(args: argparse.Namespace, method: str, vae: BetaTCVAE, held_out: AnnD
 def obedience(model: BetaTCVAE | MichiGAN, seed: int) -> dict[str, float]:
     """Mean correlation of sampled latents with those that the encoder finds, in cells made of them and in their own cells."""
     if isinstance(model, MichiGAN):
-        obeyed = model.obedience(seed=seed).mean()
-        return {"obedience": obeyed["generated"], "obedience, real cells": obeyed["real"]}
+        return obeyed(model, seed)
     mean, var = model.get_latent_representation(return_dist=True)
     asked_for = np.random.default_rng(seed).normal(mean, np.sqrt(var)).astype(np.float32)
     x = torch.from_numpy(np.asarray(model.generate(latent=asked_for, seed=seed).X))

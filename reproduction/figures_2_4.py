@@ -33,7 +33,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import data_file, is_kept, keep, kept, markdown, mean_and_spread, quiet
+from _runs import data_file, is_kept, keep, kept, markdown, mean_and_spread, obeyed, quiet
 from anndata import AnnData
 
 from scmichigan import GMM, PPCA, WGANGP, BetaTCVAE, MichiGAN, datasets, metrics
@@ -58,7 +58,7 @@ MEASURES = (
     "obedience",
     "obedience, real cells",
 )
-NOT_ASKED = {"generated": np.nan, "real": np.nan}
+NOT_ASKED = {"obedience": np.nan, "obedience, real cells": np.nan}
 
 
 def main() -> None:
@@ -135,7 +135,6 @@ def run_one(
         real = model.get_normalized_expression(held_out)
         cells = model.get_normalized_expression() if method == REAL else model.generate(held_out.n_obs, seed=seed).X
         forest = {"n_trees": args.trees, "seed": seed}
-        obeyed = model.obedience(seed=seed).mean() if hasattr(model, "obedience") else NOT_ASKED
         inception = metrics.inception_score(real, held_out.obs[labels], cells, **forest)
         row = {
             "epoch": epoch,
@@ -146,8 +145,7 @@ def run_one(
             "inception score, real": inception.real,
             "AUROC on genes": metrics.discriminate(real, cells, n_components=None, **forest).auroc,
             "E-distance": metrics.e_distance(real, cells, seed=seed),
-            "obedience": obeyed["generated"],
-            "obedience, real cells": obeyed["real"],
+            **(obeyed(model, seed) if hasattr(model, "obedience") else NOT_ASKED),
         }
         keep(path, run | row)
         print(f"    epoch {epoch}: " + ", ".join(f"{name} {row[name]:.3f}" for name in MEASURES), flush=True)

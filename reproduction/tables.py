@@ -42,7 +42,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import is_kept, keep, kept, markdown, mean_and_spread, quiet
+from _runs import is_kept, keep, kept, markdown, mean_and_spread, obeyed, quiet
 from _simulated import PROSSTT, SPLATTER, simulated_cells
 from anndata import AnnData
 
@@ -199,8 +199,7 @@ def measure(args: argparse.Namespace, table: Table, data: str, method: str, seed
     judged = metrics.generator_disentanglement(generated, cells, table.factors, seed=seed, enable_progress_bar=False)
     values = {"minutes": minutes} | judged[LATENT].to_dict()
     if hasattr(model, "obedience"):
-        obeyed = model.obedience(seed=seed).mean()
-        values |= {"obedience": obeyed["generated"], "obedience, real cells": obeyed["real"]}
+        values |= obeyed(model, seed)
     if gan.latent is not None:
         asked, var, _ = latent_of(args, table, data, gan.latent, seed)
         if gan.sampled:
