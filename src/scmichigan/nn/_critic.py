@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn.functional import pad
 
 from ._mlp import MLP
 from ._slopes import scores_and_slopes
@@ -140,14 +139,16 @@ class Critic(nn.Module):
         score_real, score_fake = scores + self.score.bias
         n_genes, n_components = self.components.shape
         at_genes, at_components = slopes[..., :n_genes], slopes[..., n_genes : n_genes + n_components]
-        return score_real, score_fake, (at_genes + at_components @ self.components.T) * self.input_scale
+        if n_components:
+            at_genes = at_genes + at_components @ self.components.T
+        return score_real, score_fake, at_genes * self.input_scale
 
     def _input(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         x = x * self.input_scale
-        x = torch.cat([x, x @ self.components], dim=-1)
+        parts = [x, x @ self.components]
         if self.head == "concatenation":
-            x = torch.cat([x, (condition * self.condition_scale).expand(*x.shape[:-1], -1)], dim=-1)
-        return pad(x, (0, self.n_padding))
+            parts.append((condition * self.condition_scale).expand(*x.shape[:-1], -1))
+        return torch.cat([*parts, x.new_zeros(()).expand(*x.shape[:-1], self.n_padding)], dim=-1)
 
     def _direction(self, condition: torch.Tensor) -> torch.Tensor:
         if self.projection is None:

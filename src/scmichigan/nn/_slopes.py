@@ -53,8 +53,8 @@ def scores_and_slopes(
     weight_hi = first.linear.weight
     n_minibatches = len(x_pni) if mixing_n1 is None else 1  # the last ones, which slopes are taken in
     n_slopes = n_minibatches * len(x_pni[0, :n_sloped])
-    product_pnh, at_slopes = _Products.apply(x_pni.flatten(0, 1), weight_hi, n_slopes)
-    product_pnh = product_pnh.unflatten(0, x_pni.shape[:2])
+    product_nh, *for_slopes = _Products.apply(x_pni.flatten(0, 1), weight_hi, n_slopes)
+    product_pnh = product_nh.unflatten(0, x_pni.shape[:2])
     if mixing_n1 is not None:  # a linear layer's product with a mix is the mix of its products
         product_pnh = torch.cat([product_pnh, torch.lerp(product_pnh[1:], product_pnh[:1], mixing_n1)])
     sloped = slice(-n_minibatches, None), slice(n_sloped)
@@ -66,12 +66,12 @@ def scores_and_slopes(
     slope_pnh = derivatives[-1].transposed_times(head_nh[:n_sloped])
     for block, derivative in zip(others[::-1], derivatives[-2::-1], strict=True):
         slope_pnh = derivative.transposed_times(slope_pnh @ block.linear.weight)
-    slope_pni = _Slopes.apply(slope_pnh.flatten(0, 1), weight_hi.detach(), at_slopes).unflatten(0, slope_pnh.shape[:2])
-    return (h_pnh[: len(x_pni)] * head_nh).sum(2), slope_pni
+    slope_ni = _Slopes.apply(slope_pnh.flatten(0, 1), weight_hi.detach(), *for_slopes)
+    return (h_pnh[: len(x_pni)] * head_nh).sum(2), slope_ni.unflatten(0, slope_pnh.shape[:2])
 
 
 class _Products(Function):
-    """First layer's products with the input, and a place for what :class:`_Slopes` adds to the gradient of its weights.
+    """First layer's products with the input, and places for what :class:`_Slopes` adds to the gradient of its weights.
 
     The first layer has nearly all of the weights, and their gradient is one product of matrices in place of two and a sum.
     """
@@ -80,17 +80,14 @@ class _Products(Function):
     def forward(ctx: Any, x_ni: torch.Tensor, weight_hi: torch.Tensor, n_slopes: int) -> tuple[torch.Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_ni)
-        ctx.n_hidden = len(weight_hi)
-        return x_ni @ weight_hi.T, weight_hi.new_zeros(()).expand(n_slopes, sum(weight_hi.shape))
+        places = (weight_hi.new_zeros(()).expand(n_slopes, n) for n in weight_hi.shape)
+        return x_ni @ weight_hi.T, *places
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, product_nh: torch.Tensor | None, at_slopes: torch.Tensor | None) -> tuple[Any, ...]:
-        (x_ni,) = ctx.saved_tensors
-        pairs = [] if product_nh is None else [(product_nh, x_ni)]
-        if at_slopes is not None:
-            pairs.append((at_slopes[:, : ctx.n_hidden], at_slopes[:, ctx.n_hidden :]))
-        left, right = map(torch.cat, zip(*pairs, strict=True))
+    def backward(ctx: Any, product_nh: torch.Tensor | None, *of_slopes: torch.Tensor | None) -> tuple[Any, ...]:
+        pairs = [(product_nh, *ctx.saved_tensors), of_slopes]
+        left, right = (torch.cat(parts) for parts in zip(*(p for p in pairs if p[0] is not None), strict=True))
         return None, left.T @ right, None
 
 
@@ -98,7 +95,9 @@ class _Slopes(Function):
     """First layer's weights times what comes from above, whose gradient is left to :class:`_Products`."""
 
     @staticmethod
-    def forward(ctx: Any, v_nh: torch.Tensor, weight_hi: torch.Tensor, at_slopes: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, v_nh: torch.Tensor, weight_hi: torch.Tensor, place_nh: torch.Tensor, place_ni: torch.Tensor
+    ) -> torch.Tensor:
         ctx.save_for_backward(v_nh, weight_hi)
         return v_nh @ weight_hi
 
@@ -106,7 +105,7 @@ class _Slopes(Function):
     @once_differentiable
     def backward(ctx: Any, slope_ni: torch.Tensor) -> tuple[Any, ...]:
         v_nh, weight_hi = ctx.saved_tensors
-        return slope_ni @ weight_hi.T, None, torch.cat([v_nh, slope_ni], dim=1)
+        return slope_ni @ weight_hi.T, None, v_nh, slope_ni
 
 
 class _Derivative(NamedTuple):
