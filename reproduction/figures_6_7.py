@@ -1,4 +1,4 @@
-r"""Figures 6 and 7 of the paper: predictions of unseen combinations, and what they owe to the latent arithmetic.
+r"""Figures 6, 7 and S15 of the paper: predictions of unseen combinations, and what they owe to the latent arithmetic.
 
     python reproduction/figures_6_7.py [--data celllines_crispr] [--preset paper] [--beta 100] [--folder FOLDER] [--quick]
 
@@ -17,6 +17,8 @@ The paper's sci-Plex cells are not among the data sets here. From a file with th
 
     python reproduction/figures_6_7.py --data SCIPLEX.h5ad --factors cell_type condition \
         --size-factor-key total_counts --hold-out A549,S1628 K562,S1096 MCF7,S7259
+
+With --beta 0, a VAE takes the place of the beta-TCVAE (Figure S15).
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ import scmichigan as mg
 HERE = Path(__file__).parent
 SETS = {"celllines_crispr": ("ncounts", 500), "kang_pbmc_ifnb": ("total_counts", 2000)}
 KINDS = ("mean", "sample")
-VAE, GAN = "beta-TCVAE", "MichiGAN"
+GAN = "MichiGAN"
 LEAST_CELLS = 20
 ARITHMETIC = {"weights": "equal", "residual": "fresh"}
 
@@ -58,13 +60,15 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=100.0)
     parser.add_argument("--trees", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=HERE / "results" / "figures_6_7")
+    parser.add_argument("--folder", type=Path, help="results/figures_6_7 by default, or figure_S15 with beta 0")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     quiet()
     if args.quick:
         args.preset, args.trees = "default", 20
 
+    args.decoder, figure = ("beta-TCVAE", "figures_6_7") if args.beta else ("VAE", "figure_S15")
+    args.folder = args.folder or HERE / "results" / figure
     adata, args.size_factor_key, args.genes = load(args)
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.hold_out:
@@ -77,7 +81,7 @@ def main() -> None:
             print(f"round {number}: {', '.join(map(' '.join, hidden))} hidden", flush=True)
             predict_each(adata, hidden, args, number).to_csv(path, index=False)
         table = pd.read_csv(path, dtype=dict.fromkeys(args.factors, str))
-        show(table, number, args.folder)
+        show(table, args.decoder, number, args.folder)
         by_entropy = table[table["latent"] == "sample"].groupby(args.factors)["delta H"].mean().sort_values()
         hidden = predictable_together(adata, by_entropy.index, args)
 
@@ -150,7 +154,7 @@ def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.N
                 )
                 latent = cells.obsm["X_michigan"]
                 of_forest = {"basis": basis, "n_cells": 200 if args.quick else 3000, "n_trees": args.trees}
-                both = {GAN: cells, VAE: vae.generate(latent=latent, seed=args.seed)}
+                both = {GAN: cells, args.decoder: vae.generate(latent=latent, seed=args.seed)}
                 errors = {
                     f"error, {name}": mg.metrics.random_forest_error(x[of_pair], made.X, **of_forest, seed=args.seed)
                     for name, made in both.items()
@@ -180,21 +184,21 @@ def usable_references(obs: pd.DataFrame, pair: tuple[str, str], factors: list[st
     return [t for t, theirs in treatments.items() if t != pair[0] and pair[1] in theirs and own & theirs]
 
 
-def show(table: pd.DataFrame, number: int, folder: Path) -> None:
+def show(table: pd.DataFrame, decoder: str, number: int, folder: Path) -> None:
     """Print the tests, and draw errors beside errors and gains beside delta H."""
     for kind in KINDS:
         part = table[table["latent"] == kind]
-        ours, theirs = part[f"error, {GAN}"], part[f"error, {VAE}"]
+        ours, theirs = part[f"error, {GAN}"], part[f"error, {decoder}"]
         gain = ours - theirs
         p = wilcoxon(ours, theirs, alternative="greater").pvalue if gain.any() else np.nan
         correlation, p_correlation = pearsonr(part["delta H"], gain)
         print(
-            f"round {number}, {kind}: random forest error {ours.mean():.3f} ({GAN}) and {theirs.mean():.3f} ({VAE}) over "
+            f"round {number}, {kind}: random forest error {ours.mean():.3f} ({GAN}) and {theirs.mean():.3f} ({decoder}) over "
             f"{len(part)} predictions, p = {p:.2g}; of the hidden ones {ours[part['hidden']].mean():.3f} and "
             f"{theirs[part['hidden']].mean():.3f}; gain with delta H: r = {correlation:.2f}, p = {p_correlation:.2g}"
         )
         path = folder / f"round_{number}_{kind}.png"
-        mg.pl.prediction_gain(ours, theirs, part["delta H"], hidden=part["hidden"], names=(GAN, VAE), save=path)
+        mg.pl.prediction_gain(ours, theirs, part["delta H"], hidden=part["hidden"], names=(GAN, decoder), save=path)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@
 The cells are simulated, as many as in the paper and anew for each seed, or read from files of the original simulators
 (--real). The defaults are the paper's: five seeds, 1,000 epochs in minibatches of 128 cells (32 for the GANs), the beta of
 each set. --quick takes a fifth of the cells, a single seed and few epochs. Every run is kept in FOLDER/table_N.csv as soon
-as it is done, and not run again; latents are kept, too, and shared by the tables. Without a seed (--seeds with nothing
-after it), nothing is run and the results so far are printed.
+as it is done, and not run again; latents and generated cells are kept, too, and shared by the tables (and by
+figures_1_4.py). Without a seed (--seeds with nothing after it), nothing is run and the results so far are printed.
 
 The plot beside it, FOLDER/table_N_CELLS.png, has each seed as a point and the paper's value as a line.
 
@@ -42,9 +42,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
+from _cells import PROSSTT, SPLATTER, pancreas, simulated_cells
 from _runs import is_kept, keep, kept, markdown, mean_and_spread, obeyed, quiet
-from _simulated import PROSSTT, SPLATTER, simulated_cells
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
 
 from scmichigan import CWGANGP, PPCA, WGANGP, BetaTCVAE, InfoWGANGP, MichiGAN, SemiSupervisedInfoWGANGP, metrics
 
@@ -55,6 +55,7 @@ LATENTS = ("PCA", "VAE", "beta-TCVAE")
 WEIGHTS_OF_KL = {"VAE, KL x 4": 4.0, "VAE, KL x 16": 16.0}
 BEST_OF = {"beta-TCVAE, best of 2": 2}
 _SEEDS_APART = 1000
+REAL_CELLS = "pancreas"
 DISENTANGLEMENT = {
     "Spearman gap": lambda z, factors, var, seed: metrics.spearman_gap(metrics.spearman_correlation(z, factors)),
     "FactorVAE metric": lambda z, factors, var, seed: metrics.factor_vae_score(z, factors, seed=seed),
@@ -173,8 +174,12 @@ def describe(args: argparse.Namespace, data: str, method: str, seed: int) -> dic
     """What tells a run from others."""
     epochs = 0 if method == "PCA" else args.epochs
     gan = GANS.get(method)
+    if data == REAL_CELLS:
+        cells = "real"
+    else:
+        cells = "original" if args.real is not None else "quick" if args.quick else "simulated"
     return {
-        "cells": "original" if args.real is not None else "quick" if args.quick else "simulated",
+        "cells": cells,
         "data": data,
         "method": method,
         "epochs": epochs,
@@ -194,12 +199,9 @@ def measure(args: argparse.Namespace, table: Table, data: str, method: str, seed
         }
         return {"minutes": minutes} | judged
     gan = GANS[method]
-    model, minutes = generator_of(args, table, data, method, seed)
-    generated = model.generate(cells.n_obs, seed=seed)
+    generated = generated_by(args, table, data, method, seed)
     judged = metrics.generator_disentanglement(generated, cells, table.factors, seed=seed, enable_progress_bar=False)
-    values = {"minutes": minutes} | judged[LATENT].to_dict()
-    if hasattr(model, "obedience"):
-        values |= obeyed(model, seed)
+    values = generated.uns["training"] | judged[LATENT].to_dict()
     if gan.latent is not None:
         asked, var, _ = latent_of(args, table, data, gan.latent, seed)
         if gan.sampled:
@@ -211,7 +213,7 @@ def measure(args: argparse.Namespace, table: Table, data: str, method: str, seed
 
 @lru_cache(maxsize=2)
 def load(data: str, folder: Path | None, quick: bool, seed: int) -> AnnData:
-    return simulated_cells(data, folder, quick=quick, seed=seed)
+    return pancreas() if data == REAL_CELLS else simulated_cells(data, folder, quick=quick, seed=seed)
 
 
 def latent_of(
@@ -234,8 +236,7 @@ def fitted_latent(
     """Means and variances of any latent, and the minutes that it took; ``again`` is a further training on the same cells."""
     run = describe(args, data, method, seed)
     parts = [run["cells"], data, method, n_latent, beta, run["epochs"], seed, *([f"again-{again}"] if again else [])]
-    name = "_".join(map(str, parts)).replace(" ", "-")
-    path = args.folder / "latents" / f"{name}.npz"
+    path = kept_as(args.folder / "latents", parts, "npz")
     if not path.exists():
         cells = load(data, args.real, args.quick, seed).copy()
         start = time.process_time()
@@ -255,19 +256,33 @@ def fitted_latent(
     return latent["mean"], latent["var"], float(latent["minutes"])
 
 
-def generator_of(args: argparse.Namespace, table: Table, data: str, method: str, seed: int) -> tuple[Any, float]:
-    """A trained GAN, and the minutes that it took beside its latent."""
-    gan, cells = GANS[method], load(data, args.real, args.quick, seed).copy()
-    setup = {}
-    if gan.latent is not None:
-        cells.obsm["Z"], cells.obsm["V"], _ = latent_of(args, table, data, gan.latent, seed)
-        setup = {"latent_key": "Z"} | ({"latent_var_key": "V"} if gan.sampled else {})
-    start = time.process_time()
-    scvi.settings.seed = seed
-    gan.model.setup_anndata(cells, **setup)
-    model = gan.model(cells, **gan.arguments)
-    model.train(args.gan_epochs if gan.published or args.quick else None, **on_terminal())
-    return model, (time.process_time() - start) / 60
+def generated_by(args: argparse.Namespace, table: Table, data: str, method: str, seed: int) -> AnnData:
+    """As many cells of a GAN as there are real ones; its minutes, beside those of its latent, and obedience in uns."""
+    run, gan, cells = describe(args, data, method, seed), GANS[method], load(data, args.real, args.quick, seed).copy()
+    path = kept_as(args.folder / "generated", list(run.values()), "h5ad")
+    if not path.exists():
+        setup = {}
+        if gan.latent is not None:
+            cells.obsm["Z"], cells.obsm["V"], _ = latent_of(args, table, data, gan.latent, seed)
+            setup = {"latent_key": "Z"} | ({"latent_var_key": "V"} if gan.sampled else {})
+        start = time.process_time()
+        scvi.settings.seed = seed
+        gan.model.setup_anndata(cells, **setup)
+        model = gan.model(cells, **gan.arguments)
+        model.train(args.gan_epochs if gan.published or args.quick else None, **on_terminal())
+        minutes = (time.process_time() - start) / 60
+        generated = model.generate(cells.n_obs, seed=seed)
+        of_model = obeyed(model, seed) if hasattr(model, "obedience") else {}
+        generated.uns = {"training": {"minutes": minutes} | of_model}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        generated.write_h5ad(part, compression="gzip")
+        part.replace(path)
+    return read_h5ad(path)
+
+
+def kept_as(folder: Path, parts: list[object], suffix: str) -> Path:
+    return folder / ("_".join(map(str, parts)).replace(" ", "-") + f".{suffix}")
 
 
 def on_terminal() -> dict[str, bool]:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 from scipy.stats import norm
 
 from scmichigan import datasets, metrics
@@ -27,7 +28,7 @@ def tables(monkeypatch):
     import tables
 
     yield tables
-    for name in ("tables", "_runs", "_simulated"):
+    for name in ("tables", "figures_1_4", "label_free", "_runs", "_cells"):
         sys.modules.pop(name, None)
 
 
@@ -121,8 +122,13 @@ def test_the_best_training_is_the_one_of_lower_total_correlation(tables, monkeyp
     assert minutes == 4
 
 
-def test_gans_stand_beside_their_own_latents_sampled_or_not(tables, monkeypatch, tmp_path):
-    cells = datasets.splatter(datasets.SplatterParameters(n_genes=40, batch_cells=(75, 75), group_prob=(1, 1)), seed=0)
+@pytest.fixture
+def of_known_latents(tables, monkeypatch):
+    """Simulated cells, and latents each of which is one of their factors."""
+    parameters = datasets.SplatterParameters(
+        n_genes=40, batch_cells=(75, 75), group_prob=(0.5, 0.5), de_prob=0.5, path_n_steps=20
+    )
+    cells = datasets.splatter(parameters, seed=0)
     cells.obs["library size"] = cells.obs["total_counts"].astype(float)
     cells.X = cells.X.log1p()
     table = tables.TABLES[4]
@@ -130,8 +136,14 @@ def test_gans_stand_beside_their_own_latents_sampled_or_not(tables, monkeypatch,
     for latent, factor in enumerate(table.factors):
         values = cells.obs[factor]
         mean[:, latent] = values.cat.codes if factor in ("batch", "path") else values.rank() / cells.n_obs
-    wide = np.full_like(mean, 1e6)
     monkeypatch.setattr(tables, "load", lambda *_: cells)
+    return cells, mean
+
+
+def test_gans_stand_beside_their_own_latents_sampled_or_not(tables, of_known_latents, monkeypatch, tmp_path):
+    cells, mean = of_known_latents
+    table = tables.TABLES[4]
+    wide = np.full_like(mean, 1e6)
     monkeypatch.setattr(tables, "latent_of", lambda *_: (mean, wide, 0.0))
     args = SimpleNamespace(real=None, quick=True, epochs=1, gan_epochs=1, folder=tmp_path)
     of_means, sampled, of_prior = (
@@ -144,6 +156,81 @@ def test_gans_stand_beside_their_own_latents_sampled_or_not(tables, monkeypatch,
     # with standard errors of 1 / sqrt(150).
     assert sampled["Spearman gap, its latents"] < 4 / np.sqrt(150)
     assert "Spearman gap, its latents" not in of_prior
+    assert of_means["minutes"] > 0
+    assert of_means["obedience"] > sampled["obedience"]
+
+    monkeypatch.setattr(tables.MichiGAN, "train", lambda *_, **__: pytest.fail("it was trained again"))
+    again = tables.measure(args, table, "linear", "MichiGAN, our settings", 0)
+    assert again == pytest.approx(sampled, nan_ok=True)
+
+
+def test_what_each_latent_has_to_do_with_each_factor(tables, of_known_latents, monkeypatch, tmp_path, capsys):
+    import figures_1_4
+
+    _, mean = of_known_latents
+    for module in (tables, figures_1_4):
+        monkeypatch.setattr(module, "latent_of", lambda *_: (mean, np.full_like(mean, 0.01), 0.0))
+    monkeypatch.setattr(figures_1_4, "load", tables.load)
+    methods = ["PCA", "MichiGAN, our settings"]
+    command = ["figures_1_4.py", "4", "--data", "linear", "--quick", "--gan-epochs", "5", "--folder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*command, "--methods", *methods])
+    figures_1_4.main()
+    results = pd.read_csv(tmp_path / "figure_4.csv")
+    for method, measure in product(methods, ("Spearman correlation", "mutual information")):
+        table = results.query("method == @method").pivot(index="latent", columns="factor", values=measure)
+        # Of what is generated from them, the effect of the step is too faint among 40 genes.
+        known = ["batch", "path", "step", "library size"] if method == "PCA" else ["batch", "path"]
+        assert table[known].idxmax().to_list() == [1, 2, 3, 4][: len(known)], (method, measure)
+    assert "(latent 1)" in capsys.readouterr().out
+    made = {path.name for path in (tmp_path / "figure_4").iterdir()}
+    bars = {f"quick_linear_0_{measure}.png" for measure in ("Spearman-correlation", "mutual-information")}
+    assert made == bars | {"quick_linear_0_PCA.png", "quick_linear_0_MichiGAN,-our-settings.png"}
+
+    figures_1_4.main()
+    assert len(pd.read_csv(tmp_path / "figure_4.csv")) == len(results)
+
+
+def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch, tmp_path):
+    import figures_1_4
+
+    branch = pd.Categorical(np.repeat(["a", "b", "c"], 50))
+    obs = pd.DataFrame({"branch": branch, "time": np.arange(150.0), "library size": np.arange(150.0)[::-1]})
+    cells = AnnData(csr_matrix(np.random.default_rng(0).random((150, 20))), obs=obs.set_axis(map(str, obs.index)))
+    mean = np.column_stack([branch.codes, obs["time"] / 150])
+    monkeypatch.setattr(figures_1_4, "load", lambda *_: cells)
+    monkeypatch.setattr(figures_1_4, "latent_of", lambda *_: (mean, np.full_like(mean, 0.01), 0.0))
+    args = SimpleNamespace(real=None, quick=True, seed=0)
+    _, related = figures_1_4.judged(args, tables.TABLES[3], "3 trajectories", "VAE")
+    assert related.loc[(slice(None), "branch"), "Spearman correlation"].isna().all()
+    assert related.loc[(2, "time"), "Spearman correlation"] == pytest.approx(1)
+    assert related.loc[(1, "branch"), "mutual information"] == pytest.approx(1, abs=0.01)
+
+
+def test_a_beta_is_chosen_without_the_factors(tables, of_known_latents, monkeypatch, tmp_path, capsys):
+    import label_free
+
+    cells, known = of_known_latents
+    var = np.full_like(known, 0.01)
+
+    def fitted(args, data, method, n_latent, beta, seed):
+        assert (method, n_latent) == ("beta-TCVAE" if beta else "VAE", known.shape[1])
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(n_latent)
+        rotation = np.linalg.qr(rng.normal(size=(n_latent, n_latent)))[0]
+        return (known[:, order] if beta else known @ rotation), var, 1.0
+
+    monkeypatch.setattr(label_free, "fitted_latent", fitted)
+    monkeypatch.setattr(label_free, "load", lambda *_: cells)
+    command = ["label_free.py", "--real", str(tmp_path), "--data", "linear", "--betas", "0", "10", "--seeds", "0", "1"]
+    monkeypatch.setattr(sys, "argv", [*command, "--folder", str(tmp_path)])
+    label_free.main()
+    mean = pd.read_csv(tmp_path / "label_free.csv").groupby("beta")[["MIG", "UDR"]].mean()
+    assert mean.loc[10, "MIG"] > mean.loc[0, "MIG"] + 0.2
+    assert mean.loc[10, "UDR"] > mean.loc[0, "UDR"] + 0.2
+    header, _, row = capsys.readouterr().out.strip().splitlines()[-3:]
+    shown = dict(zip(header.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
+    assert float(shown["UDR, its beta"]) == pytest.approx(mean.loc[10, "MIG"], abs=1e-3)
+    assert (tmp_path / "label_free.png").stat().st_size > 10_000
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The simulated cells of Tables 1 to 4: made anew, or read from files of the original simulators."""
+"""Cells of Tables 1 to 4, made anew or read from files of the original simulators, and those of Figure S13."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import scanpy as sc
+from _runs import data_file
 from anndata import AnnData, read_h5ad
 
 from scmichigan.datasets import SplatterParameters, prosstt, splatter
 
 SPLATTER = ["batch", "path", "step", "library size"]
 PROSSTT = ["branch", "time", "library size"]
+PANCREAS = ["cluster", "G2M - S"]
 FILES = {
     "linear": "splatter_linear_small.h5ad",
     "non-linear": "splatter_nonlinear_small.h5ad",
@@ -71,3 +73,12 @@ def _trajectories(name: str, *, quick: bool, seed: int) -> AnnData:
     tree, n_each = _TREES[name]
     n_each = n_each // _QUICKLY if quick else n_each
     return prosstt(tree, _N_GENES, n_each * _N_TIMES * (len(tree) + 1), n_times=_N_TIMES, seed=seed)
+
+
+def pancreas() -> AnnData:
+    """Log-normalised expression, with clusters and the cell cycle in obs under the names of PANCREAS."""
+    adata = data_file("pancreas_endocrinogenesis")
+    adata.X = adata.X.multiply(1e4 / adata.obs["nCount_spliced"].to_numpy()[:, None]).tocsr().astype(np.float32).log1p()
+    adata.obs["cluster"] = adata.obs["clusters"]
+    adata.obs["G2M - S"] = (adata.obs["G2M_score"] - adata.obs["S_score"]).astype(float)
+    return adata
