@@ -36,11 +36,11 @@ def kept(path: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
-def keep(path: Path, row: dict[str, object]) -> None:
-    """Add a result, in one step, for a killed run to leave no half of a file behind."""
+def keep(path: Path, *rows: dict[str, object]) -> None:
+    """Add the rows of a result, in one step, for a killed run to leave no half of them behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    pd.concat([kept(path), pd.DataFrame([row])]).to_csv(part, index=False)
+    pd.concat([kept(path), pd.DataFrame(rows)]).to_csv(part, index=False)
     part.replace(path)
 
 

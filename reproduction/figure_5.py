@@ -88,8 +88,8 @@ def main() -> None:
             change = traversed(
                 args, adata, SETS[data], run["model"], args.folder / f"figure_5_{data}_{run['model']}.png"
             )
-            for dimension, row in change.iterrows():
-                keep(path, run | {"dimension": dimension} | row.to_dict())
+            change = change.rename_axis(index="dimension", columns=None).reset_index()
+            keep(path, *(run | row for row in change.to_dict("records")))
     if path.exists():
         print("\n" + markdown(summary(kept(path))))
 

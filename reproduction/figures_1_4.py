@@ -84,14 +84,12 @@ def main() -> None:
             pl.latents(
                 cells, latent_key=LATENT, color=table.factors, show=False, save=pictures / f"{picture(run, method)}.png"
             )
-            for (latent, factor), values in related.iterrows():
-                keep(path, run | {"latent": latent, "factor": factor} | values.to_dict())
+            keep(path, *(run | row for row in related.reset_index().to_dict("records")))
     results = kept(path)
     print("\n" + markdown(summary(results)))
     for _, runs in results.groupby(["cells", "data", "seed"], sort=False):
         for measure in MEASURES:
-            name = f"{picture(runs.iloc[0], measure)}.png"
-            draw(runs, measure, pictures / name)
+            draw(runs, measure, pictures / f"{picture(runs.iloc[0], measure)}.png")
 
 
 def picture(run: dict[str, object] | pd.Series, of: str) -> str:
@@ -108,7 +106,7 @@ def judged(args: argparse.Namespace, table: Table, data: str, method: str) -> tu
         metrics.generator_disentanglement(cells, real, table.factors, seed=args.seed, enable_progress_bar=False)
         found = cells.uns["michigan_generator_disentanglement"]
         related = {MEASURES[0]: found["spearman"], MEASURES[1]: found["mutual_information"]}
-        cells.obs[table.factors] = cells.obsm["michigan_inferred_factors"].to_numpy()
+        cells.obs = cells.obsm["michigan_inferred_factors"]
         cells = cells[np.random.default_rng(args.seed).permutation(cells.n_obs)[:N_EMBEDDED]].copy()
         cells.obsm["X_umap"] = joint_umap(x[embedded], [cells.X], seed=args.seed)[1]
     else:
@@ -146,7 +144,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 
 def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
     """Bars of the latents, a row of panels for each method and a column for each factor."""
-    runs = runs.dropna(subset=measure)
+    runs = runs.dropna(subset=measure).drop_duplicates(["method", "latent", "factor"], keep="last")
     methods, factors = runs["method"].unique(), runs["factor"].unique()
     size = (2.4 * len(factors) + 1, 1.3 * len(methods) + 0.6)
     fig, axes = plt.subplots(

@@ -189,6 +189,10 @@ def test_what_each_latent_has_to_do_with_each_factor(tables, of_known_latents, m
     figures_1_4.main()
     assert len(pd.read_csv(tmp_path / "figure_4.csv")) == len(results)
 
+    args = SimpleNamespace(real=None, quick=True, epochs=60, gan_epochs=5, seed=0, folder=tmp_path)
+    cells, _ = figures_1_4.judged(args, tables.TABLES[4], "linear", methods[1])
+    assert {"batch", "path"} == set(cells.obs) - set(cells.obs.select_dtypes("number"))
+
 
 def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch, tmp_path):
     import figures_1_4
