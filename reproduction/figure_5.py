@@ -1,4 +1,4 @@
-"""Figure 5 of the paper: traversals of MichiGAN's and of WGAN-GP's latents, and how much of each is one factor.
+"""Figures 5 and S6 of the paper: traversals of MichiGAN's and of WGAN-GP's latents, and how much of each is one factor.
 
     python reproduction/figure_5.py [--data SET ...] [--preset paper] [--epochs 1000] [--seed 0] [--folder FOLDER] [--quick]
 

@@ -39,11 +39,12 @@ def test_the_median_pair_counts():
     assert scores[3] < 0.8
 
 
-def test_latents_that_carry_nothing_do_not_count():
+@pytest.mark.parametrize("unused", [1, 1.3, 0.8])  # a posterior that all cells share need not be the prior
+def test_latents_that_carry_nothing_do_not_count(unused):
     rng = np.random.default_rng(3)
     noise = rng.normal(scale=1e-3, size=(27, 2))
     means = [np.column_stack([GRID, noise]), np.column_stack([noise[::-1], GRID])]
-    variances = [np.r_[[0.1] * 3, [1] * 2] * np.ones((27, 1)), np.r_[[1] * 2, [0.1] * 3] * np.ones((27, 1))]
+    variances = [np.r_[[0.1] * 3, [unused] * 2] * np.ones((27, 1)), np.r_[[unused] * 2, [0.1] * 3] * np.ones((27, 1))]
     assert udr_score(means, variances) == pytest.approx(np.ones(2))
     assert udr_score([GRID, np.column_stack([GRID, np.full(27, 0.3)])]) == pytest.approx(np.ones(2))
     prior = np.zeros_like(GRID), np.ones_like(GRID)

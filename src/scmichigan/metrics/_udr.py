@@ -31,8 +31,8 @@ def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | Non
     means
         Posterior means of two or more models, for the same cells: shapes ``(n_cells, n_latent)``.
     variances
-        Posterior variances, same shapes. A latent is informative if its KL divergence from the prior is above 0.01 nats
-        on average; without variances, if it varies.
+        Posterior variances, same shapes. A latent is informative if the KL divergence of its posteriors from the normal
+        distribution with the mean and variance of all cells is above 0.01 nats on average; without variances, if it varies.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | Non
     References
     ----------
     Duan et al. 2020, "Unsupervised model selection for variational disentangled representation learning", with Spearman
-    correlations.
+    correlations. There the KL divergence is that from the prior, which a latent that knows nothing of its cells can have,
+    too: with a large beta, posteriors of a variance of 1.2 are common.
     """
     if len(means) < 2:
         raise ValueError(
@@ -74,7 +75,8 @@ def _standard_ranks(mean: np.ndarray, var: np.ndarray | None) -> np.ndarray:
     informative = varies(mean_nk)
     if var is not None:
         var_nk = checked_var(var, mean_nk)
-        informative &= ((mean_nk**2 + var_nk - np.log(var_nk) - 1) / 2).mean(axis=0) > _LEAST_NATS
+        of_all_k = mean_nk.var(axis=0) + var_nk.mean(axis=0)
+        informative &= (np.log(of_all_k) - np.log(var_nk).mean(axis=0)) / 2 > _LEAST_NATS
     rank_nk = rankdata(mean_nk[:, informative], axis=0)
     rank_nk -= rank_nk.mean(axis=0)
     return rank_nk / np.linalg.norm(rank_nk, axis=0)
