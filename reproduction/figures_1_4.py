@@ -120,12 +120,11 @@ def judged(args: argparse.Namespace, table: Table, data: str, method: str) -> tu
         cells = real[embedded].copy()
         cells.obsm["X_umap"] = joint_umap(x[embedded], [], seed=args.seed)[0]
         cells.obsm[LATENT] = mean[embedded]
-    return cells, pd.DataFrame(
-        {
-            measure: values.set_axis(range(1, len(values) + 1)).rename_axis(index="latent", columns="factor").stack()
-            for measure, values in related.items()
-        }
-    )
+    columns = {
+        measure: values.set_axis(range(1, len(values) + 1)).rename_axis(index="latent", columns="factor").stack()
+        for measure, values in related.items()
+    }
+    return cells, pd.DataFrame(columns).reindex(columns[MEASURES[1]].index)  # which has all factors, in their order
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
