@@ -38,7 +38,10 @@ def simulated_cells(name: str, folder: Path | None, *, quick: bool, seed: int) -
     Counts are not scaled to one total for all cells: the library size is one of the factors.
     """
     if folder is not None:
-        adata = read_h5ad(folder / FILES[name])
+        path = folder / FILES[name]
+        if not path.exists():
+            raise SystemExit(f"{path} is not there: --real takes the folder with files of the original simulators")
+        adata = read_h5ad(path)
     else:
         adata = (_trajectories if name in _TREES else _paths)(name, quick=quick, seed=seed)
     totals = "total_counts_all_genes" if "total_counts_all_genes" in adata.obs else "total_counts"

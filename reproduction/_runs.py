@@ -22,7 +22,10 @@ def quiet() -> None:
 def data_file(name: str) -> AnnData:
     """Cells of a file in the data folder."""
     folder = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    return read_h5ad(folder / f"{name}.h5ad")
+    path = folder / f"{name}.h5ad"
+    if not path.exists():
+        raise SystemExit(f"{path} is not there: set the environment variable SCMICHIGAN_DATA to the folder with it")
+    return read_h5ad(path)
 
 
 def obeyed(model: Any, seed: int) -> dict[str, float]:

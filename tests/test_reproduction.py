@@ -182,16 +182,42 @@ def test_what_each_latent_has_to_do_with_each_factor(tables, of_known_latents, m
         known = ["batch", "path", "step", "library size"] if method == "PCA" else ["batch", "path"]
         assert table[known].idxmax().to_list() == [1, 2, 3, 4][: len(known)], (method, measure)
     assert "(latent 1)" in capsys.readouterr().out
-    made = {path.name for path in (tmp_path / "figure_4").iterdir()}
-    bars = {f"quick_linear_0_{measure}.png" for measure in ("Spearman-correlation", "mutual-information")}
-    assert made == bars | {"quick_linear_0_PCA.png", "quick_linear_0_MichiGAN,-our-settings.png"}
+    bars = {f"quick_linear_60_0_{measure}.png" for measure in ("Spearman-correlation", "mutual-information")}
+    cells = {"quick_linear_PCA_0_0_0.png", "quick_linear_MichiGAN-our-settings_60_5_0.png"}
+    pictures = {path.name: path for path in (tmp_path / "figure_4").iterdir()}
+    assert set(pictures) == bars | cells
 
+    # Of what is kept, a picture that is missing is drawn again.
+    monkeypatch.setattr(tables.MichiGAN, "train", lambda *_, **__: pytest.fail("it was trained again"))
+    pictures["quick_linear_PCA_0_0_0.png"].unlink()
     figures_1_4.main()
     assert len(pd.read_csv(tmp_path / "figure_4.csv")) == len(results)
+    assert pictures["quick_linear_PCA_0_0_0.png"].exists()
 
-    args = SimpleNamespace(real=None, quick=True, epochs=60, gan_epochs=5, seed=0, folder=tmp_path)
-    cells, _ = figures_1_4.judged(args, tables.TABLES[4], "linear", methods[1])
-    assert {"batch", "path"} == set(cells.obs) - set(cells.obs.select_dtypes("number"))
+
+def test_generated_cells_are_drawn_in_the_colours_of_real_ones(tables, of_known_latents, tmp_path, monkeypatch):
+    import figures_1_4
+
+    cells, mean = of_known_latents
+    figures = []
+    latents = figures_1_4.pl.latents
+    monkeypatch.setattr(figures_1_4.pl, "latents", lambda *a, **k: figures.append(latents(*a, **k)) or figures[-1])
+    few = cells[cells.obs["step"] > 15].copy()  # as from a generator that makes the last steps only
+    few.obsm["X_umap"], few.obsm["latent"] = np.zeros((few.n_obs, 2)), mean[cells.obs["step"] > 15]
+    factors = cells.obs[["batch", "step"]]
+    figures_1_4.draw_cells(few, np.random.default_rng(0).normal(size=(150, 2)), factors, "few", tmp_path / "few.png")
+    of_batch, of_step, *of_latents = figures[0].axes[:12]
+    assert [ax.get_title() for ax in (of_batch, of_step)] == ["batch", "step"]
+    assert of_step.collections[0].get_clim() == (1, 20)
+    assert all(ax.get_xlim()[1] - ax.get_xlim()[0] > 3 for ax in (of_batch, of_step, *of_latents))
+
+
+def test_files_that_are_not_there_are_named(tables, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="splatter_linear_small.h5ad is not there: --real takes"):
+        tables.load("linear", tmp_path, False, 0)
+    monkeypatch.setenv("SCMICHIGAN_DATA", str(tmp_path))
+    with pytest.raises(SystemExit, match="pancreas_endocrinogenesis.h5ad is not there: set the environment variable"):
+        tables.load("pancreas", None, False, 0)
 
 
 def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch, tmp_path):
@@ -204,7 +230,9 @@ def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch,
     monkeypatch.setattr(figures_1_4, "load", lambda *_: cells)
     monkeypatch.setattr(figures_1_4, "latent_of", lambda *_: (mean, np.full_like(mean, 0.01), 0.0))
     args = SimpleNamespace(real=None, quick=True, seed=0)
-    _, related = figures_1_4.judged(args, tables.TABLES[3], "3 trajectories", "VAE")
+    run = {"data": "3 trajectories", "method": "VAE"}
+    related = figures_1_4.judged(args, tables.TABLES[3], run, tmp_path / "cells.png")
+    assert list(related.loc[1].index) == ["branch", "time", "library size"]
     assert related.loc[(slice(None), "branch"), "Spearman correlation"].isna().all()
     assert related.loc[(2, "time"), "Spearman correlation"] == pytest.approx(1)
     assert related.loc[(1, "branch"), "mutual information"] == pytest.approx(1, abs=0.01)
@@ -228,12 +256,18 @@ def test_a_beta_is_chosen_without_the_factors(tables, of_known_latents, monkeypa
     command = ["label_free.py", "--real", str(tmp_path), "--data", "linear", "--betas", "0", "10", "--seeds", "0", "1"]
     monkeypatch.setattr(sys, "argv", [*command, "--folder", str(tmp_path)])
     label_free.main()
-    mean = pd.read_csv(tmp_path / "label_free.csv").groupby("beta")[["MIG", "UDR"]].mean()
+    results = pd.read_csv(tmp_path / "label_free.csv")
+    mean, of_ten = (
+        results.groupby("beta")[["MIG", "UDR"]].mean(),
+        results[results["beta"] == 10].set_index("seed")["MIG"],
+    )
     assert mean.loc[10, "MIG"] > mean.loc[0, "MIG"] + 0.2
     assert mean.loc[10, "UDR"] > mean.loc[0, "UDR"] + 0.2
     header, _, row = capsys.readouterr().out.strip().splitlines()[-3:]
     shown = dict(zip(header.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
-    assert float(shown["UDR, its beta"]) == pytest.approx(mean.loc[10, "MIG"], abs=1e-3)
+    assert shown["MIG, beta by UDR"] == f"{mean.loc[10, 'MIG']:.3f} (beta 10)"
+    assert shown["MIG, seed by UDR"] == ""  # of two trainings, either agrees with the other as well
+    assert shown["MIG, seed by total correlation"] in [f"{mig:.3f} (seed {s})" for s, mig in of_ten.items()]
     assert (tmp_path / "label_free.png").stat().st_size > 10_000
 
 
