@@ -153,7 +153,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     for (key, runs), measure in product(results.groupby(SETTINGS, sort=False), MEASURES):
         row = dict(zip(SETTINGS, key, strict=True)) | {"measure": measure}
         for factor, values in runs.groupby("factor", sort=False):
-            most = values.set_index("latent")[measure].nlargest(2)
+            most = values.set_index("latent")[measure].dropna().nlargest(2)
             row[factor] = f"{most.iloc[0]:.2f} (latent {most.index[0]}), {most.iloc[1]:.2f}" if len(most) else ""
         rows.append(row)
     table = pd.DataFrame(rows)

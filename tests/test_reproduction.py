@@ -235,6 +235,9 @@ def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch,
     assert list(related.loc[1].index) == ["branch", "time", "library size"]
     assert related.loc[(slice(None), "branch"), "Spearman correlation"].isna().all()
     assert related.loc[(2, "time"), "Spearman correlation"] == pytest.approx(1)
+    settings = dict.fromkeys(figures_1_4.SETTINGS, 0)
+    (_, ranks), _ = figures_1_4.summary(related.reset_index().assign(**settings)).iterrows()
+    assert (ranks["branch"], ranks["time"].split()[0]) == ("", "1.00")
     assert related.loc[(1, "branch"), "mutual information"] == pytest.approx(1, abs=0.01)
 
 
