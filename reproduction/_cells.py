@@ -21,7 +21,7 @@ FILES = {
     "4 trajectories": "prosstt_4_small.h5ad",
     "5 trajectories": "prosstt_5_small.h5ad",
 }
-_N_GENES = 2000
+_N_GENES, _N_DETECTED = 2000, 4000  # as in the files of the original simulator
 # Branches as in the files, and cells of each time of each branch: 10,500, 10,800 and 11,000 cells in the paper.
 _TREES = {
     "3 trajectories": ([(0, 1), (0, 2)], 70),
@@ -67,6 +67,8 @@ def _paths(name: str, *, quick: bool, seed: int) -> AnnData:
         path_nonlinear_prob=float(name == "non-linear"),
     )
     adata = splatter(parameters, seed=seed)
+    n_cells_g = np.asarray((adata.X > 0).sum(axis=0)).ravel()
+    adata = adata[:, np.sort(np.argsort(-n_cells_g, kind="stable")[:_N_DETECTED])].copy()
     logged = sc.pp.log1p(sc.pp.normalize_total(adata, target_sum=1e4, copy=True), copy=True)
     sc.pp.highly_variable_genes(logged, n_top_genes=_N_GENES)
     return adata[:, logged.var["highly_variable"].to_numpy()].copy()
