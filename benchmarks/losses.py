@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-import time
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
-import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import scvi
 import torch
 from anndata import read_h5ad
-from generators import halves, markdown, register_totals
+from generators import StopAfter, halves, markdown, register_totals
 
 from scmichigan import PPCA, MichiGAN, metrics
 
@@ -57,16 +55,6 @@ PATCHES = {
     "relativistic, slopes at all cells": ("scmichigan.module._michigan._CELLS_PER_SLOPE", 1),
     "WGAN-GP, one-sided penalty": ("scmichigan.losses.unit_slope_penalty", one_sided),
 }
-
-
-class StopAfter(pl.Callback):
-    """Ends a training after so many seconds of the processor, at the end of an epoch."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.process_time() + seconds
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.should_stop = time.process_time() > self.end
 
 
 def one_row(train, real: np.ndarray, name: str, args: argparse.Namespace) -> dict[str, float]:
