@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData, read_h5ad
 
@@ -39,12 +42,30 @@ def kept(path: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
-def keep(path: Path, *rows: dict[str, object]) -> None:
-    """Add the rows of a result, in one step, for a killed run to leave no half of them behind."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file to write to, which becomes that of the path at the end: a killed run leaves no half of it behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    pd.concat([kept(path), pd.DataFrame(rows)]).to_csv(part, index=False)
+    yield part
     part.replace(path)
+
+
+def keep(path: Path, *rows: dict[str, object]) -> None:
+    """Add the rows of a result, in one step."""
+    with whole(path) as part:
+        pd.concat([kept(path), pd.DataFrame(rows)]).to_csv(part, index=False)
+
+
+def keep_arrays(path: Path, **arrays: np.ndarray | float) -> None:
+    """Write a file of arrays, in one step."""
+    with whole(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def name_of(parts: Iterable[object]) -> str:
+    """Name of a file of what has these settings."""
+    return "_".join(map(str, parts)).replace(",", "").replace(" ", "-")
 
 
 def is_kept(results: pd.DataFrame, run: dict[str, object]) -> bool:

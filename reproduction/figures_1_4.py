@@ -22,7 +22,6 @@ there already. A method that is in the results and has its picture is not run ag
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -33,7 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from _cells import PANCREAS
-from _runs import is_kept, keep, kept, markdown, quiet
+from _runs import is_kept, keep, kept, markdown, name_of, quiet
 from anndata import AnnData
 from tables import GANS, HERE, LATENT, REAL_CELLS, TABLES, Table, describe, generated_by, latent_of, load
 
@@ -82,12 +81,13 @@ def main() -> None:
     for data in args.data or table.betas:
         runs = [describe(args, data, method, args.seed) for method in args.methods or table.methods]
         for run in runs:
-            is_new, picture = not is_kept(kept(path), run), pictures / f"{name_of(run.values())}.png"
-            if is_new or not picture.exists():
-                print(f"{run['method']} on {run['cells']} {data} cells, seed {args.seed}", flush=True)
-                related = judged(args, table, run, picture)
-                if is_new:
-                    keep(path, *(run | row for row in related.reset_index().to_dict("records")))
+            picture = pictures / f"{name_of(run.values())}.png"
+            if is_kept(kept(path), run) and picture.exists():
+                continue
+            print(f"{run['method']} on {run['cells']} {data} cells, seed {args.seed}", flush=True)
+            if not is_kept(kept(path), run):
+                keep(path, *(run | row for row in related(args, table, run).reset_index().to_dict("records")))
+            draw_run(args, table, run, picture)
         results = kept(path).merge(pd.DataFrame(runs))
         shown.append(results)
         for measure in MEASURES:
@@ -96,42 +96,47 @@ def main() -> None:
     print("\n" + markdown(summary(pd.concat(shown))) + f"\n\npictures in {pictures}")
 
 
-def name_of(parts: Iterable[object]) -> str:
-    return "_".join(map(str, parts)).replace(",", "").replace(" ", "-")
-
-
-def judged(args: argparse.Namespace, table: Table, run: dict[str, object], picture: Path) -> pd.DataFrame:
-    """What each latent of a run has to do with each factor; draws cells, factors and latents."""
+def related(args: argparse.Namespace, table: Table, run: dict[str, object]) -> pd.DataFrame:
+    """What each latent of a run has to do with each factor."""
     data, method = run["data"], run["method"]
     real = load(data, args.real, args.quick, args.seed)
-    embedded = np.random.default_rng(args.seed).permutation(real.n_obs)[:N_EMBEDDED]
-    real_ng, factors = real.X[embedded].toarray(), real.obs[table.factors]
+    factors = real.obs[table.factors]
     if method in GANS:
         cells = generated_by(args, table, data, method, args.seed)
         metrics.generator_disentanglement(cells, real, table.factors, seed=args.seed, enable_progress_bar=False)
         found = cells.uns["michigan_generator_disentanglement"]
-        related = {MEASURES[0]: found["spearman"], MEASURES[1]: found["mutual_information"]}
-        cells.obs, cells.obsm["latent"] = cells.obsm["michigan_inferred_factors"], cells.obsm[LATENT]
-        cells = cells[np.random.default_rng(args.seed).permutation(cells.n_obs)[:N_EMBEDDED]].copy()
-        real_n2, cells.obsm["X_umap"] = joint_umap(real_ng, [cells.X], seed=args.seed)
+        measured = {MEASURES[0]: found["spearman"], MEASURES[1]: found["mutual_information"]}
     else:
         mean, var, _ = latent_of(args, table, data, method, args.seed)
         with_order = [f for f in factors if pd.api.types.is_numeric_dtype(factors[f]) or factors[f].nunique() == 2]
-        related = {
+        measured = {
             MEASURES[0]: metrics.spearman_correlation(mean, factors[with_order]),
             MEASURES[1]: metrics.mutual_information(mean, factors, var=var, seed=args.seed),
         }
-        cells = real[embedded].copy()
-        (real_n2,) = joint_umap(real_ng, [], seed=args.seed)
-        cells.obsm["X_umap"], cells.obsm["latent"] = real_n2, mean[embedded]
-    draw_cells(
-        cells, real_n2, factors, " ".join(f"{name} {value}," for name, value in run.items()).rstrip(","), picture
-    )
     columns = {
         measure: values.set_axis(range(1, len(values) + 1)).rename_axis(index="latent", columns="factor").stack()
-        for measure, values in related.items()
+        for measure, values in measured.items()
     }
     return pd.DataFrame(columns).reindex(columns[MEASURES[1]].index)  # which has all factors, in their order
+
+
+def draw_run(args: argparse.Namespace, table: Table, run: dict[str, object], path: Path) -> None:
+    """Factors and latents of the cells of a run."""
+    data, method = run["data"], run["method"]
+    real = load(data, args.real, args.quick, args.seed)
+    factors = real.obs[table.factors]
+    embedded = np.random.default_rng(args.seed).permutation(real.n_obs)[:N_EMBEDDED]
+    if method in GANS:
+        cells = generated_by(args, table, data, method, args.seed)
+        cells = cells[np.random.default_rng(args.seed).permutation(cells.n_obs)[:N_EMBEDDED]].copy()
+        cells.obs, cells.obsm["latent"] = metrics.infer_factors(cells, real, factors), cells.obsm[LATENT]
+        real_n2, cells.obsm["X_umap"] = joint_umap(real.X[embedded].toarray(), [cells.X], seed=args.seed)
+    else:
+        mean, *_ = latent_of(args, table, data, method, args.seed)
+        cells = real[embedded].copy()
+        (real_n2,) = joint_umap(cells.X.toarray(), [], seed=args.seed)
+        cells.obsm["X_umap"], cells.obsm["latent"] = real_n2, mean[embedded]
+    draw_cells(cells, real_n2, factors, ", ".join(f"{name} {value}" for name, value in run.items()), path)
 
 
 def draw_cells(cells: AnnData, real_n2: np.ndarray, factors: pd.DataFrame, title: str, path: Path) -> None:

@@ -33,7 +33,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import data_file, is_kept, keep, kept, markdown, mean_and_spread, obeyed, quiet
+from _runs import data_file, is_kept, keep, keep_arrays, kept, markdown, mean_and_spread, obeyed, quiet
 from anndata import AnnData
 
 from scmichigan import GMM, PPCA, WGANGP, BetaTCVAE, MichiGAN, datasets, metrics
@@ -190,10 +190,8 @@ def latents_file(args: argparse.Namespace, data: str, seed: int) -> Path:
 
 
 def keep_latents(args: argparse.Namespace, data: str, seed: int, model: BetaTCVAE) -> None:
-    path = latents_file(args, data, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
     mean, var = model.get_latent_representation(return_dist=True)
-    np.savez(path, mean=mean, var=var)
+    keep_arrays(latents_file(args, data, seed), mean=mean, var=var)
 
 
 def with_latents(args: argparse.Namespace, data: str, seed: int, train: AnnData) -> AnnData:

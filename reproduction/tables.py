@@ -43,7 +43,7 @@ import numpy as np
 import pandas as pd
 import scvi
 from _cells import PROSSTT, SPLATTER, pancreas, simulated_cells
-from _runs import is_kept, keep, kept, markdown, mean_and_spread, obeyed, quiet
+from _runs import is_kept, keep, keep_arrays, kept, markdown, mean_and_spread, name_of, obeyed, quiet, whole
 from anndata import AnnData, read_h5ad
 
 from scmichigan import CWGANGP, PPCA, WGANGP, BetaTCVAE, InfoWGANGP, MichiGAN, SemiSupervisedInfoWGANGP, metrics
@@ -236,7 +236,7 @@ def fitted_latent(
     """Means and variances of any latent, and the minutes that it took; ``again`` is a further training on the same cells."""
     run = describe(args, data, method, seed)
     parts = [run["cells"], data, method, n_latent, beta, run["epochs"], seed, *([f"again-{again}"] if again else [])]
-    path = kept_as(args.folder / "latents", parts, "npz")
+    path = args.folder / "latents" / f"{name_of(parts)}.npz"
     if not path.exists():
         cells = load(data, args.real, args.quick, seed).copy()
         start = time.process_time()
@@ -250,8 +250,7 @@ def fitted_latent(
             model = BetaTCVAE(cells, n_latent=n_latent, beta=beta, kl_weight=WEIGHTS_OF_KL.get(method, 1.0))
             model.train(args.epochs, train_size=1.0, **on_terminal())
         mean, var = model.get_latent_representation(return_dist=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, mean=mean, var=var, minutes=(time.process_time() - start) / 60)
+        keep_arrays(path, mean=mean, var=var, minutes=(time.process_time() - start) / 60)
     latent = np.load(path)
     return latent["mean"], latent["var"], float(latent["minutes"])
 
@@ -259,7 +258,7 @@ def fitted_latent(
 def generated_by(args: argparse.Namespace, table: Table, data: str, method: str, seed: int) -> AnnData:
     """As many cells of a GAN as there are real ones; its minutes, beside those of its latent, and obedience in uns."""
     run, gan, cells = describe(args, data, method, seed), GANS[method], load(data, args.real, args.quick, seed).copy()
-    path = kept_as(args.folder / "generated", list(run.values()), "h5ad")
+    path = args.folder / "generated" / f"{name_of(run.values())}.h5ad"
     if not path.exists():
         setup = {}
         if gan.latent is not None:
@@ -274,15 +273,9 @@ def generated_by(args: argparse.Namespace, table: Table, data: str, method: str,
         generated = model.generate(cells.n_obs, seed=seed)
         of_model = obeyed(model, seed) if hasattr(model, "obedience") else {}
         generated.uns = {"training": {"minutes": minutes} | of_model}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        generated.write_h5ad(part, compression="gzip")
-        part.replace(path)
+        with whole(path) as part:
+            generated.write_h5ad(part, compression="gzip")
     return read_h5ad(path)
-
-
-def kept_as(folder: Path, parts: list[object], suffix: str) -> Path:
-    return folder / ("_".join(map(str, parts)).replace(" ", "-") + f".{suffix}")
 
 
 def on_terminal() -> dict[str, bool]:

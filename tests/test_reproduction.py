@@ -231,7 +231,7 @@ def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch,
     monkeypatch.setattr(figures_1_4, "latent_of", lambda *_: (mean, np.full_like(mean, 0.01), 0.0))
     args = SimpleNamespace(real=None, quick=True, seed=0)
     run = {"data": "3 trajectories", "method": "VAE"}
-    related = figures_1_4.judged(args, tables.TABLES[3], run, tmp_path / "cells.png")
+    related = figures_1_4.related(args, tables.TABLES[3], run)
     assert list(related.loc[1].index) == ["branch", "time", "library size"]
     assert related.loc[(slice(None), "branch"), "Spearman correlation"].isna().all()
     assert related.loc[(2, "time"), "Spearman correlation"] == pytest.approx(1)
