@@ -297,6 +297,8 @@ def check_trainer_arguments(
             key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
         )
         cure = f"its arguments are {own}, and those of scvi.train.Trainer"
+        if name in inspect.signature(type(model)).parameters:
+            cure = f"it is one of the constructor, {name}={given[name]!r} where the model is made"
         for argument, function in (elsewhere or {}).items():
             if name in inspect.signature(function).parameters:
                 cure = f"give it in {argument}={{{name!r}: {given[name]!r}}}"
