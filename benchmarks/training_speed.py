@@ -6,7 +6,8 @@
 generator step. The beta-TCVAE has minibatches of 128. The plain loops have the same networks and losses, but for the critic's
 batch norm, which is the one that comes to hand, of real and generated cells by themselves (and learns no mean); `train` has
 logging, history, callbacks, progress bar and sparse counts that are normalised on the way; "bare" is a loop around the
-losses of our module, with nothing of that. All take turns, so that whatever else the machine does befalls each.
+losses of our module, with nothing of that. All take turns, so that whatever else the machine does befalls each; ratios are
+those of each round, of which the median is shown.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -34,8 +36,8 @@ N_CELLS, N_GENES, N_LATENT, N_NOISE, BATCH, N_CRITIC, BATCH_TCVAE = 4221, 4062, 
 # The first epochs of a training: each five of a hundred end with a look at the obedience, as each ten of two hundred do.
 N_EPOCHS, N_EPOCHS_OF_ALL = 5, 100
 CASES = {
-    "GAN, batch norm": {},
-    "GAN, no norm in the critic": {"critic_norm": None, "generator_norm": "layer"},
+    "batch norm": {},
+    "no norm in the critic": {"critic_norm": None, "generator_norm": "layer"},
 }
 
 
@@ -147,22 +149,78 @@ def total_correlation_steps(n_steps: int) -> None:
         total_correlation_parts(z, mean, raw.exp(), n_obs=N_CELLS).total_correlation.mean().backward()
 
 
-def rates(ways: dict[str, Callable[[int], None]], n: int, rounds: int) -> pd.Series:
-    """Median steps per second of each way, which take turns."""
-    seconds = {name: [] for name in ways}
+def steps_per_second(ways: dict[str, Callable[[int], None]], n: int, rounds: int) -> pd.DataFrame:
+    """Of each way, a column, in each round, a row; the ways take turns."""
+    rates = []
     for _ in range(rounds):
+        rates.append({})
         for name, run in ways.items():
             start = time.perf_counter()
             run(n)
-            seconds[name].append(time.perf_counter() - start)
-    return n / pd.DataFrame(seconds).median()
+            rates[-1][name] = n / (time.perf_counter() - start)
+    return pd.DataFrame(rates)
 
 
-def show(name: str, rate: pd.Series) -> None:
-    ratios = {f"train / {way}": rate["train"] / rate[way] for way in ("plain", "bare") if way in rate}
-    if "total correlation" in rate:
-        ratios["share of the total correlation"] = rate["train"] / rate.pop("total correlation")
-    print(f"{name}\n{pd.concat([rate, pd.Series(ratios)]).round(3).to_string()}\n", flush=True)
+def show(title: str, values: pd.DataFrame) -> None:
+    """Medians of the rounds."""
+    print(f"{title}\n{values.median().round(3).to_string()}\n", flush=True)
+
+
+def cells() -> AnnData:
+    rng = np.random.default_rng(0)
+    counts = sp.random(N_CELLS, N_GENES, density=0.1, format="csr", random_state=0)
+    counts.data = rng.poisson(3, counts.nnz) + 1.0
+    adata = AnnData(counts.astype(np.float32))
+    adata.obsm["Z"] = rng.normal(size=(N_CELLS, N_LATENT)).astype(np.float32)
+    return adata
+
+
+def normalized(adata: AnnData) -> torch.Tensor:
+    return torch.from_numpy(np.log1p(1e4 * adata.X.toarray() / adata.X.sum(axis=1).reshape(-1, 1))).float()
+
+
+def measure_gans(adata: AnnData, rounds: int) -> None:
+    x, raw, z = normalized(adata), torch.from_numpy(adata.X.toarray()), torch.from_numpy(adata.obsm["Z"])
+    n_minibatches = N_CELLS // BATCH // N_CRITIC * N_CRITIC
+    settings = {
+        "max_epochs": N_EPOCHS_OF_ALL,
+        "callbacks": [FirstEpochs()],
+        "limit_train_batches": n_minibatches,
+        "plan_kwargs": {"prediction_step": False},
+    }
+    ways = {}
+    for name, norms in CASES.items():
+        MichiGAN.setup_anndata(adata, latent_key="Z")
+        model = MichiGAN(adata, preset="paper", **norms)
+        plain = PlainLoop(x, z, **({"critic_norm": "batch", "generator_norm": "batch"} | norms))
+        model.train(**settings, enable_progress_bar=False)
+        plain.run(2)
+        ways[f"plain, {name}"] = plain.run
+        ways[f"bare, {name}"] = partial(bare_gan, model, raw, z)
+        ways[f"train, {name}"] = lambda n, model=model: model.train(**settings)
+    rates = steps_per_second(ways, N_EPOCHS * n_minibatches // N_CRITIC, rounds)
+    show("GAN, iterations per second", rates)
+    batch_norm, no_norm = CASES
+    pairs = [(f"train, {name}", f"{way}, {name}") for name in CASES for way in ("plain", "bare")]
+    pairs.append((f"train, {no_norm}", f"plain, {batch_norm}"))
+    show("GAN, ratios", pd.DataFrame({f"{a} / {b}": rates[a] / rates[b] for a, b in pairs}))
+
+
+def measure_tcvae(adata: AnnData, rounds: int) -> None:
+    BetaTCVAE.setup_anndata(adata)
+    model, plain = BetaTCVAE(adata), PlainTCVAE(normalized(adata))
+    model.train(max_epochs=1, train_size=1.0, batch_size=BATCH_TCVAE, enable_progress_bar=False)
+    plain.run(2)
+    ways = {
+        "plain": plain.run,
+        "train": lambda n: model.train(max_epochs=N_EPOCHS, train_size=1.0, batch_size=BATCH_TCVAE),
+        "total correlation": total_correlation_steps,
+    }
+    rates = steps_per_second(ways, N_EPOCHS * (N_CELLS // BATCH_TCVAE), rounds)
+    show("beta-TCVAE, steps per second", rates[["plain", "train"]])
+    share = rates["train"] / rates["total correlation"]
+    ratios = {"train / plain": rates["train"] / rates["plain"], "share of the total correlation in a step": share}
+    show("beta-TCVAE, ratios", pd.DataFrame(ratios))
 
 
 def main() -> None:
@@ -171,52 +229,9 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-    rng = np.random.default_rng(0)
-    counts = sp.random(N_CELLS, N_GENES, density=0.1, format="csr", random_state=0)
-    counts.data = rng.poisson(3, counts.nnz) + 1.0
-    adata = AnnData(counts.astype(np.float32))
-    adata.obsm["Z"] = rng.normal(size=(N_CELLS, N_LATENT)).astype(np.float32)
-    x = torch.from_numpy(np.log1p(1e4 * counts.toarray() / counts.sum(axis=1).reshape(-1, 1))).float()
-    raw, z = torch.from_numpy(adata.X.toarray()), torch.from_numpy(adata.obsm["Z"])
-
-    for name, norms in CASES.items():
-        MichiGAN.setup_anndata(adata, latent_key="Z")
-        model = MichiGAN(adata, preset="paper", **norms)
-        plain = PlainLoop(x, z, **({"critic_norm": "batch", "generator_norm": "batch"} | norms))
-        n_minibatches = N_CELLS // BATCH // N_CRITIC * N_CRITIC
-        settings = {
-            "max_epochs": N_EPOCHS_OF_ALL,
-            "callbacks": [FirstEpochs()],
-            "limit_train_batches": n_minibatches,
-            "plan_kwargs": {"prediction_step": False},
-        }
-        model.train(**settings, enable_progress_bar=False)
-        plain.run(2)
-        rate = rates(
-            {
-                "plain": plain.run,
-                "bare": lambda n, model=model: bare_gan(model, raw, z, n),
-                "train": lambda n, model=model, settings=settings: model.train(**settings),
-            },
-            N_EPOCHS * n_minibatches // N_CRITIC,
-            args.rounds,
-        )
-        show(name, rate)
-    BetaTCVAE.setup_anndata(adata)
-    model, plain = BetaTCVAE(adata), PlainTCVAE(x)
-    model.train(max_epochs=1, train_size=1.0, batch_size=BATCH_TCVAE, enable_progress_bar=False)
-    plain.run(2)
-    rate = rates(
-        {
-            "plain": plain.run,
-            "train": lambda n: model.train(max_epochs=N_EPOCHS, train_size=1.0, batch_size=BATCH_TCVAE),
-            "total correlation": total_correlation_steps,
-        },
-        N_EPOCHS * (N_CELLS // BATCH_TCVAE),
-        args.rounds,
-    )
-    show("beta-TCVAE", rate)
+    adata = cells()
+    measure_gans(adata, args.rounds)
+    measure_tcvae(adata, args.rounds)
 
 
 if __name__ == "__main__":
