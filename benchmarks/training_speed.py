@@ -181,11 +181,13 @@ def normalized(adata: AnnData) -> torch.Tensor:
 
 def measure_gans(adata: AnnData, rounds: int) -> None:
     x, raw, z = normalized(adata), torch.from_numpy(adata.X.toarray()), torch.from_numpy(adata.obsm["Z"])
-    n_minibatches = N_CELLS // BATCH // N_CRITIC * N_CRITIC
+    n_iterations = (
+        N_CELLS // BATCH // N_CRITIC
+    )  # of an epoch; `train` has the minibatches of one in a step of its trainer
     settings = {
         "max_epochs": N_EPOCHS_OF_ALL,
         "callbacks": [FirstEpochs()],
-        "limit_train_batches": n_minibatches,
+        "limit_train_batches": n_iterations,
         "plan_kwargs": {"prediction_step": False},
     }
     ways = {}
@@ -198,7 +200,7 @@ def measure_gans(adata: AnnData, rounds: int) -> None:
         ways[f"plain, {name}"] = plain.run
         ways[f"bare, {name}"] = partial(bare_gan, model, raw, z)
         ways[f"train, {name}"] = lambda n, model=model: model.train(**settings)
-    rates = steps_per_second(ways, N_EPOCHS * n_minibatches // N_CRITIC, rounds)
+    rates = steps_per_second(ways, N_EPOCHS * n_iterations, rounds)
     show("GAN, iterations per second", rates)
     batch_norm, no_norm = CASES
     pairs = [(f"train, {name}", f"{way}, {name}") for name in CASES for way in ("plain", "bare")]

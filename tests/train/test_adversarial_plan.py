@@ -19,7 +19,12 @@ def make_arrays(n=64, n_genes=12):
     }
 
 
-def fit(max_epochs=1, **plan_kwargs):
+def cells(n_at_once=3):
+    """Four minibatches an epoch, by default three in the first step and one in the other."""
+    return CellDataModule(make_arrays(), batch_size=16, n_at_once=n_at_once)
+
+
+def fit(max_epochs=1, n_at_once=3, **plan_kwargs):
     torch.manual_seed(0)
     module = MichiGANModule(12, 3, n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5), counts=False)
     steps = {"generator": 0, "average": 0, "critic": 0}
@@ -36,7 +41,7 @@ def fit(max_epochs=1, **plan_kwargs):
     module.loss, module.update_average = counted_loss, counted_update
     trainer = Trainer(max_epochs=max_epochs, accelerator="cpu", devices=1, enable_progress_bar=False)
     plan = AdversarialTrainingPlan(module, **plan_kwargs)
-    trainer.fit(plan, CellDataModule(make_arrays(), batch_size=16))
+    trainer.fit(plan, cells(n_at_once))
     return module, steps, trainer.logger.history
 
 
@@ -44,6 +49,14 @@ def fit(max_epochs=1, **plan_kwargs):
 def test_n_critic_steps_for_each_generator_step_across_epochs(n_critic, generator_steps):
     _, steps, _ = fit(max_epochs=3, n_critic=n_critic)  # 4 minibatches an epoch
     assert steps == {"critic": 12, "generator": generator_steps, "average": generator_steps}
+
+
+def test_minibatches_that_are_given_at_once_are_the_same_steps():
+    one, _, _ = fit(max_epochs=3, n_critic=2, n_at_once=1)
+    for n_at_once in (3, 10):
+        several, _, _ = fit(max_epochs=3, n_critic=2, n_at_once=n_at_once)
+        for key, value in one.state_dict().items():
+            assert torch.equal(value, several.state_dict()[key]), key
 
 
 def test_history_has_all_four_losses():
@@ -97,6 +110,23 @@ def test_minibatches_hold_each_cell_at_most_once_an_epoch_and_densify_sparse_row
     np.testing.assert_array_equal(torch.cat([b[REGISTRY_KEYS.X_KEY] for b in batches]).numpy(), dense[seen])
 
 
+def test_stacked_minibatches_are_the_same_ones():
+    arrays = make_arrays(n=50)
+    of_one, stacked = (
+        CellDataModule(arrays, batch_size=16, n_at_once=n_at_once).train_dataloader() for n_at_once in (None, 2)
+    )
+    assert len(stacked) == 2
+    torch.manual_seed(0)
+    expected = list(of_one)
+    torch.manual_seed(0)
+    first, second = stacked
+    assert [len(x) for x in first.values()] == [2, 2, 2]
+    assert [len(x) for x in second.values()] == [1, 1, 1]
+    for name in arrays:
+        for one, other in zip(expected, [*first[name], *second[name]], strict=True):
+            assert torch.equal(one[name], other)
+
+
 def test_validation_cells_are_the_others():
     data = CellDataModule({"index": np.arange(50)}, batch_size=8, train_size=0.8)
     train = torch.cat([b["index"] for b in data.train_dataloader()])
@@ -141,7 +171,7 @@ def watched_fit(**plan_kwargs):
     module.generative, module.update_average = watched_generative, watched_update
     steps.append(weights())
     trainer = Trainer(max_epochs=2, accelerator="cpu", devices=1, enable_progress_bar=False)
-    trainer.fit(AdversarialTrainingPlan(module, **plan_kwargs), CellDataModule(make_arrays(), batch_size=16))
+    trainer.fit(AdversarialTrainingPlan(module, **plan_kwargs), cells())
     assert torch.equal(weights(), steps[-1])
     return used, steps
 

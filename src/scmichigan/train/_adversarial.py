@@ -15,7 +15,8 @@ class AdversarialTrainingPlan(pl.LightningModule):
     """Alternates critic and generator steps by hand.
 
     Every minibatch gives one critic step; every ``n_critic``-th also gives a generator step with the same generated
-    cells, after which the moving average of the generator's weights follows.
+    cells, after which the moving average of the generator's weights follows. The trainer is given several minibatches at
+    once, stacked, as what it does by itself takes time.
 
     Parameters
     ----------
@@ -73,7 +74,14 @@ class AdversarialTrainingPlan(pl.LightningModule):
         return [torch.optim.Adam(net.parameters(), lr=lr, betas=self.betas, fused=True) for net, lr in players]
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """One critic step and, when it is due, one generator step."""
+        """One critic step for each of the stacked minibatches, and a generator step whenever it is due."""
+        n_minibatches = len(next(iter(batch.values())))
+        loss = sum(self._minibatch({name: x[i] for name, x in batch.items()}) for i in range(n_minibatches))
+        if self.trainer.is_last_batch:
+            self._log_means()
+        return loss
+
+    def _minibatch(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         optimizer_generator, optimizer_critic = self.optimizers()
         module = self.module
         batch = module.augment(batch)
@@ -103,8 +111,6 @@ class AdversarialTrainingPlan(pl.LightningModule):
             module.update_average()
             self._record(output.extra_metrics)
             loss = loss + output.loss.detach()
-        if self.trainer.is_last_batch:
-            self._log_means()
         return loss
 
     def _step(self, optimizer_generator: torch.optim.Optimizer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import lightning.pytorch as pl
 import numpy as np
@@ -18,7 +18,7 @@ def _rows_at_hand(a: np.ndarray | sp.spmatrix) -> torch.Tensor | sp.csr_matrix:
 
 
 class _Cells(Dataset):
-    """Rows of all arrays at once; sparse ones are densified for the rows asked for."""
+    """Rows of all arrays, or minibatches of rows; sparse ones are densified for the rows asked for."""
 
     def __init__(self, arrays: dict[str, np.ndarray | sp.csr_matrix]) -> None:
         self.arrays = {name: _rows_at_hand(a) for name, a in arrays.items()}
@@ -26,11 +26,14 @@ class _Cells(Dataset):
     def __len__(self) -> int:
         return next(iter(self.arrays.values())).shape[0]
 
-    def __getitem__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        return {
-            name: torch.from_numpy(a[rows].toarray().astype(np.float32, copy=False)) if sp.issparse(a) else a[rows]
-            for name, a in self.arrays.items()
-        }
+    def __getitem__(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        rows = np.asarray(rows)
+        return {name: _densified(a, rows) if sp.issparse(a) else a[rows] for name, a in self.arrays.items()}
+
+
+def _densified(a: sp.csr_matrix, rows: np.ndarray) -> torch.Tensor:
+    x = a[rows.ravel()].toarray().astype(np.float32, copy=False)
+    return torch.from_numpy(x.reshape(*rows.shape, -1))
 
 
 class CellDataModule(pl.LightningDataModule):
@@ -44,6 +47,9 @@ class CellDataModule(pl.LightningDataModule):
         Cells in a minibatch; the incomplete last one of a training epoch is dropped.
     train_size
         Share of the cells to train on; the rest is for validation.
+    n_at_once
+        Minibatches that a step of training is given, stacked in a first dimension (the last step of an epoch may have
+        fewer); ``None`` gives it one, not stacked.
 
     Raises
     ------
@@ -52,13 +58,19 @@ class CellDataModule(pl.LightningDataModule):
     """
 
     def __init__(
-        self, arrays: dict[str, np.ndarray | sp.csr_matrix], *, batch_size: int, train_size: float = 1.0
+        self,
+        arrays: dict[str, np.ndarray | sp.csr_matrix],
+        *,
+        batch_size: int,
+        train_size: float = 1.0,
+        n_at_once: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 < train_size <= 1:
             raise ValueError(f"train_size is {train_size}; it must be above 0 and at most 1")
         self.cells = _Cells(arrays)
         self.batch_size = batch_size
+        self.n_at_once = n_at_once
         self.n_train = round(train_size * len(self.cells))
         self.n_val = len(self.cells) - self.n_train
         if not 2 <= batch_size <= self.n_train:
@@ -78,11 +90,11 @@ class CellDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """One epoch in random order."""
-        return self._loader(SubsetRandomSampler(self.train_idx), drop_last=True)
+        batches = BatchSampler(SubsetRandomSampler(self.train_idx), self.batch_size, drop_last=True)
+        if self.n_at_once is not None:
+            batches = BatchSampler(batches, self.n_at_once, drop_last=False)
+        return DataLoader(self.cells, sampler=batches, batch_size=None)
 
     def _validation_loader(self) -> DataLoader:
-        return self._loader(self.val_idx, drop_last=False)
-
-    def _loader(self, sampler: Iterable[int], *, drop_last: bool) -> DataLoader:
-        batches = BatchSampler(sampler, batch_size=self.batch_size, drop_last=drop_last)
+        batches = BatchSampler(self.val_idx, self.batch_size, drop_last=False)
         return DataLoader(self.cells, sampler=batches, batch_size=None)
