@@ -279,6 +279,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
             Passed to :class:`scvi.train.Trainer` in both stages; ``ckpt_path``, a checkpoint to go on from, in the second.
+            What it takes for a batch of the generator's training, as in ``limit_train_batches``, is five minibatches.
 
         Raises
         ------

@@ -50,7 +50,8 @@ class PriorGAN(PlainSetupMixin, GANBase):
         plan_kwargs
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer`.
+            Passed to :class:`scvi.train.Trainer`. What it takes for a batch, as in ``limit_train_batches``, is five
+            minibatches.
 
         Raises
         ------
