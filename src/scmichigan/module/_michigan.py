@@ -395,6 +395,7 @@ class MichiGANModule(BaseModuleClass):
 
 
 def _thinned(counts: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    x, there = counts.clone(), counts > 0
-    x[there] = torch.binomial(x[there], share.expand_as(x)[there])
+    there = counts.nonzero(as_tuple=True)
+    x = torch.zeros_like(counts)
+    x[there] = torch.binomial(counts[there], share[there[0], 0])
     return x
