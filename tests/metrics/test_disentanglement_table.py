@@ -95,7 +95,25 @@ def test_chance_is_what_the_latent_gets_beside_shuffled_factors(perfect):
     assert table.loc["DCI informativeness", "chance"] == pytest.approx((1 / 2 + 1 / 3) / 2, abs=4 * 0.5 / np.sqrt(400))
     assert table.loc["SAP", "chance"] < 0.1
     assert table.loc["MIG, nearest neighbours", "chance"] < 0.1
-    assert np.isnan(table.loc["total correlation, Gaussian", "chance"])
+
+
+@pytest.mark.parametrize("width", [None, 0.2])
+def test_chance_of_the_total_correlation_is_what_independent_latents_have(width):
+    """Three latents of which two are one, and the same three, drawn by themselves."""
+    rng = np.random.default_rng(0)
+    one, other, *apart = rng.normal(size=(4, 1000))
+    adata = AnnData(np.ones((1000, 1)), obs=pd.DataFrame({"pair": rng.integers(2, size=1000)}).rename(str))
+    for key, latents in {"Z": [one, one + 0.1 * rng.normal(size=1000), other], "apart": [*apart, other]}.items():
+        adata.obsm[key] = np.column_stack(latents)
+        if width is not None:
+            adata.obsm[f"{key}_var"] = np.full((1000, 3), width**2)
+    table = disentanglement(adata, "pair", ["Z", "apart"], enable_progress_bar=False)
+    row = table.loc["total correlation, Gaussian" if width is None else "total correlation, aggregate posterior"]
+    # Without variances: 3 pairs of latents have 1 / (2 x 1,000) nats each, with about that standard deviation. With them, the
+    # bias of narrow posteriors, where the logarithms of 1,000 densities vary by about 1 nat each.
+    assert row["chance"] == pytest.approx(row["apart"], abs=4 * (0.0015 if width is None else np.sqrt(2 / 1000)))
+    assert row["Z"] > row["chance"] + 0.5
+    assert width is None or row["chance"] > 0.1
 
 
 def test_factors_are_shuffled_together(perfect):

@@ -71,7 +71,8 @@ def disentanglement(
     Returns
     -------
     One row a metric (:func:`registry` has ranges and sources), one column a latent. Beside them "chance", what the first
-    latent gets when the rows of its factors are shuffled over the cells, so that it knows nothing of them, and "best".
+    latent gets when the rows of its factors are shuffled over the cells, so that it knows nothing of them (the total
+    correlation: when each of its dimensions is shuffled by itself, so that all are independent), and "best".
     Mutual information and total correlation are under the aggregate posterior where there are variances, and have rows
     of their own where there are none: these values do not compare. What needs two factors is NaN for one, the Spearman
     gap where no factor has an order, and the total correlation where fewer than two latents vary.
@@ -105,7 +106,7 @@ def disentanglement(
     but for SAP, where it is what the factors get as their own latents.
 
     Narrow posteriors in few cells raise the total correlation under the aggregate posterior by several nats, also of
-    independent latents (see :func:`total_correlation`): compare it between latents, not with 0.
+    independent latents (see :func:`total_correlation`): compare it between latents, and with "chance" rather than 0.
 
     Examples
     --------
@@ -149,13 +150,14 @@ def plan_disentanglement(
         columns, details = {}, {"mutual_information": {}, "spearman": {}, "estimator": {}}
         for key, latent in drawn.items():
             judged = _judge(*latent, factors_nf, seed, tick)
-            total = f"total correlation, {'Gaussian' if latent[1] is None else 'aggregate posterior'}"
-            columns[key] = judged.values | {total: or_nan(total_correlation, *latent, seed=seed)}
+            columns[key] = judged.values | _independence(*latent, seed)
             details["mutual_information"][key] = judged.information
             details["estimator"][key] = judged.information.attrs["estimator"]
             if judged.correlation is not None:
                 details["spearman"][key] = judged.correlation
-        columns[_CHANCE] = _judge(*drawn[keys[0]], _shuffled(factors_nf, seed), seed, tick).values
+        first = drawn[keys[0]]
+        columns[_CHANCE] = _judge(*first, _shuffled(factors_nf, seed), seed, tick).values
+        columns[_CHANCE] |= _independence(*_apart(*first, seed), seed)
         columns["best"] = {"SAP": largest_sap(factors_nf, seed=seed)}
         table = with_best(DISENTANGLEMENT, metric_table(DISENTANGLEMENT, columns))
         return _kept(adata, _keys.DISENTANGLEMENT, table, details, attributes)
@@ -348,6 +350,17 @@ def _remark_on_constants(mean_nk: np.ndarray, key: str, name: str) -> None:
 def _shuffled(factors_nf: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The same rows in another order, so that factors go together as before."""
     return factors_nf.iloc[np.random.default_rng(seed).permutation(len(factors_nf))].set_axis(factors_nf.index)
+
+
+def _apart(mean_nk: np.ndarray, var_nk: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The posteriors of each latent in an order of their own, so that no latent goes with another."""
+    order_nk = np.random.default_rng(seed).permuted(np.indices(mean_nk.shape)[0], axis=0)
+    return tuple(None if a_nk is None else np.take_along_axis(a_nk, order_nk, axis=0) for a_nk in (mean_nk, var_nk))
+
+
+def _independence(mean_nk: np.ndarray, var_nk: np.ndarray | None, seed: int) -> dict[str, float]:
+    kind = "Gaussian" if var_nk is None else "aggregate posterior"
+    return {f"total correlation, {kind}": or_nan(total_correlation, mean_nk, var_nk, seed=seed)}
 
 
 def _latent(adata: AnnData, key: str, name: str) -> np.ndarray:
