@@ -171,7 +171,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
         return
     paper = MichiGAN(train, preset="paper")
     start = clock()
-    paper.train(callbacks=[StopAfter(seconds, clock)], enable_progress_bar=False)
+    paper.train(10**6, callbacks=[StopAfter(seconds, clock)], enable_progress_bar=False)
     add(ROWS[3], paper.generate(len(real), seed=seed).X, clock() - start, paper)
 
 

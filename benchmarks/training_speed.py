@@ -181,9 +181,8 @@ def normalized(adata: AnnData) -> torch.Tensor:
 
 def measure_gans(adata: AnnData, rounds: int) -> None:
     x, raw, z = normalized(adata), torch.from_numpy(adata.X.toarray()), torch.from_numpy(adata.obsm["Z"])
-    n_iterations = (
-        N_CELLS // BATCH // N_CRITIC
-    )  # of an epoch; `train` has the minibatches of one in a step of its trainer
+    # Of an epoch; `train` has the minibatches of one in a step of its trainer.
+    n_iterations = N_CELLS // BATCH // N_CRITIC
     settings = {
         "max_epochs": N_EPOCHS_OF_ALL,
         "callbacks": [FirstEpochs()],

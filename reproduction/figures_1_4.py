@@ -129,7 +129,10 @@ def draw_run(args: argparse.Namespace, table: Table, run: dict[str, object], pat
     if method in GANS:
         cells = generated_by(args, table, data, method, args.seed)
         cells = cells[np.random.default_rng(args.seed).permutation(cells.n_obs)[:N_EMBEDDED]].copy()
-        cells.obs, cells.obsm["latent"] = metrics.infer_factors(cells, real, factors), cells.obsm[LATENT]
+        cells.obs, cells.obsm["latent"] = (
+            metrics.infer_factors(cells, real, factors, seed=args.seed),
+            cells.obsm[LATENT],
+        )
         real_n2, cells.obsm["X_umap"] = joint_umap(real.X[embedded].toarray(), [cells.X], seed=args.seed)
     else:
         mean, *_ = latent_of(args, table, data, method, args.seed)

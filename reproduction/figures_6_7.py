@@ -33,7 +33,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import scvi
-from _runs import data_file, quiet
+from _runs import data_file, quiet, whole
 from anndata import AnnData, read_h5ad
 from scipy.stats import pearsonr, wilcoxon
 from sklearn.decomposition import PCA
@@ -79,7 +79,8 @@ def main() -> None:
         path = args.folder / f"predictions_{number}.csv"
         if not path.exists():
             print(f"round {number}: {', '.join(map(' '.join, hidden))} hidden", flush=True)
-            predict_each(adata, hidden, args, number).to_csv(path, index=False)
+            with whole(path) as part:
+                predict_each(adata, hidden, args, number).to_csv(part, index=False)
         table = pd.read_csv(path, dtype=dict.fromkeys(args.factors, str))
         show(table, args.decoder, number, args.folder)
         by_entropy = table[table["latent"] == "sample"].groupby(args.factors)["delta H"].mean().sort_values()

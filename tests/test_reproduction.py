@@ -189,6 +189,7 @@ def test_what_each_latent_has_to_do_with_each_factor(tables, of_known_latents, m
 
     # Of what is kept, a picture that is missing is drawn again.
     monkeypatch.setattr(tables.MichiGAN, "train", lambda *_, **__: pytest.fail("it was trained again"))
+    monkeypatch.setattr(figures_1_4, "related", lambda *_: pytest.fail("it was measured again"))
     pictures["quick_linear_PCA_0_0_0.png"].unlink()
     figures_1_4.main()
     assert len(pd.read_csv(tmp_path / "figure_4.csv")) == len(results)
@@ -220,7 +221,7 @@ def test_files_that_are_not_there_are_named(tables, tmp_path, monkeypatch):
         tables.load("pancreas", None, False, 0)
 
 
-def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch, tmp_path):
+def test_branches_without_an_order_have_no_rank_correlation(tables, monkeypatch):
     import figures_1_4
 
     branch = pd.Categorical(np.repeat(["a", "b", "c"], 50))

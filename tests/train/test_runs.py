@@ -44,6 +44,12 @@ def ctrl_c_counts():
     signal.signal(signal.SIGINT, handler)
 
 
+@pytest.mark.filterwarnings("error:The number of training batches")
+def test_few_minibatches_are_not_warned_of(counts, make_gan):
+    """Epochs are logged, steps are not."""
+    assert len(make_gan(counts).history["critic_loss"]) > 0  # after both stages
+
+
 @pytest.mark.usefixtures("ctrl_c_counts")
 @pytest.mark.parametrize("name", ["gan", "vae"])
 def test_what_was_learned_before_ctrl_c_is_kept(stored, make_gan, make_vae, small, name):

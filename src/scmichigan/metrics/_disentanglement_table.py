@@ -354,7 +354,7 @@ def _shuffled(factors_nf: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _apart(mean_nk: np.ndarray, var_nk: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     """The posteriors of each latent in an order of their own, so that no latent goes with another."""
-    order_nk = np.random.default_rng(seed).permuted(np.indices(mean_nk.shape)[0], axis=0)
+    order_nk = np.random.default_rng(seed).random(mean_nk.shape).argsort(axis=0)
     return tuple(None if a_nk is None else np.take_along_axis(a_nk, order_nk, axis=0) for a_nk in (mean_nk, var_nk))
 
 

@@ -297,7 +297,7 @@ def check_trainer_arguments(
             key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
         )
         cure = f"its arguments are {own}, and those of scvi.train.Trainer"
-        if name in inspect.signature(type(model)).parameters:
+        if name in set(inspect.signature(type(model)).parameters) - {"adata", "module_kwargs"}:
             cure = f"it is one of the constructor, {name}={given[name]!r} where the model is made"
         for argument, function in (elsewhere or {}).items():
             if name in inspect.signature(function).parameters:
@@ -319,7 +319,8 @@ def run_training(
 ) -> None:
     """Train with scvi-tools' runner, our progress bar and a stop at losses that are no numbers, with the weights from before."""
     check_trainer_arguments(model, trainer_kwargs)
-    trainer_kwargs = dict(trainer_kwargs)
+    # The plans log epochs, and an epoch of few steps is none to warn of.
+    trainer_kwargs = {"log_every_n_steps": 0} | trainer_kwargs
     callbacks = [StopOnNonFinite(advice), *trainer_kwargs.pop("callbacks", [])]
     if trainer_kwargs.pop("enable_progress_bar", True):
         callbacks.append(StageProgressBar(stage))

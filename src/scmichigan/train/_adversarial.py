@@ -8,6 +8,7 @@ from numbers import Integral, Real
 
 import lightning.pytorch as pl
 import torch
+from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass
 
 
@@ -15,8 +16,8 @@ class AdversarialTrainingPlan(pl.LightningModule):
     """Alternates critic and generator steps by hand.
 
     Every minibatch gives one critic step; every ``n_critic``-th also gives a generator step with the same generated
-    cells, after which the moving average of the generator's weights follows. The trainer is given several minibatches at
-    once, stacked, as what it does by itself takes time.
+    cells, after which the moving average of the generator's weights follows. Minibatches can be stacked in a first
+    dimension (``CellDataModule(n_at_once=...)``): what the trainer does by itself takes time.
 
     Parameters
     ----------
@@ -74,9 +75,10 @@ class AdversarialTrainingPlan(pl.LightningModule):
         return [torch.optim.Adam(net.parameters(), lr=lr, betas=self.betas, fused=True) for net, lr in players]
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """One critic step for each of the stacked minibatches, and a generator step whenever it is due."""
-        n_minibatches = len(next(iter(batch.values())))
-        loss = sum(self._minibatch({name: x[i] for name, x in batch.items()}) for i in range(n_minibatches))
+        """One critic step for each minibatch, and a generator step whenever it is due."""
+        x = batch[REGISTRY_KEYS.X_KEY]
+        minibatches = [batch] if x.dim() == 2 else [{name: a[i] for name, a in batch.items()} for i in range(len(x))]
+        loss = sum(map(self._minibatch, minibatches))
         if self.trainer.is_last_batch:
             self._log_means()
         return loss
