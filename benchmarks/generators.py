@@ -12,7 +12,8 @@ training cells says how much.
 
 "shares": largest relative error of a cell type's share among the cells, of types above 2 %, as a classifier trained on
 the training cells sees it, with the sampling error of both halves. "of its own": the same of 40,000 generated cells against
-the training cells, whose latents they have, which leaves what training does to shares. "behind replicates": by how much the
+the training cells, whose latents they have, which leaves what training does to shares; this classifier is trained on the
+held-out cells, as one that has seen the training cells knows their rare ones by heart. "behind replicates": by how much the
 least obedient of the latents correlates less with what was asked for than in replicates of the held-out cells, whose latents
 were given (see `MichiGAN.obedience`). "means given": the same with the posteriors' means given to a generator that was trained
 with samples, which a generator that draws from the exact distribution is behind, too.
@@ -87,6 +88,10 @@ def halves(adata, size_factor_key: str, n_genes: int, seed: int):
     return train[:, genes].copy(), held_out[:, genes].copy()
 
 
+def labels(adata) -> np.ndarray:
+    return adata.obs[next(key for key in LABELS if key in adata.obs)].astype(str).to_numpy()
+
+
 def shares_error(real_n: np.ndarray, made_n: np.ndarray) -> float:
     real, made = (pd.Series(labels_n).value_counts(normalize=True) for labels_n in (real_n, made_n))
     real = real[real > 0.02]
@@ -110,7 +115,6 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     adata = read_h5ad(path)
     totals = register_totals(adata)
     train, held_out = halves(adata, totals, args.n_genes, seed)
-    labels_n = train.obs[next(key for key in LABELS if key in train.obs)].astype(str).to_numpy()
     scvi.settings.seed = seed
     start = clock()
     if args.scvi:
@@ -127,8 +131,11 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     MichiGAN.setup_anndata(train, size_factor_key=totals, latent_key="Z", **variances)
     model, seconds = MichiGAN(train), 0.0
     real, seen = (model.get_normalized_expression(cells).toarray() for cells in (held_out, train))
-    type_of = make_pipeline(PCA(30, random_state=seed), LogisticRegression(max_iter=500)).fit(seen, labels_n).predict
-    types_of_real, types_seen = type_of(real), type_of(seen)
+    type_of, own_type_of = (
+        make_pipeline(PCA(30, random_state=seed), LogisticRegression(max_iter=500)).fit(x, labels(cells)).predict
+        for x, cells in ((seen, train), (real, held_out))
+    )
+    types_of_real, types_seen = type_of(real), own_type_of(seen)
 
     def add(name: str, cells: np.ndarray, seconds: float, model: MichiGAN | None = None) -> None:
         forest = {"n_cells": 2000, "n_trees": args.n_trees, "seed": seed}
@@ -147,7 +154,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
             "seconds of latent": seconds_of_latent,
         }
         if model is not None:
-            own = [type_of(model.generate(len(real), seed=i).X) for i in range(1 + N_OF_ITS_OWN // len(real))]
+            own = [own_type_of(model.generate(len(real), seed=i).X) for i in range(1 + N_OF_ITS_OWN // len(real))]
             row["of its own"] = shares_error(types_seen, np.concatenate(own))
             for measure, given in (("behind replicates", model.latent_sampling), ("means given", "mean")):
                 with patch.object(model, "latent_sampling", given):
