@@ -92,8 +92,9 @@ def summary(
     -------
     One row for each question and metric (:func:`registry` has ranges and sources). Columns: "model", the latent, the
     generated or the predicted cells; "chance", what the latent gets beside shuffled factors (the total correlation: with
-    its dimensions shuffled apart); "no change", "additive" and "additive, weighted", what a prediction has to beat; "real cells", the best there can be with so many cells; and
-    "best". NaN where a column does not apply. ``attrs`` holds the attributes of each table under its question.
+    its dimensions shuffled apart); "no change", "additive" and "additive, weighted", what a prediction has to beat; "real
+    cells", the best there can be with so many cells; and "best". NaN where a column does not apply. ``attrs`` holds the
+    attributes of each table under its question.
     Components for the prediction are those of control and contexts, or of ``real`` where there is no other context.
 
     What the single functions write, this writes too.

@@ -41,7 +41,7 @@ from ._saved import SavedMixin
 _N_CELLS_OF_COMPONENTS = 5000
 _COMPONENT_DEVIATION = 4.0
 _LEAST_DEVIATION = 1e-3
-_N_AT_ONCE = 5  # minibatches; what the trainer does by itself for a step takes a tenth of the time of a small one
+_N_AT_ONCE = 5  # minibatches: what the trainer does by itself for a step takes about a millisecond
 
 
 class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
