@@ -115,8 +115,10 @@ def test_counts_and_the_same_cells_normalised_beforehand(stored, make_gan, laten
     first, second = (_dense(m.get_normalized_expression()) for m in models)
     np.testing.assert_allclose(first, second, rtol=1e-6)
     first, second = (m.get_latent_representation() for m in models)
-    # Adam's first steps have the size of the learning rate, 1e-3, even where rounding decides their sign
-    np.testing.assert_allclose(first, second, atol=0 if latent else 2e-2)
+    # Adam's first steps have the size of the learning rate, 1e-3, even where rounding decides their sign, which moves single
+    # cells by up to 0.03, depending on the processor; other expression would give other latents.
+    np.testing.assert_allclose(first, second, atol=0 if latent else 0.1)
+    assert all(np.corrcoef(one, other)[0, 1] > 0.999 for one, other in zip(first.T, second.T, strict=True))
 
 
 def test_views(stored, make_gan):
