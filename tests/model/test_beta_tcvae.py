@@ -102,10 +102,9 @@ def test_counts_and_the_same_cells_normalised_beforehand(counts, screen_cells, l
     np.testing.assert_allclose(
         _dense(from_counts.get_normalized_expression()), _dense(from_logged.get_normalized_expression()), rtol=1e-6
     )
-    # Adam's first steps have the size of the learning rate, 1e-3, even where rounding decides their sign, which moves single
-    # cells by up to 0.03, depending on the processor ...
+    # Adam's first steps have the size of the learning rate, 1e-3, even where rounding decides their sign ...
     expected = from_counts.get_latent_representation()
-    np.testing.assert_allclose(from_logged.get_latent_representation(), expected, atol=0.1)
+    np.testing.assert_allclose(from_logged.get_latent_representation(), expected, atol=2e-2)
     # ... and with the same weights only those of one forward pass are left
     from_logged.module.load_state_dict(from_counts.module.state_dict())
     np.testing.assert_allclose(from_logged.get_latent_representation(), expected, atol=1e-5)

@@ -116,9 +116,13 @@ def test_counts_and_the_same_cells_normalised_beforehand(stored, make_gan, laten
     np.testing.assert_allclose(first, second, rtol=1e-6)
     first, second = (m.get_latent_representation() for m in models)
     # Adam's first steps have the size of the learning rate, 1e-3, even where rounding decides their sign, which moves single
-    # cells by up to 0.03, depending on the processor; other expression would give other latents.
-    np.testing.assert_allclose(first, second, atol=0 if latent else 0.1)
+    # cells by up to 0.03, depending on the processor ...
+    np.testing.assert_allclose(first, second, atol=0 if latent else 5e-2)
     assert all(np.corrcoef(one, other)[0, 1] > 0.999 for one, other in zip(first.T, second.T, strict=True))
+    if not latent:  # ... and with the same weights only that of one forward pass is left
+        of_counts, of_logged = (m.latent_model for m in models)
+        of_logged.module.load_state_dict(of_counts.module.state_dict())
+        np.testing.assert_allclose(of_logged.get_latent_representation(), first, atol=1e-5)
 
 
 def test_views(stored, make_gan):
