@@ -661,6 +661,7 @@ def test_setup_names_what_it_does_not_know(counts, cls):
         ({"max_epochs": 2.5}, "max_epochs is 2.5; give a whole number"),
         ({"train_size": 0.9}, r"MichiGAN.train has no train_size; give it in latent_kwargs=\{'train_size': 0.9\}"),
         ({"beta": 3}, "MichiGAN.train has no beta; it is one of the constructor, beta=3 where the model is made"),
+        ({"thinning": 0.5}, "MichiGAN.train has no thinning; it is one of the constructor, thinning=0.5 where"),
         ({"epochs": 3}, "MichiGAN.train has no epochs; its arguments are max_epochs, batch_size"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

@@ -131,6 +131,12 @@ def test_stacked_minibatches_are_the_same_ones():
             assert torch.equal(one[name], other)
 
 
+def test_large_minibatches_are_not_stacked_beyond_640_cells():
+    for batch_size, n_at_once in ((128, 5), (300, 2), (400, 1), (800, 1)):
+        data = CellDataModule({"index": np.arange(1600)}, batch_size=batch_size, n_at_once=5)
+        assert next(iter(data.train_dataloader()))["index"].shape[:2] == (n_at_once, batch_size)
+
+
 def test_validation_cells_are_the_others():
     data = CellDataModule({"index": np.arange(50)}, batch_size=8, train_size=0.8)
     train = torch.cat([b["index"] for b in data.train_dataloader()])

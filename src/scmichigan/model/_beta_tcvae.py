@@ -15,7 +15,7 @@ from scvi.model.base import BaseModelClass, VAEMixin
 
 from scmichigan._compat import finish_init
 from scmichigan.module import BetaTCVAEModule, CountTCVAEModule
-from scmichigan.train import CellDataModule, ElboTrainingPlan
+from scmichigan.train import MINIBATCHES_AT_ONCE, CellDataModule, ElboTrainingPlan
 
 from ._common import (
     ExpressionMixin,
@@ -41,6 +41,17 @@ from ._presets import check_choice
 from ._saved import SavedMixin
 
 _DEFAULT_STEPS = 6000
+# Arguments of the trainer and of the plan that need a step of the trainer for each minibatch.
+_ONE_BY_ONE = {
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "limit_train_batches",
+    "max_steps",
+    "on_step",
+    "overfit_batches",
+    "reduce_lr_on_plateau",
+    "val_check_interval",
+}
 
 
 class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
@@ -246,7 +257,8 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         stage
             Heading of the progress bar.
         **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer`.
+            Passed to :class:`scvi.train.Trainer`. Callbacks of batches see five minibatches at once (fewer of more than 128
+            cells).
 
         Raises
         ------
@@ -255,7 +267,15 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         FloatingPointError
             If the loss becomes NaN or infinite; the message has the epoch.
         """
-        data = CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size, train_size=train_size)
+        stacked = not any(
+            given for name, given in {**trainer_kwargs, **(plan_kwargs or {})}.items() if name in _ONE_BY_ONE
+        )
+        data = CellDataModule(
+            registered_arrays(self.adata_manager),
+            batch_size=batch_size,
+            train_size=train_size,
+            n_at_once=MINIBATCHES_AT_ONCE if stacked else None,
+        )
         max_epochs = check_epochs(max_epochs) or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
         # scvi-tools' default eps of 0.01 would keep Adam from adapting to the small gradients of a mean over cells.
         settings = {"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **(plan_kwargs or {})}
@@ -265,6 +285,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
             settings["optimizer"] = "Custom"
             settings["optimizer_creator"] = lambda weights: torch.optim.Adam(weights, **adam, fused=True)
         plan = ElboTrainingPlan(self.module, **settings)
+        plan.automatic_optimization = not stacked
         if not data.n_val:
             # Lightning warns of a plan that can validate where there are no cells for it.
             plan.validation_step = None

@@ -287,6 +287,12 @@ def check_epochs(max_epochs: int | None) -> int | None:
     return max_epochs
 
 
+def own_arguments(model: type[BaseModelClass]) -> list[str]:
+    """Names of the arguments of a model but for the cells, and for those that it passes to its module."""
+    parameters = inspect.signature(model).parameters.values()
+    return [p.name for p in parameters if p.name != "adata" and p.kind is not p.VAR_KEYWORD]
+
+
 def check_trainer_arguments(
     model: BaseModelClass, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]] | None = None
 ) -> None:
@@ -297,7 +303,7 @@ def check_trainer_arguments(
             key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
         )
         cure = f"its arguments are {own}, and those of scvi.train.Trainer"
-        if name in set(inspect.signature(type(model)).parameters) - {"adata", "module_kwargs"}:
+        if name in [*own_arguments(type(model)), *inspect.signature(type(model.module)).parameters]:
             cure = f"it is one of the constructor, {name}={given[name]!r} where the model is made"
         for argument, function in (elsewhere or {}).items():
             if name in inspect.signature(function).parameters:

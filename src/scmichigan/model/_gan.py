@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from scmichigan._cells import dense
 from scmichigan.module import MichiGANModule
-from scmichigan.train import AdversarialTrainingPlan, CellDataModule
+from scmichigan.train import MINIBATCHES_AT_ONCE, AdversarialTrainingPlan, CellDataModule
 
 from ._common import (
     ExpressionMixin,
@@ -31,6 +31,7 @@ from ._common import (
     kind_of,
     n_features,
     normalized_expression,
+    own_arguments,
     registered_arrays,
     run_training,
     sizes_of,
@@ -41,7 +42,6 @@ from ._saved import SavedMixin
 _N_CELLS_OF_COMPONENTS = 5000
 _COMPONENT_DEVIATION = 4.0
 _LEAST_DEVIATION = 1e-3
-_N_AT_ONCE = 5  # minibatches: what the trainer does by itself for a step takes about a millisecond
 
 
 class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
@@ -58,11 +58,7 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             self.row,
             preset,
             module_kwargs,
-            of_model=[
-                name
-                for name, parameter in inspect.signature(type(self)).parameters.items()
-                if name != "adata" and parameter.kind is not parameter.VAR_KEYWORD
-            ],
+            of_model=own_arguments(type(self)),
             counts=counts,
             n_cells=self.summary_stats.n_cells,
         )
@@ -87,7 +83,9 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
 
     def _cells_to_train_on(self, batch_size: int | None) -> CellDataModule:
         batch_size = SCHEDULES[self.preset].batch_size if batch_size is None else batch_size
-        return CellDataModule(registered_arrays(self.adata_manager), batch_size=batch_size, n_at_once=_N_AT_ONCE)
+        return CellDataModule(
+            registered_arrays(self.adata_manager), batch_size=batch_size, n_at_once=MINIBATCHES_AT_ONCE
+        )
 
     def _plan(self, plan_kwargs: dict[str, Any] | None) -> AdversarialTrainingPlan:
         given = plan_kwargs or {}

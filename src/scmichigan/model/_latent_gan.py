@@ -279,8 +279,9 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
             Passed to :class:`scvi.train.Trainer` in both stages; ``ckpt_path``, a checkpoint to go on from, in the second.
-            What it takes for a batch of the generator's training, as in ``limit_train_batches``, is five minibatches, and it
-            looks at the number of steps (``max_steps``), those of both networks, after these: save checkpoints by epochs.
+            What it takes for a batch of the generator's training, as in ``limit_train_batches``, is five minibatches (fewer of
+            more than 128 cells), and it looks at the number of steps (``max_steps``), those of both networks, after these:
+            save checkpoints by epochs.
 
         Raises
         ------

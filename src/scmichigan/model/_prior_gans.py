@@ -51,8 +51,8 @@ class PriorGAN(PlainSetupMixin, GANBase):
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
             Passed to :class:`scvi.train.Trainer`. What it takes for a batch, as in ``limit_train_batches``, is five
-            minibatches, and it looks at the number of steps (``max_steps``), those of both networks, after these: save
-            checkpoints by epochs.
+            minibatches (fewer of more than 128 cells), and it looks at the number of steps (``max_steps``), those of both
+            networks, after these: save checkpoints by epochs.
 
         Raises
         ------

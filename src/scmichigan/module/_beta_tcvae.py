@@ -10,7 +10,7 @@ import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import nn
 from torch.distributions import Distribution, Normal, kl_divergence
-from torch.nn.functional import softplus
+from torch.nn.functional import mse_loss, softplus
 
 from scmichigan.losses import total_correlation_parts
 from scmichigan.nn import MLP
@@ -163,7 +163,7 @@ class BetaTCVAEModule(TCVAEBase):
     def reconstruction(self, tensors: dict[str, torch.Tensor], x: torch.Tensor, px: Normal) -> torch.Tensor:
         """``-log p`` of each cell's log-normalised expression."""
         # -log_prob of the unit normal px; its own method spends several passes over cells x genes on the scale.
-        squares_n = (x - px.loc).square().sum(-1)
+        squares_n = mse_loss(px.loc, x, reduction="none").sum(-1)
         return 0.5 * (squares_n + x.shape[1] * math.log(2 * math.pi))
 
     @torch.inference_mode()

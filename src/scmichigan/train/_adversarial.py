@@ -8,8 +8,9 @@ from numbers import Integral, Real
 
 import lightning.pytorch as pl
 import torch
-from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass
+
+from ._data import minibatches_of
 
 
 class AdversarialTrainingPlan(pl.LightningModule):
@@ -76,9 +77,7 @@ class AdversarialTrainingPlan(pl.LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """One critic step for each minibatch, and a generator step whenever it is due."""
-        x = batch[REGISTRY_KEYS.X_KEY]
-        minibatches = [batch] if x.dim() == 2 else [{name: a[i] for name, a in batch.items()} for i in range(len(x))]
-        loss = sum(map(self._minibatch, minibatches))
+        loss = sum(map(self._minibatch, minibatches_of(batch)))
         if self.trainer.is_last_batch:
             self._log_means()
         return loss

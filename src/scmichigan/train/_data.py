@@ -8,8 +8,12 @@ import lightning.pytorch as pl
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scvi import settings
+from scvi import REGISTRY_KEYS, settings
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SubsetRandomSampler
+
+# What the trainer does by itself for a step takes about a millisecond; of large minibatches a small part.
+MINIBATCHES_AT_ONCE = 5
+_CELLS_AT_ONCE = 640
 
 
 def _rows_at_hand(a: np.ndarray | sp.spmatrix) -> torch.Tensor | sp.csr_matrix:
@@ -36,6 +40,12 @@ def _densified(a: sp.csr_matrix, rows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(x.reshape(*rows.shape, -1))
 
 
+def minibatches_of(batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """The minibatches of a step of the trainer, stacked or a single one."""
+    x = batch[REGISTRY_KEYS.X_KEY]
+    return [batch] if x.dim() == 2 else [{name: a[i] for name, a in batch.items()} for i in range(len(x))]
+
+
 class CellDataModule(pl.LightningDataModule):
     """Shuffled minibatches of cells, without touching AnnData in a step.
 
@@ -48,8 +58,8 @@ class CellDataModule(pl.LightningDataModule):
     train_size
         Share of the cells to train on; the rest is for validation.
     n_at_once
-        Minibatches that a step of training is given, stacked in a first dimension (the last step of an epoch may have
-        fewer); ``None`` gives it one, not stacked.
+        Minibatches that a step of training is given, stacked in a first dimension; fewer where these would be more than
+        640 cells, and in the last step of an epoch. ``None`` gives it one, not stacked.
 
     Raises
     ------
@@ -92,7 +102,8 @@ class CellDataModule(pl.LightningDataModule):
         """One epoch in random order."""
         batches = BatchSampler(SubsetRandomSampler(self.train_idx), self.batch_size, drop_last=True)
         if self.n_at_once is not None:
-            batches = BatchSampler(batches, self.n_at_once, drop_last=False)
+            n_at_once = min(self.n_at_once, max(1, _CELLS_AT_ONCE // self.batch_size))
+            batches = BatchSampler(batches, n_at_once, drop_last=False)
         return DataLoader(self.cells, sampler=batches, batch_size=None)
 
     def _validation_loader(self) -> DataLoader:

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import torch
-from scvi.module.base import LossOutput
 from scvi.train import TrainingPlan
+
+from ._data import minibatches_of
 
 
 class ElboTrainingPlan(TrainingPlan):
-    """Logs the means of an epoch once: Lightning's own logging takes a tenth of the time of a small model's steps.
+    """Logs an epoch once: Lightning's own logging takes a tenth of the time of a small model's steps.
 
-    What ``history`` holds is the same.
+    What ``history`` holds is the same. Minibatches can be stacked in a first dimension (``CellDataModule(n_at_once=...)``)
+    where ``automatic_optimization`` is off, which rules out what Lightning does beside the optimizer's steps: schedules of
+    the learning rate, clipped and accumulated gradients.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.recorded: dict[str, list[torch.Tensor]] = {}
 
-    @torch.inference_mode()
-    def compute_and_log_metrics(self, loss_output: LossOutput, metrics: dict[str, Any], mode: str) -> None:
-        """Record a step of training, and log all at the last one of an epoch."""
-        if mode != "train" or self.on_step:
-            super().compute_and_log_metrics(loss_output, metrics, mode)
-            return
-        for name, value in loss_output.extra_metrics.items():
-            self.recorded.setdefault(name, []).append(value.detach())
+    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Loss of a minibatch, or steps of the optimizer with several; an epoch is logged with the last one."""
+        if self.on_step:
+            return super().training_step(batch, batch_idx)
+        loss = self._loss(batch) if self.automatic_optimization else sum(map(self._step, minibatches_of(batch)))
         if self.trainer.is_last_batch:
-            means = {name: torch.stack(values).mean() for name, values in self.recorded.items()}
-            super().compute_and_log_metrics(replace(loss_output, extra_metrics=means), metrics, mode)
-            self.recorded = {}
-            return
-        metrics["elbo_train"].update(
-            reconstruction_loss=loss_output.reconstruction_loss_sum,
-            kl_local=loss_output.kl_local_sum,
-            kl_global=loss_output.kl_global_sum,
-            n_obs_minibatch=loss_output.n_obs_minibatch,
+            self._log_means()
+        return loss
+
+    def _step(self, minibatch: dict[str, torch.Tensor]) -> torch.Tensor:
+        optimizer = self.optimizers()
+        loss = self._loss(minibatch)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+    def _loss(self, minibatch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Loss; what there is to log is recorded."""
+        _, _, output = self(minibatch, loss_kwargs=self.loss_kwargs)
+        self.elbo_train.update(
+            reconstruction_loss=output.reconstruction_loss_sum.detach(),
+            kl_local=output.kl_local_sum.detach(),
+            kl_global=output.kl_global_sum,
+            n_obs_minibatch=output.n_obs_minibatch,
         )
+        for name, value in {"loss": output.loss, **output.extra_metrics}.items():
+            self.recorded.setdefault(name, []).append(value.detach())
+        return output.loss
+
+    def _log_means(self) -> None:
+        how = {"on_step": False, "on_epoch": self.on_epoch, "sync_dist": self.use_sync_dist}
+        means = {name: torch.stack(values).mean() for name, values in self.recorded.items()}
+        self.log("train_loss", means.pop("loss"), prog_bar=True, **how)
+        self.log_dict(self.train_metrics | {f"{name}_train": value for name, value in means.items()}, **how)
+        self.recorded = {}
