@@ -53,8 +53,11 @@ class ExpressionInputs(nn.Module):
         if not self.counts:
             return tensors[REGISTRY_KEYS.X_KEY]
         factors = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY), None
-        parts = zip(self._counts(tensors), factors, strict=False)
-        return torch.cat([log_normalize(x, factor, target_sum=self.target_sum) for x, factor in parts], dim=1)
+        parts = [
+            log_normalize(x, factor, target_sum=self.target_sum)
+            for x, factor in zip(self._counts(tensors), factors, strict=False)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def totals(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Total counts of each cell in each modality, shape ``(n_cells, 1 or 2)``: registered, or sums."""
