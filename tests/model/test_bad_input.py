@@ -351,6 +351,14 @@ def test_constructor(counts, model, init, message):
         ({"n_noise": -1}, "n_noise is -1; it must be a whole number, at least 0"),
         ({"n_input": 3}, "does not know n_input; its arguments are"),
         ({"observation": "log_normalized", "n_centres": 5}, "n_centres is 5, but .* leave n_centres out"),
+        (
+            {"preset": "paper", "thinning": 0.5},
+            "thinning is 0.5, but has no effect where observation is 'log_normalized'",
+        ),
+        (
+            {"output_activation": "relu"},
+            "output_activation is 'relu', but has no effect where observation is 'poisson'",
+        ),
     ],
 )
 def test_constructor_of_the_gan(counts, init, message):

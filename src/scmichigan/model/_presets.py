@@ -161,7 +161,7 @@ def module_settings(
     Raises
     ------
     ValueError
-        If one is unknown, not one of its choices, out of range, or asks for counts where there are none.
+        If one is unknown, not one of its choices, out of range, without effect, or asks for counts where there are none.
     """
     check_choice("preset", preset, tuple(SCHEDULES))
     fixed = row.settings()
@@ -186,11 +186,11 @@ def module_settings(
             "observation is 'poisson', but log-normalised expression is registered; register raw counts with "
             "setup_anndata(layer=...), or leave observation out"
         )
-    if not makes_counts and settings.get("n_centres"):
-        raise ValueError(
-            f"n_centres is {settings['n_centres']}, but observation is 'log_normalized', whose closed form is linear in "
-            "the condition; leave n_centres out"
-        )
+    for name, nothing in ({"output_activation": None} if makes_counts else {"n_centres": 0, "thinning": 1}).items():
+        if given.get(name, nothing) != nothing:
+            raise ValueError(
+                f"{name} is {given[name]!r}, but has no effect where observation is {settings['observation']!r}; leave {name} out"
+            )
     if makes_counts:
         n_centres = min(_N_CENTRES, n_cells // _CELLS_PER_CENTRE)
         settings = {"n_centres": n_centres if n_centres > 1 else 0} | settings
