@@ -15,11 +15,11 @@ the training cells sees it, with the sampling error of both halves. "of its own"
 the training cells, whose latents they have, which leaves what training does to shares; this classifier is trained on the
 held-out cells, as one that has seen the training cells knows their rare ones by heart. "in errors": the largest difference of
 a type's shares in that comparison in its standard errors, from the differences between each training cell and the cells
-that were generated from its latents: with ten types an exact generator has 1.8 in the median, and above 2.6 once in ten.
-"behind replicates": by how much the
-least obedient of the latents correlates less with what was asked for than in replicates of the held-out cells, whose latents
-were given (see `MichiGAN.obedience`). "means given": the same with the posteriors' means given to a generator that was trained
-with samples, which a generator that draws from the exact distribution is behind, too.
+that were generated from its latents. That of an exact generator with ten types is the largest of as many normal draws:
+1.8 in the median, and above 2.6 once in ten. "behind replicates": by how much the least obedient of the latents correlates
+less with what was asked for than in replicates of the held-out cells, whose latents were given (see `MichiGAN.obedience`).
+"means given": the same with the posteriors' means given to a generator that was trained with samples, which a generator
+that draws from the exact distribution is behind, too.
 
 Each data set and seed is a process with one thread; its seconds are those of the processor or, with more threads
 (--threads 2 --jobs 1, on an idle machine), those of the clock. Rows that are in the results already are not run again, and
