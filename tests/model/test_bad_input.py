@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 
 from scmichigan import GMM, PPCA, BetaTCVAE, MichiGAN
 
@@ -321,7 +322,7 @@ def test_latent_that_spoils_after_setup_is_found_when_it_is_used(stored, small):
     ("init", "message"),
     [
         ({"n_latent": 0}, "n_latent is 0; a latent needs at least 1 dimension"),
-        *(({"beta": beta}, f"beta is {beta}; the weight .* must be 0 .* or more") for beta in (-1.0, np.nan, np.inf)),
+        *(({"beta": beta}, f"beta is {beta}; the weight .* must be 0 or more") for beta in (-1.0, np.nan, np.inf)),
     ],
 )
 def test_constructor(counts, model, init, message):
@@ -621,7 +622,8 @@ def test_other_kind_of_expression_than_the_model_was_set_up_with(trained):
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_only_documented_keys_are_written(counts, make_gan, assert_unchanged, form, dtype):
-    x = counts.X.toarray()[counts.obs["cell_type"].cat.codes.argsort()].astype(dtype)
+    counts = counts[counts.obs["cell_type"].cat.codes.argsort()].copy()
+    x = counts.X.toarray().astype(dtype)
     counts.X, counts.layers["raw"] = form(x), form(x)
     counts.uns["note"] = "mine"
     before = counts.copy()
@@ -663,6 +665,10 @@ def test_setup_names_what_it_does_not_know(counts, cls):
     ("fit", "message"),
     [
         ({"plan_kwargs": {"lr": 1e-3}}, "plan_kwargs has lr; its arguments are n_critic, lr_generator"),
+        ({"plan_kwargs": "lr"}, "plan_kwargs is 'lr'; give a dictionary, whose keys may be n_critic"),
+        ({"n_critic": 3}, r"MichiGAN.train has no n_critic; give it in plan_kwargs=\{'n_critic': 3\}"),
+        ({"gradient_clip_val": 1.0}, "gradient_clip_val is 1.0, but the generator and the critic take their own steps"),
+        ({"early_stopping": True}, "early_stopping needs an early_stopping_monitor, such as 'generator_loss'"),
         ({"plan_kwargs": {"n_critic": 0}}, "n_critic is 0; it must be a whole number"),
         ({"plan_kwargs": {"betas": 0.5}}, "betas is 0.5; give two numbers"),
         ({"plan_kwargs": {"lr_critic": -1}}, "lr_critic is -1; it must be a number, 0 or more"),
@@ -683,6 +689,64 @@ def test_arguments_of_a_training_are_looked_at_before_it_starts(counts, stored, 
     with pytest.raises((ValueError, TypeError), match=message.split(";")[0]):
         trained.train(**small.gan_fit | fit)
     assert trained.generate(3).n_obs == 3
+
+
+@pytest.mark.parametrize(
+    ("fit", "message"),
+    [
+        ({"plan_kwargs": {"learning_rate": 1}}, "plan_kwargs has learning_rate; its arguments are optimizer, .*lr, "),
+        ({"plan_kwargs": {"beta": 3}}, "plan_kwargs has beta; its arguments are"),
+        (
+            {"plan_kwargs": {"n_epochs_kl_warmup": 5}},
+            "plan_kwargs has n_epochs_kl_warmup, but .* kl_weight of the constr",
+        ),
+        ({"plan_kwargs": {"lr": 1e-4}, "lr": 1e-2}, "lr is 0.01, and 0.0001 in plan_kwargs; leave one of them out"),
+        ({"weight_decay": 0.1}, r"BetaTCVAE.train has no weight_decay; give it in plan_kwargs=\{'weight_decay': 0.1\}"),
+        (
+            {"early_stopping": True, "train_size": 1.0},
+            "early_stopping looks at 'elbo_validation', but train_size is 1.0",
+        ),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_arguments_of_a_training_of_the_latent(counts, make_vae, small, fit, message):
+    model = make_vae(counts, train=False)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.train(**small.fit | fit)
+    assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
+
+
+def test_early_stopping_is_for_the_generator(counts, make_gan):
+    stop = {"early_stopping": True, "early_stopping_monitor": "generator_loss", "early_stopping_patience": 1}
+    model = make_gan(counts, fit={"max_epochs": 5, "early_stopping_min_delta": 1e6, **stop})
+    assert len(model.history["generator_loss"]) == 2
+    assert len(model.latent_model.history["train_loss"]) == 2
+
+
+def test_beta_is_not_for_a_latent_that_is_there(stored):
+    MichiGAN.setup_anndata(stored, latent_key="Z")
+    with pytest.raises(
+        ValueError, match=r"beta is 5.0, but the latent is there already, in obsm\['Z'\]; leave beta out"
+    ):
+        MichiGAN(stored, beta=5.0)
+
+
+def test_size_factors_of_other_cells_are_refused(counts):
+    totals = counts.obs["total_counts"].to_numpy()
+    counts.obs["total"] = np.random.default_rng(0).permutation(totals)
+    counts.obs["text"] = counts.obs["total_counts"].astype(str)
+    with pytest.raises(
+        ValueError, match=r"obs\['total'\] is .* for cell .*, which has .* counts, and is below .* another order"
+    ):
+        BetaTCVAE.setup_anndata(counts, size_factor_key="total")
+    with pytest.raises(ValueError, match=r"obs\['text'\] has numbers as .*, such as '.*': convert the column first"):
+        BetaTCVAE.setup_anndata(counts, size_factor_key="text")
+    # Those of a method of normalisation follow the totals, on either side of them, and one for all is a choice.
+    counts.obs["total"] = totals * np.random.default_rng(0).uniform(0.9, 1.1, len(totals))
+    BetaTCVAE.setup_anndata(counts, size_factor_key="total")
+    counts.obs["total"] = totals.mean()
+    BetaTCVAE.setup_anndata(counts, size_factor_key="total")
 
 
 def test_a_latent_is_not_fitted_twice(counts, make_gan, small):

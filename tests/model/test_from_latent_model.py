@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import scvi
 
@@ -267,3 +268,21 @@ def test_cells_that_are_refused_keep_no_latents(counts, small, tmp_path):
     new.X = right
     loaded = MichiGAN.load(tmp_path / "model", new, accelerator="cpu")
     np.testing.assert_allclose(loaded.get_latent_representation(), model.get_latent_representation(), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the trained model
+@pytest.mark.parametrize("name", ["scvi", "beta-TCVAE"])
+def test_a_latent_model_that_is_trained_further_stays_as_it_was_for_the_generator(counts, small, tmp_path, name):
+    adata = counts[:200].copy()
+    latent_model = (_scvi if name == "scvi" else _beta_tcvae)(adata)
+    latent_model.train(**FIT)
+    model = MichiGAN.from_latent_model(latent_model, **small.gan)
+    model.train(max_epochs=0)
+    before, obedience = model.get_latent_representation(adata.copy()), model.obedience()
+    latent_model.train(**FIT | {"max_epochs": 5})
+    assert not np.allclose(latent_model.get_latent_representation(), before, atol=1e-3)
+    np.testing.assert_allclose(model.get_latent_representation(adata.copy()), before, atol=1e-5)
+    pd.testing.assert_frame_equal(model.obedience(), obedience)
+    model.save(tmp_path / "model")
+    loaded = MichiGAN.load(tmp_path / "model", adata, accelerator="cpu")
+    np.testing.assert_allclose(loaded.generate(20).obsm[_keys.LATENT], model.generate(20).obsm[_keys.LATENT], atol=1e-5)

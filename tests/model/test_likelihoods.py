@@ -54,7 +54,8 @@ def test_the_reconstruction_is_the_likelihood(counts, make, likelihood, size_fac
         tensors["size_factor"] = torch.tensor(totals, dtype=torch.float32)[:, None]
     inferred, _, output = module(tensors, loss_kwargs={"n_obs": 240})
 
-    columns = np.column_stack([np.eye(2)[counts.obs["batch"].cat.codes], counts.obs["pseudotime"]])
+    number = (counts.obs["pseudotime"] - counts.obs["pseudotime"].mean()) / counts.obs["pseudotime"].std(ddof=0)
+    columns = np.column_stack([np.eye(2)[counts.obs["batch"].cat.codes], number])
     decoder, zc = module.decoder, torch.cat([inferred["z"], torch.tensor(columns, dtype=torch.float32)], dim=1)
     with torch.no_grad():
         hidden = decoder.px_decoder(zc)

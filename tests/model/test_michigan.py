@@ -62,14 +62,42 @@ def test_generated_cells_have_the_covariates_of_their_source(stored, make_gan):
     init = {"observation": "log_normalized", "output_activation": None}
     model = make_gan(stored, batch_key="batch", latent_key="Z", init=init)
     generator = model.module.averaged_generator.module
+    weight = torch.zeros_like(generator.decoder.weight)
+    weight[:, 3:] = torch.tensor([10.0, 20.0])
+    generator.start(weight, torch.zeros(len(weight)), torch.zeros_like(generator.noise.weight))
     with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.zero_()
-        generator.decoder.weight[:, 3:] = torch.tensor([10.0, 20.0])
+        generator.network[-1].weight.zero_()
     cells = model.generate(50)
     source = stored.obs.loc[cells.obs["michigan_source"]]
-    np.testing.assert_array_equal(cells.X[:, 0], 10.0 * (1 + source["batch"].cat.codes))
+    np.testing.assert_allclose(cells.X[:, 0], 10.0 * (1 + source["batch"].cat.codes), rtol=1e-5)
     np.testing.assert_array_equal(cells.obsm["X_michigan"], stored[source.index].obsm["Z"])
+
+
+def test_units_of_latents_and_covariates_do_not_matter(stored, make_gan):
+    outputs = []
+    for scale, mean in ((1.0, 0.0), (1e4, 3e4)):
+        adata = stored.copy()
+        adata.obsm["Z"] = np.float32(scale) * stored.obsm["Z"] + np.float32(mean)
+        adata.obs["pseudotime"] = scale * stored.obs["pseudotime"] + mean
+        scvi.settings.seed = 0
+        model = make_gan(adata, latent_key="Z", continuous_covariate_keys=["pseudotime"], fit={"max_epochs": 5})
+        noise = torch.ones(20, model.module.n_noise)
+        outputs.append(model._render(adata.obsm["Z"][:20], np.arange(20), noise))
+    # A latent of deviation 1e4 around 3e4 has lost one of the seven digits of single precision, and Adam's steps, of the
+    # same size for small gradients, make more of it: 0.09. In units as they are, rates are several hundred times off.
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=0.3)
+    assert np.ptp(np.log(outputs[0]), axis=0).max() > 0.5
+
+
+def test_the_unit_of_a_covariate_does_not_matter_to_the_latent(counts, make_vae):
+    latents = []
+    for scale, mean in ((1.0, 0.0), (1e4, 3e4)):
+        adata = counts.copy()
+        adata.obs["pseudotime"] = scale * counts.obs["pseudotime"] + mean
+        scvi.settings.seed = 0
+        latents.append(make_vae(adata, continuous_covariate_keys=["pseudotime"]).get_latent_representation())
+    # For the same reason; 0.003, and 0.16 in units as they are.
+    np.testing.assert_allclose(latents[1], latents[0], atol=0.03)
 
 
 def test_latent_is_drawn_from_the_posterior(stored, make_gan):

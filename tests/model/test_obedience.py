@@ -51,12 +51,10 @@ def linear(stored, make_gan):
         init = {"observation": "log_normalized", "average_decay": None}
         model = make_gan(stored, latent_key="Z", expression="log_normalized", init=init, fit={"max_epochs": 1}, **setup)
         generator = model.module.generator
+        parts = np.eye(40, 3) * weight, np.full(40, 3.0), np.eye(40, generator.n_noise) * noise
+        generator.start(*(torch.from_numpy(part).float() for part in parts))
         with torch.no_grad():
-            for parameter in generator.parameters():
-                parameter.zero_()
-            generator.decoder.weight.copy_(torch.as_tensor(np.eye(40, 3) * weight))
-            generator.noise.weight.copy_(torch.as_tensor(np.eye(40, generator.n_noise) * noise))
-            generator.decoder.bias.fill_(3.0)
+            generator.network[-1].weight.zero_()
         return model
 
     return make

@@ -211,14 +211,37 @@ def test_no_gene_has_more_than_all_counts():
 
 def test_scales_bring_conditions_to_unit_size():
     module = make_module()
-    deviation, condition = torch.linspace(0, 2, 12), torch.tensor([0.5, 2.0, 0.0])
-    module.set_scales(deviation, condition)
+    deviation, condition, mean = torch.linspace(0, 2, 12), torch.tensor([0.5, 2.0, 0.0]), torch.tensor([5.0, -3.0, 7.0])
+    module.set_scales(deviation, condition, mean)
     for network in (module.critic, module.generator, module.averaged_generator.module):
         torch.testing.assert_close(network.condition_scale, torch.tensor([2.0, 0.5, 1.0]))
+        torch.testing.assert_close(network.condition_mean, mean)
     # In all, genes have variance 1 on average; among themselves, the root of their deviation.
     seen = deviation * module.critic.input_scale
     torch.testing.assert_close(seen.square().mean(), torch.tensor(1.0))
     torch.testing.assert_close(seen[2:] / seen[-1], (deviation[2:] / deviation[-1]).sqrt())
+
+
+def test_cells_of_a_start_and_scores_do_not_depend_on_the_units_of_the_condition():
+    scale, mean = torch.tensor([1e-3, 50.0, 1e4]), torch.tensor([0.0, -200.0, 3e4])
+    weight, bias, loadings = torch.randn(12, 3 + 5), torch.randn(12), torch.randn(12, 4)
+    kernel = torch.rand(3) + 0.5, torch.randn(5, 3), torch.tensor(0.7)
+    condition, noise, x = torch.randn(6, 3), torch.randn(6, 4), torch.randn(6, 12)
+    outputs = []
+    for scale_k, mean_k in ((torch.ones(3), torch.zeros(3)), (scale, mean)):
+        torch.manual_seed(0)
+        module = make_module(output_activation=None, n_centres=5)
+        module.set_scales(torch.ones(12), scale_k, mean_k)
+        in_units = torch.cat([weight[:, :3] / scale_k, weight[:, 3:]], dim=1)
+        centres = kernel[1] + mean_k * kernel[0] / scale_k
+        module.start(
+            in_units, bias - in_units[:, :3] @ mean_k, loadings, kernel=(kernel[0] / scale_k, centres, kernel[2])
+        )
+        given = condition * scale_k + mean_k
+        outputs.append((module.generator(given, noise), module.critic(x, given)))
+    for plain, scaled in zip(*outputs, strict=True):
+        # Single precision: the third is 3 of its deviations from zero, the second 4.
+        torch.testing.assert_close(scaled, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_one_pass_of_real_and_generated_cells_equals_two():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from numbers import Real
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from anndata import AnnData
 from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass, VAEMixin
+from scvi.train import TrainingPlan
 
 from scmichigan._compat import finish_init
 from scmichigan.module import BetaTCVAEModule, CountTCVAEModule
@@ -22,6 +24,7 @@ from ._common import (
     check_epochs,
     check_latent,
     check_n_latent,
+    check_plan_arguments,
     check_trained,
     covariate_columns,
     describe_expression,
@@ -34,6 +37,7 @@ from ._common import (
     registered_arrays,
     run_training,
     sizes_of,
+    standardise_numbers,
 )
 from ._fields import register_cells
 from ._modalities import register_modalities
@@ -41,9 +45,11 @@ from ._presets import check_choice
 from ._saved import SavedMixin
 
 _DEFAULT_STEPS = 6000
+_LR = 1e-3
 # Arguments of the trainer and of the plan that need a step of the trainer for each minibatch.
 _ONE_BY_ONE = {
     "accumulate_grad_batches",
+    "callbacks",
     "gradient_clip_val",
     "limit_train_batches",
     "max_steps",
@@ -52,6 +58,7 @@ _ONE_BY_ONE = {
     "reduce_lr_on_plateau",
     "val_check_interval",
 }
+_OF_WARM_UP = ("n_steps_kl_warmup", "n_epochs_kl_warmup", "max_kl_weight", "min_kl_weight")
 
 
 class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
@@ -104,6 +111,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         **module_kwargs,
     ) -> None:
         check_latent_arguments(n_latent, beta)
+        check_weight("kl_weight", module_kwargs.get("kl_weight", 1.0), "the KL divergence")
         check_choice("gene_likelihood", gene_likelihood, ("normal", "nb", "zinb", "poisson"))
         super().__init__(adata)
         settings = sizes_of(self)
@@ -124,6 +132,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
             **settings,
             **module_kwargs,
         )
+        standardise_numbers(self)
         finish_init(
             self,
             locals(),
@@ -231,7 +240,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         *,
         batch_size: int = 128,
         train_size: float = 0.9,
-        lr: float = 1e-3,
+        lr: float = _LR,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         plan_kwargs: dict[str, Any] | None = None,
@@ -249,36 +258,42 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         train_size
             Share of the cells to train on; the rest is for validation (pass ``check_val_every_n_epoch``).
         lr
-            Learning rate of Adam.
+            Learning rate.
         accelerator, devices
             As in scvi-tools.
         plan_kwargs
-            Further arguments of :class:`scvi.train.TrainingPlan`.
+            Further arguments of :class:`scvi.train.TrainingPlan`, but those of a warm-up of the KL divergence, whose weight is
+            that of the module throughout.
         stage
             Heading of the progress bar.
         **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer`. Callbacks of batches see five minibatches at once (fewer of more than 128
-            cells).
+            Passed to :class:`scvi.train.Trainer`.
 
         Raises
         ------
         ValueError
-            If there are fewer training cells than a minibatch, or ``max_epochs`` is below 1.
+            If there are fewer training cells than a minibatch, ``max_epochs`` is below 1, the plan does not know an argument,
+            or ``early_stopping`` has no validation cells to look at.
         FloatingPointError
             If the loss becomes NaN or infinite; the message has the epoch.
         """
-        stacked = not any(
-            given for name, given in {**trainer_kwargs, **(plan_kwargs or {})}.items() if name in _ONE_BY_ONE
-        )
+        given = self._plan_arguments(lr, plan_kwargs)
+        stacked = not any(value for name, value in {**trainer_kwargs, **given}.items() if name in _ONE_BY_ONE)
         data = CellDataModule(
             registered_arrays(self.adata_manager),
             batch_size=batch_size,
             train_size=train_size,
             n_at_once=MINIBATCHES_AT_ONCE if stacked else None,
         )
+        monitor = trainer_kwargs.get("early_stopping_monitor", "elbo_validation")
+        if trainer_kwargs.get("early_stopping") and "validation" in monitor and not data.n_val:
+            raise ValueError(
+                f"early_stopping looks at {monitor!r}, but train_size is {train_size}, which leaves no cells for validation; "
+                "give train_size=0.9"
+            )
         max_epochs = check_epochs(max_epochs) or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
         # scvi-tools' default eps of 0.01 would keep Adam from adapting to the small gradients of a mean over cells.
-        settings = {"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **(plan_kwargs or {})}
+        settings = {"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **given}
         if settings.setdefault("optimizer", "Adam") == "Adam":
             # scvi-tools' takes a loop over the weights where torch has a kernel.
             adam = {name: settings[name] for name in ("lr", "eps", "weight_decay")}
@@ -300,6 +315,23 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
             devices=devices,
             trainer_kwargs=trainer_kwargs,
         )
+
+    @staticmethod
+    def _plan_arguments(lr: float, plan_kwargs: dict[str, Any] | None) -> dict[str, Any]:
+        """Arguments of the plan, checked."""
+        warm_up = [name for name in _OF_WARM_UP if isinstance(plan_kwargs, dict) and plan_kwargs.get(name) is not None]
+        if warm_up:
+            raise ValueError(
+                f"plan_kwargs has {', '.join(warm_up)}, but the KL divergence has the same weight throughout, kl_weight of the "
+                "constructor; leave this out"
+            )
+        left_out = {"module", "loss_kwargs", *_OF_WARM_UP}
+        given = check_plan_arguments(
+            plan_kwargs, [name for name in inspect.signature(TrainingPlan).parameters if name not in left_out]
+        )
+        if lr != _LR and given.get("lr", lr) != lr:
+            raise ValueError(f"lr is {lr}, and {given['lr']} in plan_kwargs; leave one of them out")
+        return given
 
     @torch.inference_mode()
     def generate(
@@ -380,7 +412,10 @@ def _check_counts(model: BetaTCVAE, gene_likelihood: str) -> None:
 def check_latent_arguments(n_latent: int, beta: float) -> None:
     """Refuse latents without dimensions, and weights that are negative or infinite."""
     check_n_latent(n_latent)
-    if not isinstance(beta, Real) or not 0 <= beta < float("inf"):
-        raise ValueError(
-            f"beta is {beta!r}; the weight of the total correlation must be 0 (the VAE) or more, and finite"
-        )
+    check_weight("beta", beta, "the total correlation")
+
+
+def check_weight(name: str, weight: float, of: str) -> None:
+    """Refuse weights in the loss that are negative or infinite."""
+    if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
+        raise ValueError(f"{name} is {weight!r}; the weight of {of} must be 0 or more, and finite")

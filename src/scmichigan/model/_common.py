@@ -249,6 +249,13 @@ def sizes_of(model: BaseModelClass) -> dict[str, Any]:
     }
 
 
+def standardise_numbers(model: BaseModelClass) -> None:
+    """Bring the continuous covariates that a model's networks see to unit scale, whatever their unit."""
+    numbers = registered_arrays(model.adata_manager, (REGISTRY_KEYS.CONT_COVS_KEY,)).get(REGISTRY_KEYS.CONT_COVS_KEY)
+    if numbers is not None:
+        model.module.inputs.standardise(np.asarray(numbers, dtype=np.float64))
+
+
 def describe_expression(model: BaseModelClass) -> str:
     """What the model took as expression, in words."""
     args = model.registry["setup_args"]
@@ -311,6 +318,16 @@ def check_trainer_arguments(
         raise TypeError(f"{type(model).__name__}.train has no {name}; {cure}")
 
 
+def check_plan_arguments(given: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a training plan; refuse what it does not know."""
+    if not isinstance(given, dict | None):
+        raise ValueError(f"plan_kwargs is {given!r}; give a dictionary, whose keys may be {', '.join(known)}")
+    unknown = [str(name) for name in given or {} if name not in known]
+    if unknown:
+        raise ValueError(f"plan_kwargs has {', '.join(unknown)}; its arguments are {', '.join(known)}")
+    return given or {}
+
+
 def run_training(
     model: BaseModelClass,
     plan: pl.LightningModule,
@@ -324,7 +341,8 @@ def run_training(
     trainer_kwargs: dict[str, Any],
 ) -> None:
     """Train with scvi-tools' runner, our progress bar and a stop at losses that are no numbers, with the weights from before."""
-    check_trainer_arguments(model, trainer_kwargs)
+    check_trainer_arguments(model, trainer_kwargs, elsewhere={"plan_kwargs": type(plan)})
+    trainer_kwargs.pop("simple_progress_bar", None)
     # The plans log epochs, and an epoch of few steps is none to warn of.
     trainer_kwargs = {"log_every_n_steps": 0} | trainer_kwargs
     callbacks = [StopOnNonFinite(advice), *trainer_kwargs.pop("callbacks", [])]

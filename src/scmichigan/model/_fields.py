@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import ArrayLike
+from scipy.stats import spearmanr
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import (
@@ -39,6 +40,9 @@ ExpressionKind = Literal["counts", "log_normalized"]
 # log1p of a million: no cell that was scaled to a total and logged exceeds it.
 _MAX_LOG_NORMALIZED = 14.0
 _CHUNK_ROWS = 4096
+_ROUNDING = 1e-3
+_LEAST_CORRELATION = 0.5
+_CELLS_OF_A_CORRELATION = 20
 # Squares of more have no place in single precision.
 _LARGEST_LATENT = 1e18
 _COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
@@ -256,6 +260,7 @@ class SizeFactorField(NumericalObsField):
                 f"obs[{self.attr_key!r}] is {factors[row]:g} for cell {adata.obs_names[row]!r}; size factors must be "
                 "positive numbers: give each cell's total counts"
             )
+        _check_number_type(adata, self.attr_key)
         counted = adata[self.modality] if isinstance(adata, MuData) else adata
         totals = np.asarray(_expression(counted, self.layer).sum(axis=1)).ravel()
         if np.median(factors / totals) < 0.5:
@@ -263,6 +268,17 @@ class SizeFactorField(NumericalObsField):
                 f"obs[{self.attr_key!r}] has median {np.median(factors):g}, less than half of the counts of the cells "
                 f"({np.median(totals):g}): it looks like a relative factor, and total counts are needed; multiply it "
                 "by the mean total, or leave size_factor_key out to use the sum over the genes"
+            )
+        # Factors of other methods, times the mean total, may be below a cell's counts; but they follow these.
+        below = factors < totals * (1 - _ROUNDING)
+        can_tell = below.any() and np.ptp(factors) > 0 and len(factors) >= _CELLS_OF_A_CORRELATION
+        correlation = spearmanr(factors, totals).statistic if can_tell else 1.0
+        if correlation < _LEAST_CORRELATION:
+            row = int(np.argmax(below))
+            raise ValueError(
+                f"obs[{self.attr_key!r}] is {factors[row]:g} for cell {adata.obs_names[row]!r}, which has {totals[row]:g} counts, "
+                f"and is below a cell's counts in {int(below.sum())} of {len(factors)} cells, with a rank correlation of "
+                f"{correlation:.2f}: it is not the total of these cells; are they in another order than when it was computed?"
             )
         super().validate_field(adata)
 
@@ -312,6 +328,7 @@ class NumberCovariatesField(NumericalJointObsField):
         check_obs_keys(adata, self.attr_keys)
         for key in self.attr_keys:
             _numbers(adata, key, "continuous covariates must be finite numbers: impute it or remove the cell")
+            _check_number_type(adata, key)
         super().validate_field(adata)
 
 
@@ -369,6 +386,14 @@ def _numbers(adata: AnnData, key: str, cure: str) -> np.ndarray:
         row = int(np.argmax(bad))
         raise ValueError(f"obs[{key!r}] is {adata.obs[key].iloc[row]} for cell {adata.obs_names[row]!r}; {cure}")
     return values
+
+
+def _check_number_type(adata: AnnData, key: str) -> None:
+    if not pd.api.types.is_numeric_dtype(adata.obs[key]):
+        raise ValueError(
+            f"obs[{key!r}] has numbers as {adata.obs[key].dtype}, such as {adata.obs[key].iloc[0]!r}: convert the column first, "
+            f"adata.obs[{key!r}] = adata.obs[{key!r}].astype(float)"
+        )
 
 
 def _check_labels(adata: AnnData, key: str) -> None:

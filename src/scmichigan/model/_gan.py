@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,9 @@ from ._common import (
     ExpressionMixin,
     check_epochs,
     check_latent,
+    check_plan_arguments,
     check_trained,
+    check_trainer_arguments,
     covariate_columns,
     describe_expression,
     draw_posterior,
@@ -35,6 +38,7 @@ from ._common import (
     registered_arrays,
     run_training,
     sizes_of,
+    standardise_numbers,
 )
 from ._presets import SCHEDULES, Row, module_settings
 from ._saved import SavedMixin
@@ -74,6 +78,7 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             **settings,
             **self.row.settings(),
         )
+        standardise_numbers(self)
         return settings
 
     def _describe(self, latent: str) -> str:
@@ -88,12 +93,26 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         )
 
     def _plan(self, plan_kwargs: dict[str, Any] | None) -> AdversarialTrainingPlan:
-        given = plan_kwargs or {}
         known = [name for name in inspect.signature(AdversarialTrainingPlan).parameters if name != "module"]
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise ValueError(f"plan_kwargs has {', '.join(map(str, unknown))}; its arguments are {', '.join(known)}")
+        given = check_plan_arguments(plan_kwargs, known)
         return AdversarialTrainingPlan(self.module, **(SCHEDULES[self.preset].plan_kwargs | given))
+
+    def _check_trainer_arguments(self, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]) -> None:
+        """Refuse what no trainer takes, or none of two networks that take turns."""
+        check_trainer_arguments(self, given, elsewhere={"plan_kwargs": AdversarialTrainingPlan} | elsewhere)
+        for name, nothing in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (None, 1)}.items():
+            if given.get(name) not in nothing:
+                cure = (
+                    f"; for the beta-TCVAE, give it in latent_kwargs={{{name!r}: {given[name]!r}}}" if elsewhere else ""
+                )
+                raise ValueError(
+                    f"{name} is {given[name]!r}, but the generator and the critic take their own steps{cure}"
+                )
+        if given.get("early_stopping") and "early_stopping_monitor" not in given:
+            raise ValueError(
+                "early_stopping needs an early_stopping_monitor, such as 'generator_loss'; no loss of two networks that play "
+                "against each other need fall while the cells get better"
+            )
 
     def _epochs(self, max_epochs: int | None, data: CellDataModule) -> int:
         if max_epochs == 0 and self.module.generator.decoder is not None:

@@ -25,7 +25,6 @@ from scmichigan.train import LogSometimes
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments
 from ._common import (
     check_trained,
-    check_trainer_arguments,
     covariate_columns,
     draw_posterior,
     in_chunks,
@@ -36,6 +35,7 @@ from ._common import (
 from ._fields import check_genes, register_cells
 from ._gan import GANBase
 from ._latent_model import (
+    as_it_is,
     check_latent_model,
     check_width,
     lacks_latent,
@@ -51,7 +51,7 @@ from ._presets import check_choice
 from ._saved import file_of, model_of, saved_attributes
 from ._traversal import TraversalMixin
 
-_N_LATENT = 10  # by default
+_N_LATENT, _BETA = 10, 10.0  # by default
 _N_CELLS_WATCHED = 1000
 _N_LOOKS = 20
 
@@ -78,6 +78,10 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
                 raise ValueError(
                     f"n_latent is {n_latent}, and obsm[{stored!r}], which is registered as the latent, has {width} columns; leave "
                     "n_latent out"
+                )
+            if beta != _BETA:
+                raise ValueError(
+                    f"beta is {beta}, but the latent is there already, in obsm[{stored!r}]; leave beta out"
                 )
             n_latent = width
         return self._build(n_latent, preset, module_kwargs)
@@ -190,7 +194,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
 
         Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
         ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
-        model, which is saved and loaded with this one; methods that need their latents store these in the same place.
+        model as it is now, which is saved and loaded with this one; methods that need their latents store these in the same place.
 
         Parameters
         ----------
@@ -245,7 +249,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
         setup(adata, **setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
         model = cls(adata, **kwargs)
-        model.latent_model, model._own_posterior = latent_model, (mean, var)
+        model.latent_model, model._own_posterior = as_it_is(latent_model), (mean, var)
         return model
 
     def train(
@@ -262,7 +266,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         """Train the generator; without a stored latent, fit the beta-TCVAE first.
 
         Writes the latent of a beta-TCVAE to ``obsm["X_michigan"]`` (posterior means) and ``obsm["X_michigan_var"]``,
-        with its provenance in ``uns["X_michigan"]``. Train again to continue with the generator.
+        with its provenance in ``uns["X_michigan"]``; its history is ``latent_model.history``. Train again to continue with
+        the generator.
 
         Parameters
         ----------
@@ -278,7 +283,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         plan_kwargs
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer` in both stages; ``ckpt_path``, a checkpoint to go on from, in the second.
+            Passed to :class:`scvi.train.Trainer` in both stages; in the second alone, ``ckpt_path``, a checkpoint to go on from,
+            and ``early_stopping`` with what belongs to it.
             What it takes for a batch of the generator's training, as in ``limit_train_batches``, is five minibatches (fewer of
             more than 128 cells), and it looks at the number of steps (``max_steps``), those of both networks, after these:
             save checkpoints by epochs.
@@ -303,7 +309,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
                 "latent_kwargs are for fitting the latent, which this model has done; leave them out to train the generator "
                 "further, or make a new model"
             )
-        check_trainer_arguments(self, trainer_kwargs, elsewhere={"latent_kwargs": BetaTCVAE.train})
+        self._check_trainer_arguments(trainer_kwargs, {"latent_kwargs": BetaTCVAE.train})
         data = self._cells_to_train_on(batch_size)
         max_epochs, plan = self._epochs(max_epochs, data), self._plan(plan_kwargs)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
@@ -312,8 +318,12 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             heading = f"stage 2 of 2: {heading}"
             if self.latent_model is None:
                 shared_kwargs = {"batch_size": data.batch_size, **devices_kwargs, **trainer_kwargs}
-                shared_kwargs.pop("ckpt_path", None)
-                self._fit_latent_model(shared_kwargs | (latent_kwargs or {}))
+                of_first = {
+                    name: value
+                    for name, value in shared_kwargs.items()
+                    if name != "ckpt_path" and not name.startswith("early_stopping")
+                }
+                self._fit_latent_model(of_first | (latent_kwargs or {}))
         mean, var = self._posterior()
         data.add(_keys.LATENT_MEAN_TENSOR, mean)
         if var is not None:
@@ -363,7 +373,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         condition_var = None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1)
         if module.scale_inputs:
             variances = condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0))
-            module.set_scales(self._expression_deviation(), torch.from_numpy(np.sqrt(variances)))
+            of_condition = map(torch.from_numpy, (np.sqrt(variances), condition.mean(axis=0)))
+            module.set_scales(self._expression_deviation(), *of_condition)
         if module.critic.n_components:
             module.set_components(self._components(module.critic.input_scale, module.critic.n_components))
         settings = {"condition_var": condition_var, "n_noise": module.n_noise}

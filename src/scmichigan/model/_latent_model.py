@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,13 @@ def check_latent_model(model: object) -> None:
         raise ValueError(f"latent_model is a {name}; give a model of scvi-tools that has get_latent_representation")
     if not model.is_trained:
         raise RuntimeError(f"latent_model is an untrained {name}; call its train() first")
+
+
+def as_it_is(model: BaseModelClass) -> BaseModelClass:
+    """The same model, which stays as it is when it is trained further."""
+    kept = copy(model)
+    kept.module = deepcopy(model.module)
+    return kept
 
 
 def setup_arguments(model: BaseModelClass, setup: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:

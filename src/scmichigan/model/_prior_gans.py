@@ -61,10 +61,11 @@ class PriorGAN(PlainSetupMixin, GANBase):
         FloatingPointError
             If a loss becomes NaN or infinite; the message has the epoch.
         """
+        self._check_trainer_arguments(trainer_kwargs, {})
         data = self._cells_to_train_on(batch_size)
         max_epochs, plan = self._epochs(max_epochs, data), self._plan(plan_kwargs)
         if not self.is_trained and self.module.scale_inputs:
-            self.module.set_scales(self._expression_deviation(), torch.ones(self.n_latent))
+            self.module.set_scales(self._expression_deviation(), torch.ones(self.n_latent), torch.zeros(self.n_latent))
         self._train_gan(
             data,
             plan,

@@ -47,6 +47,21 @@ class ExpressionInputs(nn.Module):
         self.counts = counts
         self.n_proteins = n_proteins
         self.target_sum = target_sum
+        self.register_buffer("number_mean", torch.zeros(n_continuous_cov))
+        self.register_buffer("number_scale", torch.ones(n_continuous_cov))
+
+    @torch.no_grad()
+    def standardise(self, numbers: np.ndarray) -> None:
+        """Have continuous covariates of any unit come with the mean 0 and the variance 1 that these cells' have.
+
+        Parameters
+        ----------
+        numbers
+            Shape ``(n_cells, n_continuous)``; columns that do not vary are not scaled.
+        """
+        deviation = numbers.std(axis=0)
+        self.number_mean.copy_(torch.from_numpy(numbers.mean(axis=0)))
+        self.number_scale.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1.0)))
 
     def expression(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Log-normalised expression, shape ``(n_cells, n_genes)``."""
@@ -75,10 +90,13 @@ class ExpressionInputs(nn.Module):
 
     def covariates(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Columns of batch and covariates, shape ``(n_cells, n_columns)``."""
+        numbers = tensors.get(REGISTRY_KEYS.CONT_COVS_KEY)
+        if numbers is not None:
+            numbers = (numbers - self.number_mean.to(numbers.device)) / self.number_scale.to(numbers.device)
         return encode_covariates(
             tensors[REGISTRY_KEYS.BATCH_KEY],
             tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
-            tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
+            numbers,
             n_batch=self.n_batch,
             n_cats_per_cov=self.n_cats_per_cov,
         )

@@ -321,8 +321,8 @@ class MichiGANModule(BaseModuleClass):
         return score_real, score_fake, losses.zero_slope_penalty(slopes[0]) + losses.zero_slope_penalty(slopes[1])
 
     @torch.no_grad()
-    def set_scales(self, expression: torch.Tensor, condition: torch.Tensor) -> None:
-        """Bring what the networks see to comparable scales.
+    def set_scales(self, expression: torch.Tensor, condition: torch.Tensor, mean: torch.Tensor) -> None:
+        """Bring what the networks see to comparable scales, and conditions to a mean of zero; before :meth:`start`.
 
         The critic's view of a gene is divided by the root of its standard deviation: half way between expression as it
         is, where few genes count, and unit variances, where noise does.
@@ -330,13 +330,16 @@ class MichiGANModule(BaseModuleClass):
         Parameters
         ----------
         expression, condition
-            Standard deviations, shapes ``(n_genes,)`` and ``(n_condition,)``; columns that do not vary stay as they are.
+            Standard deviations, shapes ``(n_genes,)`` and ``(n_condition,)``; columns that do not vary are not scaled.
+        mean
+            Means of the condition.
         """
         floored = expression.clamp_min(_LEAST_DEVIATION)
         self.critic.input_scale.copy_(floored.rsqrt() / (expression.square() / floored).mean().sqrt())
         scale = torch.where(condition > 0, 1 / condition, 1.0)
-        self.critic.condition_scale.copy_(scale)
-        self.generator.condition_scale.copy_(scale)
+        for network in (self.critic, self.generator):
+            network.condition_mean.copy_(mean)
+            network.condition_scale.copy_(scale)
         self._restart_average()
 
     @torch.no_grad()
@@ -353,18 +356,8 @@ class MichiGANModule(BaseModuleClass):
         *,
         kernel: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
-        """Set the parts of the generator and of its average that a closed form gives.
-
-        Parameters
-        ----------
-        weight, bias, loadings
-            See :meth:`ClosedFormGenerator.start`.
-        kernel
-            Scale, centres and bandwidth of the :class:`KernelBasis`.
-        """
-        if kernel is not None:
-            self.generator.basis.set(*kernel)
-        self.generator.start(weight, bias, loadings)
+        """Set the parts of the generator and of its average that a closed form gives, see :meth:`ClosedFormGenerator.start`."""
+        self.generator.start(weight, bias, loadings, kernel=kernel)
         self._restart_average()
 
     def _restart_average(self) -> None:

@@ -46,8 +46,10 @@ class Critic(nn.Module):
 
     Attributes
     ----------
+    condition_mean
+        What is taken off the condition on the way in: 0, unless set.
     input_scale, condition_scale
-        What cells and conditions are multiplied by on the way in: 1, unless set.
+        What cells and conditions are multiplied by then: 1, unless set.
     components
         Weights of the scaled genes in each component, shape ``(n_input, n_components)``: 0, unless set.
     """
@@ -82,6 +84,7 @@ class Critic(nn.Module):
                     self.projection.weight.mul_(hidden[-1] ** -0.5)
         self.code = nn.Linear(hidden[-1], n_codes) if n_codes else None
         self.register_buffer("input_scale", torch.ones(n_input))
+        self.register_buffer("condition_mean", torch.zeros(n_condition))
         self.register_buffer("condition_scale", torch.ones(n_condition))
         self.register_buffer("components", torch.zeros(n_input, n_components))
 
@@ -147,10 +150,13 @@ class Critic(nn.Module):
         x = x * self.input_scale
         parts = [x, x @ self.components]
         if self.head == "concatenation":
-            parts.append((condition * self.condition_scale).expand(*x.shape[:-1], -1))
+            parts.append(self._standard(condition).expand(*x.shape[:-1], -1))
         return torch.cat([*parts, x.new_zeros(()).expand(*x.shape[:-1], self.n_padding)], dim=-1)
 
     def _direction(self, condition: torch.Tensor) -> torch.Tensor:
         if self.projection is None:
             return self.score.weight
-        return self.score.weight + self.projection(condition * self.condition_scale)
+        return self.score.weight + self.projection(self._standard(condition))
+
+    def _standard(self, condition: torch.Tensor) -> torch.Tensor:
+        return (condition - self.condition_mean) * self.condition_scale

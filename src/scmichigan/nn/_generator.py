@@ -42,8 +42,8 @@ class ClosedFormGenerator(nn.Module):
 
     Attributes
     ----------
-    condition_scale
-        What the network's condition is multiplied by: 1, unless set.
+    condition_mean, condition_scale
+        What is taken off the condition, and what the rest is multiplied by, before anything else: 0 and 1, unless set.
     """
 
     def __init__(
@@ -65,14 +65,22 @@ class ClosedFormGenerator(nn.Module):
         self.network = nn.Sequential(
             MLP(n_condition + n_noise, hidden, norm=norm, dropout=dropout), nn.Linear(hidden[-1], n_output)
         )
+        self.register_buffer("condition_mean", torch.zeros(n_condition))
         self.register_buffer("condition_scale", torch.ones(n_condition))
         self.basis = KernelBasis(n_condition, n_centres)
         self.decoder = nn.Linear(self.basis.n_output, n_output) if linear_parts else None
         self.noise = nn.Linear(n_noise, n_output, bias=False) if linear_parts else None
 
     @torch.no_grad()
-    def start(self, weight: torch.Tensor, bias: torch.Tensor, loadings: torch.Tensor) -> None:
-        """Set the linear parts and shrink the network.
+    def start(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        loadings: torch.Tensor,
+        *,
+        kernel: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+    ) -> None:
+        """Set the linear parts, given for conditions as they are, and shrink the network.
 
         Parameters
         ----------
@@ -82,9 +90,16 @@ class ClosedFormGenerator(nn.Module):
             b, shape ``(n_output,)``.
         loadings
             L, shape ``(n_output, n_noise)``.
+        kernel
+            Scale, centres and bandwidth of the :class:`KernelBasis`.
         """
-        self.decoder.weight.copy_(weight)
-        self.decoder.bias.copy_(bias)
+        mean, scale = self.condition_mean.to(weight), self.condition_scale.to(weight)
+        if kernel is not None:
+            of_kernel, centres, bandwidth = kernel
+            self.basis.set(of_kernel / scale, centres - mean * of_kernel, bandwidth)
+        of_condition, of_centres = weight[:, : len(mean)], weight[:, len(mean) :]
+        self.decoder.weight.copy_(torch.cat([of_condition / scale, of_centres], dim=1))
+        self.decoder.bias.copy_(bias + of_condition @ mean)
         self.noise.weight.copy_(loadings)
         # Zero would block the gradient to the hidden layers in the first step; a hundredth is invisible in the cells.
         self.network[-1].weight.mul_(0.01)
@@ -92,7 +107,8 @@ class ClosedFormGenerator(nn.Module):
 
     def forward(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Expression, shape ``(n_cells, n_output)``."""
-        x = self.network(torch.cat([condition * self.condition_scale, noise], dim=1))
+        condition = (condition - self.condition_mean) * self.condition_scale
+        x = self.network(torch.cat([condition, noise], dim=1))
         if self.decoder is not None:
             x = x + self.decoder(self.basis(condition)) + self.noise(noise)
         return _OUTPUTS[self.output](x)

@@ -16,9 +16,12 @@ class ElboTrainingPlan(TrainingPlan):
     the learning rate, clipped and accumulated gradients.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.recorded: dict[str, list[torch.Tensor]] = {}
+    recorded: dict[str, list[torch.Tensor]]
+
+    def on_train_epoch_start(self) -> None:
+        """Begin to record."""
+        super().on_train_epoch_start()
+        self.recorded = {}
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Loss of a minibatch, or steps of the optimizer with several; an epoch is logged with the last one."""
@@ -55,4 +58,3 @@ class ElboTrainingPlan(TrainingPlan):
         means = {name: torch.stack(values).mean() for name, values in self.recorded.items()}
         self.log("train_loss", means.pop("loss"), prog_bar=True, **how)
         self.log_dict(self.train_metrics | {f"{name}_train": value for name, value in means.items()}, **how)
-        self.recorded = {}
