@@ -89,6 +89,14 @@ def test_units_of_latents_and_covariates_do_not_matter(stored, make_gan):
     assert np.ptp(np.log(outputs[0]), axis=0).max() > 0.5
 
 
+def test_the_published_networks_are_not_given_any_unit_in_silence(stored, make_gan):
+    stored.obsm["Z"] = 100 * stored.obsm["Z"]
+    with pytest.warns(
+        UserWarning, match=r"latent \d has the mean .* and the standard deviation .*: standardise the latent"
+    ):
+        make_gan(stored, latent_key="Z", init={"preset": "paper"}, fit={"max_epochs": 1})
+
+
 def test_the_unit_of_a_covariate_does_not_matter_to_the_latent(counts, make_vae):
     latents = []
     for scale, mean in ((1.0, 0.0), (1e4, 3e4)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -54,6 +55,7 @@ from ._traversal import TraversalMixin
 _N_LATENT, _BETA = 10, 10.0  # by default
 _N_CELLS_WATCHED = 1000
 _N_LOOKS = 20
+_LARGEST_UNIT = 10.0
 
 
 class LatentGAN(MissingMixin, TraversalMixin, GANBase):
@@ -371,10 +373,12 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         columns = covariate_columns(self.adata_manager, module.inputs, np.arange(len(mean))).numpy()
         condition = np.concatenate([mean, columns], axis=1)
         condition_var = None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1)
+        centre = condition.mean(axis=0)
+        deviation = np.sqrt(condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0)))
         if module.scale_inputs:
-            variances = condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0))
-            of_condition = map(torch.from_numpy, (np.sqrt(variances), condition.mean(axis=0)))
-            module.set_scales(self._expression_deviation(), *of_condition)
+            module.set_scales(self._expression_deviation(), *map(torch.from_numpy, (deviation, centre)))
+        else:
+            _warn_of_units(centre[: self.n_latent], deviation[: self.n_latent])
         if module.critic.n_components:
             module.set_components(self._components(module.critic.input_scale, module.critic.n_components))
         settings = {"condition_var": condition_var, "n_noise": module.n_noise}
@@ -581,3 +585,16 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             model.latent_model = latent_model or model_of(file, model.adata, **devices)
             model._own_posterior = posterior
         return model
+
+
+def _warn_of_units(centre: np.ndarray, deviation: np.ndarray) -> None:
+    """Say that networks which take latents as they are were not made for these."""
+    worst = np.maximum(np.abs(centre), deviation)
+    if worst.max() > _LARGEST_UNIT:
+        k = int(np.argmax(worst))
+        warnings.warn(
+            f"latent {k + 1} has the mean {centre[k]:.3g} and the standard deviation {deviation[k]:.3g}, and the published "
+            "networks, which take it as it is, are made for about 0 and 1: standardise the latent first (the default preset of "
+            "MichiGAN does so itself)",
+            stacklevel=3,
+        )
