@@ -351,6 +351,10 @@ def test_constructor(counts, model, init, message):
         ({"penalty_weight": float("nan")}, "penalty_weight is nan"),
         ({"n_noise": -1}, "n_noise is -1; it must be a whole number, at least 0"),
         ({"n_input": 3}, "does not know n_input; its arguments are"),
+        (
+            {"gene_likelihood": "nb"},
+            r"train a BetaTCVAE\(adata, gene_likelihood='nb'\) and give it to MichiGAN.from_latent_mo",
+        ),
         ({"observation": "log_normalized", "n_centres": 5}, "n_centres is 5, but .* leave n_centres out"),
         (
             {"preset": "paper", "thinning": 0.5},

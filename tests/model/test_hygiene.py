@@ -198,7 +198,8 @@ def test_a_description_says_what_is_made(stored, capsys, preset, makes):
     assert f"makes {makes}" in printed
 
 
-def test_a_size_factor_beside_logarithms_is_not_used_with_a_warning(logged):
-    message = r"size_factor_key='total_counts' is not used: adata.X holds log-normalised values"
-    with pytest.warns(UserWarning, match=message):
-        MichiGAN.setup_anndata(logged, size_factor_key="total_counts")
+@pytest.mark.parametrize("given", [{"size_factor_key": "total_counts"}, {"target_sum": 1e6}])
+def test_what_counts_are_scaled_by_is_not_used_with_logarithms_and_a_warning(logged, given):
+    ((name, value),) = given.items()
+    with pytest.warns(UserWarning, match=f"{name}={value!r} is not used: adata.X holds log-normalised values"):
+        MichiGAN.setup_anndata(logged, **given)

@@ -40,6 +40,7 @@ ExpressionKind = Literal["counts", "log_normalized"]
 # log1p of a million: no cell that was scaled to a total and logged exceeds it.
 _MAX_LOG_NORMALIZED = 14.0
 _CHUNK_ROWS = 4096
+_TARGET_SUM = 1e4  # by default
 _ROUNDING = 1e-3
 _LEAST_CORRELATION = 0.5
 _CELLS_OF_A_CORRELATION = 20
@@ -487,7 +488,8 @@ def register_cells(setup_locals: dict[str, Any]) -> None:
     args = dict(setup_args["setup_args"])
     layer, protein_key = args.pop("layer"), args.pop("protein_expression_obsm_key", None)
     fields: list[BaseAnnDataField] = [ExpressionField(layer, expression)]
-    check_scale(args.pop("expression"), args.pop("target_sum"))
+    target_sum = args.pop("target_sum")
+    check_scale(args.pop("expression"), target_sum)
     if protein_key is not None:
         if expression != "counts":
             raise ValueError(not_counts(place_of(layer)))
@@ -495,16 +497,19 @@ def register_cells(setup_locals: dict[str, Any]) -> None:
     latent_keys = args.pop("latent_key", None), args.pop("latent_var_key", None)
     size_factor_key = args.pop("size_factor_key")
     fields += cell_fields(Places(adata), size_factor_key=size_factor_key, **args)
-    if size_factor_key is not None:
-        if expression == "counts":
+    if expression == "counts":
+        if size_factor_key is not None:
             fields.append(SizeFactorField(size_factor_key, layer))
-        else:
-            warnings.warn(
-                f"size_factor_key={size_factor_key!r} is not used: {place_of(layer)} holds log-normalised values, of which "
-                "no counts are made; for counts, give the layer that holds them (layer=...)",
-                UserWarning,
-                stacklevel=3,
-            )
+    else:
+        of_counts = {"size_factor_key": (size_factor_key, None), "target_sum": (target_sum, _TARGET_SUM)}
+        for name, (given, default) in of_counts.items():
+            if given != default:
+                warnings.warn(
+                    f"{name}={given!r} is not used: {place_of(layer)} holds log-normalised values, of which no counts are "
+                    "made; for counts, give the layer that holds them (layer=...)",
+                    UserWarning,
+                    stacklevel=3,
+                )
     fields += latent_fields(adata, *latent_keys)
     register(cls, adata, fields, setup_args, kwargs)
 

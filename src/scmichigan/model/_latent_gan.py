@@ -55,6 +55,7 @@ from ._traversal import TraversalMixin
 _N_LATENT, _BETA = 10, 10.0  # by default
 _N_CELLS_WATCHED = 1000
 _N_LOOKS = 20
+_OF_LATENT_MODEL = ("gene_likelihood", "kl_weight", "hidden")
 _LARGEST_UNIT = 10.0
 
 
@@ -68,6 +69,12 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
     ) -> dict[str, Any]:
         check_latent_arguments(n_latent, beta)
         check_choice("latent_sampling", latent_sampling, ("sample", "mean"))
+        for name in _OF_LATENT_MODEL:
+            if name in module_kwargs:
+                raise ValueError(
+                    f"{name} is an argument of the beta-TCVAE: train a BetaTCVAE(adata, {name}={module_kwargs[name]!r}) and give "
+                    f"it to {type(self).__name__}.from_latent_model"
+                )
         stored = self._stored_latent_key
         self.beta = beta
         self.latent_sampling = latent_sampling
