@@ -203,7 +203,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
 
         Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
         ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
-        model as it is now, which is saved and loaded with this one; methods that need their latents store these in the same place.
+        model as it is now, whatever becomes of it, and this copy is saved and loaded with the new one; methods that need their
+        latents store these in the same place.
 
         Parameters
         ----------
@@ -293,10 +294,9 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
             Passed to :class:`scvi.train.Trainer` in both stages; in the second alone, ``ckpt_path``, a checkpoint to go on from,
-            and ``early_stopping`` with what belongs to it.
-            What it takes for a batch of the generator's training, as in ``limit_train_batches``, is five minibatches (fewer of
-            more than 128 cells), and it looks at the number of steps (``max_steps``), those of both networks, after these:
-            save checkpoints by epochs.
+            and ``early_stopping`` with what belongs to it. What it takes for a batch of the generator's training, as in
+            ``limit_train_batches``, is five minibatches (fewer of more than 128 cells), and it looks at the number of steps
+            (``max_steps``), those of both networks, after these: save checkpoints by epochs.
 
         Raises
         ------
