@@ -148,6 +148,13 @@ def is_number(values: Any) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
+def unit_of(values: np.ndarray, variance: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, and 1 for a column that does not vary; the rows may have variances."""
+    mean = values.mean(axis=0, dtype=np.float64)
+    deviation = np.sqrt(values.var(axis=0, dtype=np.float64) + variance)
+    return mean, np.where(deviation > np.finfo(np.float32).eps * np.abs(mean), deviation, 1.0)
+
+
 def own_keys(mapping: Iterable[str]) -> list[str]:
     """Names of columns or keys that are the user's, and not those that scvi-tools adds."""
     return [key for key in mapping if not str(key).startswith("_scvi")]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+import pyro
 import rich.pretty  # noqa: F401  scvi-tools 1.4 uses it in view_anndata_setup, and does not import it
 from anndata import AnnData
 from mudata import MuData
@@ -44,6 +46,11 @@ def manager_of(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
 def minibatches(model: BaseModelClass, adata: AnnData, indices: np.ndarray | None) -> Iterable[dict[str, Any]]:
     """Registered tensors of the given cells in order."""
     return model._make_data_loader(adata=adata, indices=indices)
+
+
+def without_pyro_parameters() -> AbstractContextManager:
+    """Put Pyro's parameters away for a while: scvi-tools writes those of all models of the session into each saved file."""
+    return pyro.get_param_store().scope()
 
 
 def saved_file(dir_path: str, prefix: str | None = None, backup_url: str | None = None) -> str:

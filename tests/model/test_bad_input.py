@@ -361,8 +361,8 @@ def test_constructor(counts, model, init, message):
             "thinning is 0.5, but has no effect where observation is 'log_normalized'",
         ),
         (
-            {"output_activation": "relu"},
-            "output_activation is 'relu', but has no effect where observation is 'poisson'",
+            {"output_activation": "softplus"},
+            "output_activation is 'softplus', but has no effect where observation is 'poisson'",
         ),
     ],
 )
@@ -672,7 +672,11 @@ def test_setup_names_what_it_does_not_know(counts, cls):
         ({"plan_kwargs": "lr"}, "plan_kwargs is 'lr'; give a dictionary, whose keys may be n_critic"),
         ({"n_critic": 3}, r"MichiGAN.train has no n_critic; give it in plan_kwargs=\{'n_critic': 3\}"),
         ({"gradient_clip_val": 1.0}, "gradient_clip_val is 1.0, but the generator and the critic take their own steps"),
-        ({"early_stopping": True}, "early_stopping needs an early_stopping_monitor, such as 'generator_loss'"),
+        (
+            {"early_stopping": True},
+            "early_stopping would look at 'elbo_validation', and a GAN has no cells for validation",
+        ),
+        ({"overfit_batches": 2}, "MichiGAN.train has no overfit_batches"),
         ({"plan_kwargs": {"n_critic": 0}}, "n_critic is 0; it must be a whole number"),
         ({"plan_kwargs": {"betas": 0.5}}, "betas is 0.5; give two numbers"),
         ({"plan_kwargs": {"lr_critic": -1}}, "lr_critic is -1; it must be a number, 0 or more"),
@@ -700,6 +704,7 @@ def test_arguments_of_a_training_are_looked_at_before_it_starts(counts, stored, 
     [
         ({"plan_kwargs": {"learning_rate": 1}}, "plan_kwargs has learning_rate; its arguments are optimizer, .*lr, "),
         ({"plan_kwargs": {"beta": 3}}, "plan_kwargs has beta; its arguments are"),
+        ({"plan_kwargs": {"update_only_decoder": True}}, "plan_kwargs has update_only_decoder; its arguments are"),
         (
             {"plan_kwargs": {"n_epochs_kl_warmup": 5}},
             "plan_kwargs has n_epochs_kl_warmup, but .* kl_weight of the constr",
@@ -736,13 +741,14 @@ def test_beta_is_not_for_a_latent_that_is_there(stored):
         MichiGAN(stored, beta=5.0)
 
 
-def test_size_factors_of_other_cells_are_refused(counts):
+def test_size_factors_of_other_cells_are_warned_of(counts):
     totals = counts.obs["total_counts"].to_numpy()
     counts.obs["total"] = np.random.default_rng(0).permutation(totals)
     counts.obs["text"] = counts.obs["total_counts"].astype(str)
-    with pytest.raises(
-        ValueError, match=r"obs\['total'\] is .* for cell .*, which has .* counts, and is below .* another order"
-    ):
+    message = (
+        r"obs\['total'\] does not follow the counts .* it is .* for cell .*, which has .* counts; .* another order"
+    )
+    with pytest.warns(UserWarning, match=message):
         BetaTCVAE.setup_anndata(counts, size_factor_key="total")
     with pytest.raises(ValueError, match=r"obs\['text'\] has numbers as .*, such as '.*': convert the column first"):
         BetaTCVAE.setup_anndata(counts, size_factor_key="text")

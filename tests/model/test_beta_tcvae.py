@@ -51,6 +51,20 @@ def test_setup_with_everything(counts, make_vae):
     assert "raw counts of adata.layers['raw'], as log1p(1000 * counts / obs['total'])" in model._model_summary_string
 
 
+def test_a_covariate_that_does_not_vary_is_not_scaled_by_its_rounding(counts, make_vae):
+    counts.obs["dose"] = 0.3
+    model = make_vae(counts, continuous_covariate_keys=["dose"])
+    torch.testing.assert_close(model.module.inputs.number_scale, torch.ones(1))
+
+
+def test_a_covariate_without_digits_left_is_refused(counts, make_vae):
+    counts.obs["time"] = 1.7e9 + 60 * np.random.default_rng(0).random(counts.n_obs)
+    with pytest.raises(
+        ValueError, match=r"obs\['time'\] has the mean 1.7e\+09 and the standard deviation 1.*: subtract the mean"
+    ):
+        make_vae(counts, continuous_covariate_keys=["time"])
+
+
 def test_generated_cells_have_the_covariates_of_their_source(counts, make_vae):
     model = make_vae(counts, batch_key="batch", continuous_covariate_keys=["pseudotime"])
     cells = model.generate(50, seed=1)

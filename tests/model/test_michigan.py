@@ -62,11 +62,11 @@ def test_generated_cells_have_the_covariates_of_their_source(stored, make_gan):
     init = {"observation": "log_normalized", "output_activation": None}
     model = make_gan(stored, batch_key="batch", latent_key="Z", init=init)
     generator = model.module.averaged_generator.module
-    weight = torch.zeros_like(generator.decoder.weight)
-    weight[:, 3:] = torch.tensor([10.0, 20.0])
-    generator.start(weight, torch.zeros(len(weight)), torch.zeros_like(generator.noise.weight))
     with torch.no_grad():
-        generator.network[-1].weight.zero_()
+        for parameter in generator.parameters():
+            parameter.zero_()
+        generator.decoder.weight[:, 3:] = torch.tensor([10.0, 20.0]) / generator.condition_scale[3:]
+        generator.decoder.bias += generator.decoder.weight @ (generator.condition_mean * generator.condition_scale)
     cells = model.generate(50)
     source = stored.obs.loc[cells.obs["michigan_source"]]
     np.testing.assert_allclose(cells.X[:, 0], 10.0 * (1 + source["batch"].cat.codes), rtol=1e-5)
@@ -95,6 +95,28 @@ def test_the_published_networks_are_not_given_any_unit_in_silence(stored, make_g
         UserWarning, match=r"latent \d has the mean .* and the standard deviation .*: standardise the latent"
     ):
         make_gan(stored, latent_key="Z", init={"preset": "paper"}, fit={"max_epochs": 1})
+
+
+@pytest.mark.parametrize("layer", [None, "logged"])
+def test_one_small_and_one_large_unit_leave_the_closed_form_as_it_is(stored, make_gan, layer):
+    stored.layers["logged"] = stored.X.log1p()
+    weights, obedience = [], []
+    for unit in (np.ones(3), np.array([1e-7, 1.0, 1e7])):
+        adata = stored.copy()
+        adata.obsm["Z"] = (unit * stored.obsm["Z"]).astype(np.float32)
+        model = make_gan(adata, latent_key="Z", layer=layer, batch_key="batch", fit={"max_epochs": 0})
+        weights.append(model.module.covariate_weight.numpy())
+        obedience.append(model.obedience()["generated"].to_numpy())
+    np.testing.assert_allclose(weights[1], weights[0], atol=1e-3 * np.abs(weights[0]).max())
+    np.testing.assert_allclose(obedience[1], obedience[0], atol=0.02)
+
+
+def test_a_latent_that_does_not_vary_is_not_scaled_by_its_rounding(stored, make_gan):
+    stored.obsm["Z"][:, 2] = 0.1
+    model = make_gan(stored, latent_key="Z", fit={"max_epochs": 2})
+    other = stored.obsm["Z"] + np.array([0, 0, 0.5], dtype=np.float32)
+    means = [np.asarray(model.generate(latent=z).X).mean(axis=0) for z in (stored.obsm["Z"], other)]
+    assert np.corrcoef(means)[0, 1] > 0.95
 
 
 def test_the_unit_of_a_covariate_does_not_matter_to_the_latent(counts, make_vae):

@@ -51,7 +51,9 @@ def linear(stored, make_gan):
         init = {"observation": "log_normalized", "average_decay": None}
         model = make_gan(stored, latent_key="Z", expression="log_normalized", init=init, fit={"max_epochs": 1}, **setup)
         generator = model.module.generator
-        parts = np.eye(40, 3) * weight, np.full(40, 3.0), np.eye(40, generator.n_noise) * noise
+        deviation, mean = 1 / generator.condition_scale.double().numpy(), generator.condition_mean.double().numpy()
+        weight = np.eye(40, 3) * weight
+        parts = weight * deviation, 3 + weight @ mean, np.eye(40, generator.n_noise) * noise
         generator.start(*(torch.from_numpy(part).float() for part in parts))
         with torch.no_grad():
             generator.network[-1].weight.zero_()

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyro
 import pytest
 import torch
 
@@ -95,3 +96,13 @@ def test_hub(counts, make_gan, make_vae, tmp_path, cls):
     assert type(loaded) is cls
     np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
     np.testing.assert_array_equal(loaded.generate(20, seed=1).X, model.generate(20, seed=1).X)
+
+
+def test_files_hold_nothing_of_other_models_of_the_session(counts, make_vae, tmp_path):
+    model = make_vae(counts)
+    store = pyro.get_param_store()
+    with store.scope():
+        store.setdefault("of another model", torch.ones(3), constraint=torch.distributions.constraints.positive)
+        model.save(tmp_path / "model")
+        assert "of another model" in store
+    assert BetaTCVAE.load(tmp_path / "model", counts).is_trained

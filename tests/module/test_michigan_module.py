@@ -209,10 +209,11 @@ def test_no_gene_has_more_than_all_counts():
     assert module.sample(torch.randn(5, 3), torch.randn(5, 4))[:, 0].isnan().all()
 
 
-def test_scales_bring_conditions_to_unit_size():
+def test_scales_bring_genes_and_conditions_to_unit_size():
     module = make_module()
-    deviation, condition, mean = torch.linspace(0, 2, 12), torch.tensor([0.5, 2.0, 0.0]), torch.tensor([5.0, -3.0, 7.0])
-    module.set_scales(deviation, condition, mean)
+    deviation, condition, mean = torch.linspace(0, 2, 12), torch.tensor([0.5, 2.0, 1.0]), torch.tensor([5.0, -3.0, 7.0])
+    module.set_expression_scale(deviation)
+    module.set_unit(mean, condition)
     for network in (module.critic, module.generator, module.averaged_generator.module):
         torch.testing.assert_close(network.condition_scale, torch.tensor([2.0, 0.5, 1.0]))
         torch.testing.assert_close(network.condition_mean, mean)
@@ -222,26 +223,22 @@ def test_scales_bring_conditions_to_unit_size():
     torch.testing.assert_close(seen[2:] / seen[-1], (deviation[2:] / deviation[-1]).sqrt())
 
 
-def test_cells_of_a_start_and_scores_do_not_depend_on_the_units_of_the_condition():
-    scale, mean = torch.tensor([1e-3, 50.0, 1e4]), torch.tensor([0.0, -200.0, 3e4])
-    weight, bias, loadings = torch.randn(12, 3 + 5), torch.randn(12), torch.randn(12, 4)
-    kernel = torch.rand(3) + 0.5, torch.randn(5, 3), torch.tensor(0.7)
+def test_cells_and_scores_do_not_depend_on_the_unit_of_the_condition():
     condition, noise, x = torch.randn(6, 3), torch.randn(6, 4), torch.randn(6, 12)
     outputs = []
-    for scale_k, mean_k in ((torch.ones(3), torch.zeros(3)), (scale, mean)):
+    for deviation, mean in (
+        (torch.ones(3), torch.zeros(3)),
+        (torch.tensor([1e-3, 50, 1e4]), torch.tensor([0.0, -200, 3e4])),
+    ):
         torch.manual_seed(0)
         module = make_module(output_activation=None, n_centres=5)
-        module.set_scales(torch.ones(12), scale_k, mean_k)
-        in_units = torch.cat([weight[:, :3] / scale_k, weight[:, 3:]], dim=1)
-        centres = kernel[1] + mean_k * kernel[0] / scale_k
-        module.start(
-            in_units, bias - in_units[:, :3] @ mean_k, loadings, kernel=(kernel[0] / scale_k, centres, kernel[2])
-        )
-        given = condition * scale_k + mean_k
+        module.set_unit(mean, deviation)
+        kernel = torch.ones(3), torch.randn(5, 3), torch.tensor(0.7)
+        module.start(torch.randn(12, 8), torch.randn(12), torch.randn(12, 4), kernel=kernel)
+        given = condition * deviation + mean
         outputs.append((module.generator(given, noise), module.critic(x, given)))
-    for plain, scaled in zip(*outputs, strict=True):
-        # Single precision: the third is 3 of its deviations from zero, the second 4.
-        torch.testing.assert_close(scaled, plain, rtol=1e-4, atol=1e-4)
+    for plain, in_units in zip(*outputs, strict=True):
+        torch.testing.assert_close(in_units, plain, rtol=1e-4, atol=1e-4)  # single precision: four deviations from zero
 
 
 def test_one_pass_of_real_and_generated_cells_equals_two():

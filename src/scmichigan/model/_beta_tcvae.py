@@ -54,7 +54,6 @@ _ONE_BY_ONE = {
     "limit_train_batches",
     "max_steps",
     "on_step",
-    "overfit_batches",
     "reduce_lr_on_plateau",
     "val_check_interval",
 }
@@ -285,7 +284,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
             train_size=train_size,
             n_at_once=MINIBATCHES_AT_ONCE if stacked else None,
         )
-        monitor = trainer_kwargs.get("early_stopping_monitor", "elbo_validation")
+        monitor = trainer_kwargs.get("early_stopping_monitor") or "elbo_validation"
         if trainer_kwargs.get("early_stopping") and "validation" in monitor and not data.n_val:
             raise ValueError(
                 f"early_stopping looks at {monitor!r}, but train_size is {train_size}, which leaves no cells for validation; "
@@ -319,16 +318,18 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
     @staticmethod
     def _plan_arguments(lr: float, plan_kwargs: dict[str, Any] | None) -> dict[str, Any]:
         """Arguments of the plan, checked."""
-        warm_up = [name for name in _OF_WARM_UP if isinstance(plan_kwargs, dict) and plan_kwargs.get(name) is not None]
-        if warm_up:
-            raise ValueError(
-                f"plan_kwargs has {', '.join(warm_up)}, but the KL divergence has the same weight throughout, kl_weight of the "
-                "constructor; leave this out"
-            )
-        left_out = {"module", "loss_kwargs", *_OF_WARM_UP}
-        given = check_plan_arguments(
-            plan_kwargs, [name for name in inspect.signature(TrainingPlan).parameters if name not in left_out]
-        )
+        given = plan_kwargs
+        if isinstance(given, dict):
+            given = {name: value for name, value in given.items() if not (name in _OF_WARM_UP and value is None)}
+            warm_up = [name for name in _OF_WARM_UP if name in given]
+            if warm_up:
+                raise ValueError(
+                    f"plan_kwargs has {', '.join(warm_up)}, but the KL divergence has the same weight throughout, kl_weight of "
+                    "the constructor; leave this out"
+                )
+        left_out = {"module", "loss_kwargs", "update_only_decoder", *_OF_WARM_UP}
+        known = [name for name in inspect.signature(TrainingPlan).parameters if name not in left_out]
+        given = check_plan_arguments(given, known)
         if lr != _LR and given.get("lr", lr) != lr:
             raise ValueError(f"lr is {lr}, and {given['lr']} in plan_kwargs; leave one of them out")
         return given

@@ -22,7 +22,7 @@ from scvi.model.base import BaseModelClass
 from scvi.train import Trainer, TrainRunner
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys, dense, is_number
+from scmichigan._cells import check_obs_keys, dense, is_number, unit_of
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 
@@ -35,6 +35,7 @@ logger = logging.getLogger("scmichigan")
 _CHUNK_ROWS = 4096
 _N_CELLS_LOOKED_AT = 1000
 _N_LEVELS_SHOWN = 20
+_LARGEST_ROUNDING = 0.01
 _COUNTS = (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY)
 _COVARIATES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.CAT_COVS_KEY, REGISTRY_KEYS.CONT_COVS_KEY)
 
@@ -250,10 +251,21 @@ def sizes_of(model: BaseModelClass) -> dict[str, Any]:
 
 
 def standardise_numbers(model: BaseModelClass) -> None:
-    """Bring the continuous covariates that a model's networks see to unit scale, whatever their unit."""
+    """Bring the continuous covariates that a model's networks see to a mean of 0 and a variance of 1."""
     numbers = registered_arrays(model.adata_manager, (REGISTRY_KEYS.CONT_COVS_KEY,)).get(REGISTRY_KEYS.CONT_COVS_KEY)
-    if numbers is not None:
-        model.module.inputs.standardise(np.asarray(numbers, dtype=np.float64))
+    if numbers is None:
+        return
+    numbers = np.asarray(numbers, dtype=np.float64)
+    mean, deviation = unit_of(numbers)
+    lost = np.abs(numbers - numbers.astype(np.float32)).max(axis=0) > _LARGEST_ROUNDING * deviation
+    if lost.any():
+        k = int(np.argmax(lost))
+        key = model.registry["setup_args"]["continuous_covariate_keys"][k]
+        raise ValueError(
+            f"obs[{key!r}] has the mean {mean[k]:.6g} and the standard deviation {deviation[k]:.3g}, of which single precision "
+            "leaves too little: subtract the mean first, or take another unit"
+        )
+    model.module.inputs.set_unit(mean, deviation)
 
 
 def describe_expression(model: BaseModelClass) -> str:
@@ -304,7 +316,9 @@ def check_trainer_arguments(
     model: BaseModelClass, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]] | None = None
 ) -> None:
     """Refuse what no trainer takes; ``elsewhere`` are arguments of ``train`` with functions whose arguments they hold."""
-    known = {name for trainer in (TrainRunner, Trainer, pl.Trainer) for name in inspect.signature(trainer).parameters}
+    known = {name for trainer in (Trainer, pl.Trainer) for name in inspect.signature(trainer).parameters} - {
+        "overfit_batches"
+    }
     for name in set(given) - known - {"ckpt_path"}:
         own = ", ".join(
             key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
@@ -345,7 +359,7 @@ def run_training(
     trainer_kwargs.pop("simple_progress_bar", None)
     # The plans log epochs, and an epoch of few steps is none to warn of.
     trainer_kwargs = {"log_every_n_steps": 0} | trainer_kwargs
-    callbacks = [StopOnNonFinite(advice), *trainer_kwargs.pop("callbacks", [])]
+    callbacks = [StopOnNonFinite(advice), *(trainer_kwargs.pop("callbacks", None) or [])]
     if trainer_kwargs.pop("enable_progress_bar", True):
         callbacks.append(StageProgressBar(stage))
     logger.info("%s on %s: %d epochs", stage, describe_expression(model), max_epochs)

@@ -43,7 +43,7 @@ _CHUNK_ROWS = 4096
 _TARGET_SUM = 1e4  # by default
 _ROUNDING = 1e-3
 _LEAST_CORRELATION = 0.5
-_CELLS_OF_A_CORRELATION = 20
+_LEAST_VARIATION = 0.2
 # Squares of more have no place in single precision.
 _LARGEST_LATENT = 1e18
 _COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
@@ -262,26 +262,38 @@ class SizeFactorField(NumericalObsField):
                 "positive numbers: give each cell's total counts"
             )
         _check_number_type(adata, self.attr_key)
-        counted = adata[self.modality] if isinstance(adata, MuData) else adata
-        totals = np.asarray(_expression(counted, self.layer).sum(axis=1)).ravel()
+        totals = self._totals(adata)
         if np.median(factors / totals) < 0.5:
             raise ValueError(
                 f"obs[{self.attr_key!r}] has median {np.median(factors):g}, less than half of the counts of the cells "
                 f"({np.median(totals):g}): it looks like a relative factor, and total counts are needed; multiply it "
                 "by the mean total, or leave size_factor_key out to use the sum over the genes"
             )
-        # Factors of other methods, times the mean total, may be below a cell's counts; but they follow these.
+        super().validate_field(adata)
+
+    def register_field(self, adata: AnnData) -> dict:
+        """Warn of factors that look like those of other cells."""
+        state_registry = super().register_field(adata)
+        factors = np.asarray(adata.obs[self.attr_key], dtype=float)
+        totals = self._totals(adata)
         below = factors < totals * (1 - _ROUNDING)
-        can_tell = below.any() and np.ptp(factors) > 0 and len(factors) >= _CELLS_OF_A_CORRELATION
+        # Factors that were computed otherwise may be below a cell's counts, but they follow these, where cells differ in depth.
+        can_tell = below.any() and min(factors.std() / factors.mean(), totals.std() / totals.mean()) > _LEAST_VARIATION
         correlation = spearmanr(factors, totals).statistic if can_tell else 1.0
         if correlation < _LEAST_CORRELATION:
             row = int(np.argmax(below))
-            raise ValueError(
-                f"obs[{self.attr_key!r}] is {factors[row]:g} for cell {adata.obs_names[row]!r}, which has {totals[row]:g} counts, "
-                f"and is below a cell's counts in {int(below.sum())} of {len(factors)} cells, with a rank correlation of "
-                f"{correlation:.2f}: it is not the total of these cells; are they in another order than when it was computed?"
+            warnings.warn(
+                f"obs[{self.attr_key!r}] does not follow the counts of the cells (rank correlation {correlation:.2f}): it is "
+                f"{factors[row]:g} for cell {adata.obs_names[row]!r}, which has {totals[row]:g} counts; are the cells in another "
+                "order than when it was computed?",
+                UserWarning,
+                stacklevel=2,
             )
-        super().validate_field(adata)
+        return state_registry
+
+    def _totals(self, adata: AnnData) -> np.ndarray:
+        counted = adata[self.modality] if isinstance(adata, MuData) else adata
+        return np.asarray(_expression(counted, self.layer).sum(axis=1)).ravel()
 
 
 class CategoryField(CategoricalObsField):

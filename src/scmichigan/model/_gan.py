@@ -108,10 +108,11 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
                 raise ValueError(
                     f"{name} is {given[name]!r}, but the generator and the critic take their own steps{cure}"
                 )
-        if given.get("early_stopping") and "early_stopping_monitor" not in given:
+        monitor = given.get("early_stopping_monitor") or "elbo_validation"
+        if given.get("early_stopping") and "validation" in monitor:
             raise ValueError(
-                "early_stopping needs an early_stopping_monitor, such as 'generator_loss'; no loss of two networks that play "
-                "against each other need fall while the cells get better"
+                f"early_stopping would look at {monitor!r}, and a GAN has no cells for validation: give early_stopping_monitor, "
+                "such as 'generator_loss', or stop by hand, as its losses need not fall while the cells get better"
             )
 
     def _epochs(self, max_epochs: int | None, data: CellDataModule) -> int:

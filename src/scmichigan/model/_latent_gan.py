@@ -18,7 +18,7 @@ from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
 
 from scmichigan import _keys
-from scmichigan._cells import check_at_least, dense
+from scmichigan._cells import check_at_least, dense, unit_of
 from scmichigan._compat import manager_of
 from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.train import LogSometimes
@@ -308,6 +308,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         KeyboardInterrupt
             If it is interrupted; what the generator has learned is kept, and ``train`` continues.
         """
+        if not isinstance(latent_kwargs, dict | None):
+            raise ValueError(f"latent_kwargs is {latent_kwargs!r}; give a dictionary of arguments of BetaTCVAE.train")
         if latent_kwargs and self._stored_latent_key is not None:
             raise ValueError(
                 f"latent_kwargs are for fitting a latent, but obsm[{self._stored_latent_key!r}] is registered as one; "
@@ -318,7 +320,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
                 "latent_kwargs are for fitting the latent, which this model has done; leave them out to train the generator "
                 "further, or make a new model"
             )
-        self._check_trainer_arguments(trainer_kwargs, {"latent_kwargs": BetaTCVAE.train})
+        has_latent = self._stored_latent_key is not None or self.latent_model is not None
+        self._check_trainer_arguments(trainer_kwargs, {} if has_latent else {"latent_kwargs": BetaTCVAE.train})
         data = self._cells_to_train_on(batch_size)
         max_epochs, plan = self._epochs(max_epochs, data), self._plan(plan_kwargs)
         devices_kwargs = {"accelerator": accelerator, "devices": devices}
@@ -380,19 +383,23 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
         columns = covariate_columns(self.adata_manager, module.inputs, np.arange(len(mean))).numpy()
         condition = np.concatenate([mean, columns], axis=1)
         condition_var = None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1)
-        centre = condition.mean(axis=0)
-        deviation = np.sqrt(condition.var(axis=0) + (0 if var is None else condition_var.mean(axis=0)))
+        centre, deviation = unit_of(condition, 0.0 if var is None else condition_var.mean(axis=0, dtype=np.float64))
         if module.scale_inputs:
-            module.set_scales(self._expression_deviation(), *map(torch.from_numpy, (deviation, centre)))
+            module.set_expression_scale(self._expression_deviation())
+        if module.scale_inputs or module.generator.decoder is not None:
+            module.set_unit(*map(torch.from_numpy, (centre, deviation)))
         else:
             _warn_of_units(centre[: self.n_latent], deviation[: self.n_latent])
         if module.critic.n_components:
             module.set_components(self._components(module.critic.input_scale, module.critic.n_components))
+        condition = (condition - centre) / deviation
+        condition_var = None if var is None else condition_var / deviation**2
         settings = {"condition_var": condition_var, "n_noise": module.n_noise}
         if not module.makes_counts or columns.size:
             x = normalized_expression(self.adata_manager, module.inputs)
             linear = tuple(map(torch.from_numpy, fit_linear_gaussian(x, condition, **settings)))
-            module.covariate_weight.copy_(linear[0][:, self.n_latent :])
+            in_its_unit = linear[0][:, self.n_latent :] / torch.from_numpy(deviation[self.n_latent :])
+            module.covariate_weight.copy_(in_its_unit)
         if module.generator.decoder is None:
             return
         if not module.makes_counts:
@@ -597,7 +604,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
 def _warn_of_units(centre: np.ndarray, deviation: np.ndarray) -> None:
     """Say that networks which take latents as they are were not made for these."""
     worst = np.maximum(np.abs(centre), deviation)
-    if worst.max() > _LARGEST_UNIT:
+    if worst.max() > _LARGEST_UNIT or worst.max() < 1 / _LARGEST_UNIT:
         k = int(np.argmax(worst))
         warnings.warn(
             f"latent {k + 1} has the mean {centre[k]:.3g} and the standard deviation {deviation[k]:.3g}, and the published "

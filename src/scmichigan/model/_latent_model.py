@@ -31,6 +31,7 @@ def as_it_is(model: BaseModelClass) -> BaseModelClass:
     """The same model, which stays as it is when it is trained further."""
     kept = copy(model)
     kept.module = deepcopy(model.module)
+    kept.history_ = copy(model.history)
     return kept
 
 

@@ -30,7 +30,8 @@ def correlation_k(given_nk: np.ndarray, found_nk: np.ndarray, var_nk: np.ndarray
 def linear_encoder(x: np.ndarray | sp.csr_matrix, mean_nk: np.ndarray, rng: np.random.Generator) -> RidgeCV:
     """Ridge regression of stored latents on expression: an encoder for latents that came without one."""
     rows = rng.permutation(x.shape[0])[:_N_CELLS_OF_ENCODER]
-    return RidgeCV(_RIDGES).fit(dense(x[rows]), mean_nk[rows])
+    # One ridge for all would be that of the latent with the largest unit.
+    return RidgeCV(_RIDGES, alpha_per_target=True).fit(dense(x[rows]), mean_nk[rows])
 
 
 def gap(table: pd.DataFrame) -> float:

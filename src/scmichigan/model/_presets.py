@@ -166,7 +166,8 @@ def module_settings(
     check_choice("preset", preset, tuple(SCHEDULES))
     fixed = row.settings()
     hidden = (*_FROM_CELLS, *fixed, *(() if row.information else ("information_weight",)))
-    known = [name for name in inspect.signature(MichiGANModule).parameters if name not in hidden]
+    of_module = inspect.signature(MichiGANModule).parameters
+    known = [name for name in of_module if name not in hidden]
     unknown = [name for name in given if name not in known]
     if unknown:
         choices = ", ".join([*of_model, *known])
@@ -187,7 +188,7 @@ def module_settings(
             "setup_anndata(layer=...), or leave observation out"
         )
     for name, nothing in ({"output_activation": None} if makes_counts else {"n_centres": 0, "thinning": 1}).items():
-        if given.get(name, nothing) != nothing:
+        if given.get(name, nothing) not in (nothing, of_module[name].default):
             raise ValueError(
                 f"{name} is {given[name]!r}, but has no effect where observation is {settings['observation']!r}; leave {name} out"
             )

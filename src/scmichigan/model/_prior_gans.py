@@ -65,7 +65,7 @@ class PriorGAN(PlainSetupMixin, GANBase):
         data = self._cells_to_train_on(batch_size)
         max_epochs, plan = self._epochs(max_epochs, data), self._plan(plan_kwargs)
         if not self.is_trained and self.module.scale_inputs:
-            self.module.set_scales(self._expression_deviation(), torch.ones(self.n_latent), torch.zeros(self.n_latent))
+            self.module.set_expression_scale(self._expression_deviation())
         self._train_gan(
             data,
             plan,

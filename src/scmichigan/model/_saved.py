@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
+from scvi.module.base import PyroBaseModuleClass
 
-from scmichigan._compat import saved_file
+from scmichigan._compat import saved_file, without_pyro_parameters
 
 from ._latent_model import levels_named
 
@@ -38,7 +39,7 @@ class SavedMixin:
 
     def save(self, dir_path: str, *args, **kwargs) -> None:
         """Save the model; arguments as in scvi-tools. Any version of pandas can read the file."""
-        with _plain_history(self):
+        with _as_data(self):
             super().save(dir_path, *args, **kwargs)
 
     @classmethod
@@ -80,12 +81,17 @@ def _check_holds_data(path: str, place: str) -> None:
 
 
 @contextmanager
-def _plain_history(model: BaseModelClass) -> Iterator[None]:
-    """Keep the history as lists for a while: frames that pandas 3 pickled cannot be read by pandas 2."""
+def _as_data(model: BaseModelClass) -> Iterator[None]:
+    """Leave what is saved beside weights and numbers out for a while.
+
+    The history is kept as lists: frames that pandas 3 pickled cannot be read by pandas 2. And scvi-tools would add what Pyro
+    has of other models of the session.
+    """
     history = model.history_
     model.history_ = None if history is None else {name: _lists(frame) for name, frame in history.items()}
     try:
-        yield
+        with nullcontext() if isinstance(model.module, PyroBaseModuleClass) else without_pyro_parameters():
+            yield
     finally:
         model.history_ = history
 
@@ -106,7 +112,7 @@ def _frame(saved: dict[str, Any] | pd.DataFrame) -> pd.DataFrame:
 
 def file_of(model: BaseModelClass) -> torch.Tensor:
     """Bytes of the file that the model is saved as."""
-    with TemporaryDirectory() as folder, _plain_history(model):
+    with TemporaryDirectory() as folder, _as_data(model):
         model.save(folder, overwrite=True)
         return torch.frombuffer(bytearray(Path(saved_file(folder)).read_bytes()), dtype=torch.uint8)
 

@@ -51,17 +51,10 @@ class ExpressionInputs(nn.Module):
         self.register_buffer("number_scale", torch.ones(n_continuous_cov))
 
     @torch.no_grad()
-    def standardise(self, numbers: np.ndarray) -> None:
-        """Have continuous covariates of any unit come with the mean 0 and the variance 1 that these cells' have.
-
-        Parameters
-        ----------
-        numbers
-            Shape ``(n_cells, n_continuous)``; columns that do not vary are not scaled.
-        """
-        deviation = numbers.std(axis=0)
-        self.number_mean.copy_(torch.from_numpy(numbers.mean(axis=0)))
-        self.number_scale.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1.0)))
+    def set_unit(self, mean: np.ndarray, deviation: np.ndarray) -> None:
+        """Set what is taken off continuous covariates, and what they are divided by, shape ``(n_continuous,)``."""
+        self.number_mean.copy_(torch.from_numpy(mean))
+        self.number_scale.copy_(torch.from_numpy(deviation))
 
     def expression(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Log-normalised expression, shape ``(n_cells, n_genes)``."""

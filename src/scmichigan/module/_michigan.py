@@ -69,7 +69,8 @@ class MichiGANModule(BaseModuleClass):
     closed_form_start
         Whether the generator has the linear parts that a closed form can start.
     scale_inputs
-        Whether expression and condition are brought to comparable scales before the networks see them.
+        Whether expression and condition are brought to comparable scales before the networks see them; the condition is so
+        with ``closed_form_start``, too.
     n_centres
         Centres of the basis on which its decoder is linear.
     average_decay
@@ -321,25 +322,32 @@ class MichiGANModule(BaseModuleClass):
         return score_real, score_fake, losses.zero_slope_penalty(slopes[0]) + losses.zero_slope_penalty(slopes[1])
 
     @torch.no_grad()
-    def set_scales(self, expression: torch.Tensor, condition: torch.Tensor, mean: torch.Tensor) -> None:
-        """Bring what the networks see to comparable scales, and conditions to a mean of zero; before :meth:`start`.
+    def set_expression_scale(self, deviation: torch.Tensor) -> None:
+        """Bring the genes that the critic sees to comparable scales.
 
         The critic's view of a gene is divided by the root of its standard deviation: half way between expression as it
         is, where few genes count, and unit variances, where noise does.
 
         Parameters
         ----------
-        expression, condition
-            Standard deviations, shapes ``(n_genes,)`` and ``(n_condition,)``; columns that do not vary are not scaled.
-        mean
-            Means of the condition.
+        deviation
+            Standard deviations, shape ``(n_genes,)``.
         """
-        floored = expression.clamp_min(_LEAST_DEVIATION)
-        self.critic.input_scale.copy_(floored.rsqrt() / (expression.square() / floored).mean().sqrt())
-        scale = torch.where(condition > 0, 1 / condition, 1.0)
+        floored = deviation.clamp_min(_LEAST_DEVIATION)
+        self.critic.input_scale.copy_(floored.rsqrt() / (deviation.square() / floored).mean().sqrt())
+
+    @torch.no_grad()
+    def set_unit(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+        """Have all parts of both networks, those of :meth:`start` too, see the condition without its unit.
+
+        Parameters
+        ----------
+        mean, deviation
+            What is taken off the columns of the condition, and what they are divided by, shape ``(n_condition,)``.
+        """
         for network in (self.critic, self.generator):
             network.condition_mean.copy_(mean)
-            network.condition_scale.copy_(scale)
+            network.condition_scale.copy_(1 / deviation)
         self._restart_average()
 
     @torch.no_grad()
@@ -356,8 +364,18 @@ class MichiGANModule(BaseModuleClass):
         *,
         kernel: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
-        """Set the parts of the generator and of its average that a closed form gives, see :meth:`ClosedFormGenerator.start`."""
-        self.generator.start(weight, bias, loadings, kernel=kernel)
+        """Set the parts of the generator and of its average that a closed form gives.
+
+        Parameters
+        ----------
+        weight, bias, loadings
+            See :meth:`ClosedFormGenerator.start`.
+        kernel
+            Scale, centres and bandwidth of the :class:`KernelBasis`.
+        """
+        if kernel is not None:
+            self.generator.basis.set(*kernel)
+        self.generator.start(weight, bias, loadings)
         self._restart_average()
 
     def _restart_average(self) -> None:

@@ -72,15 +72,8 @@ class ClosedFormGenerator(nn.Module):
         self.noise = nn.Linear(n_noise, n_output, bias=False) if linear_parts else None
 
     @torch.no_grad()
-    def start(
-        self,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        loadings: torch.Tensor,
-        *,
-        kernel: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
-    ) -> None:
-        """Set the linear parts, given for conditions as they are, and shrink the network.
+    def start(self, weight: torch.Tensor, bias: torch.Tensor, loadings: torch.Tensor) -> None:
+        """Set the linear parts, of the condition as it is scaled, and shrink the network.
 
         Parameters
         ----------
@@ -90,16 +83,9 @@ class ClosedFormGenerator(nn.Module):
             b, shape ``(n_output,)``.
         loadings
             L, shape ``(n_output, n_noise)``.
-        kernel
-            Scale, centres and bandwidth of the :class:`KernelBasis`.
         """
-        mean, scale = self.condition_mean.to(weight), self.condition_scale.to(weight)
-        if kernel is not None:
-            of_kernel, centres, bandwidth = kernel
-            self.basis.set(of_kernel / scale, centres - mean * of_kernel, bandwidth)
-        of_condition, of_centres = weight[:, : len(mean)], weight[:, len(mean) :]
-        self.decoder.weight.copy_(torch.cat([of_condition / scale, of_centres], dim=1))
-        self.decoder.bias.copy_(bias + of_condition @ mean)
+        self.decoder.weight.copy_(weight)
+        self.decoder.bias.copy_(bias)
         self.noise.weight.copy_(loadings)
         # Zero would block the gradient to the hidden layers in the first step; a hundredth is invisible in the cells.
         self.network[-1].weight.mul_(0.01)
