@@ -5,6 +5,7 @@ import scvi
 import torch
 
 from scmichigan import BetaTCVAE
+from scmichigan._cells import unit_of
 from scmichigan.train import ElboTrainingPlan
 
 
@@ -49,6 +50,20 @@ def test_setup_with_everything(counts, make_vae):
     cells = model.generate(20)
     assert np.isfinite(cells.X).all()
     assert "raw counts of adata.layers['raw'], as log1p(1000 * counts / obs['total'])" in model._model_summary_string
+
+
+def test_weights_of_the_loss_are_looked_at(counts, make_vae):
+    with pytest.raises(
+        ValueError, match="kl_weight is -1; the weight of the KL divergence must be 0 or more, and finite"
+    ):
+        make_vae(counts, init={"kl_weight": -1})
+
+
+def test_columns_that_do_not_vary_have_the_unit_1():
+    values = np.column_stack([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [0.1, 0.1, 0.1], [5e6, 7e6, 9e6]])
+    mean, deviation = unit_of(values)
+    np.testing.assert_allclose(mean, [2.0, 0.0, 0.1, 7e6])
+    np.testing.assert_allclose(deviation, [(2 / 3) ** 0.5, 1.0, 1.0, (8 / 3) ** 0.5 * 1e6])
 
 
 def test_a_covariate_that_does_not_vary_is_not_scaled_by_its_rounding(counts, make_vae):

@@ -110,7 +110,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         **module_kwargs,
     ) -> None:
         check_latent_arguments(n_latent, beta)
-        check_weight("kl_weight", module_kwargs.get("kl_weight", 1.0), "the KL divergence")
+        check_weight("kl_weight", module_kwargs.get("kl_weight", 1.0), "the KL divergence must be 0")
         check_choice("gene_likelihood", gene_likelihood, ("normal", "nb", "zinb", "poisson"))
         super().__init__(adata)
         settings = sizes_of(self)
@@ -413,10 +413,10 @@ def _check_counts(model: BetaTCVAE, gene_likelihood: str) -> None:
 def check_latent_arguments(n_latent: int, beta: float) -> None:
     """Refuse latents without dimensions, and weights that are negative or infinite."""
     check_n_latent(n_latent)
-    check_weight("beta", beta, "the total correlation")
+    check_weight("beta", beta, "the total correlation must be 0 (the VAE)")
 
 
-def check_weight(name: str, weight: float, of: str) -> None:
+def check_weight(name: str, weight: float, rule: str) -> None:
     """Refuse weights in the loss that are negative or infinite."""
     if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
-        raise ValueError(f"{name} is {weight!r}; the weight of {of} must be 0 or more, and finite")
+        raise ValueError(f"{name} is {weight!r}; the weight of {rule} or more, and finite")
