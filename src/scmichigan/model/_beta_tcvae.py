@@ -26,6 +26,7 @@ from ._common import (
     check_n_latent,
     check_plan_arguments,
     check_trained,
+    check_trainer_arguments,
     covariate_columns,
     describe_expression,
     draw_posterior,
@@ -276,6 +277,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         FloatingPointError
             If the loss becomes NaN or infinite; the message has the epoch.
         """
+        check_trainer_arguments(self, trainer_kwargs, elsewhere={"plan_kwargs": TrainingPlan})
         given = self._plan_arguments(lr, plan_kwargs)
         stacked = not any(value for name, value in {**trainer_kwargs, **given}.items() if name in _ONE_BY_ONE)
         data = CellDataModule(

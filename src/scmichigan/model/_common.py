@@ -313,7 +313,7 @@ def own_arguments(model: type[BaseModelClass]) -> list[str]:
 
 
 def check_trainer_arguments(
-    model: BaseModelClass, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]] | None = None
+    model: BaseModelClass, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]
 ) -> None:
     """Refuse what no trainer takes; ``elsewhere`` are arguments of ``train`` with functions whose arguments they hold."""
     known = {name for trainer in (Trainer, pl.Trainer) for name in inspect.signature(trainer).parameters} - {
@@ -326,7 +326,7 @@ def check_trainer_arguments(
         cure = f"its arguments are {own}, and those of scvi.train.Trainer"
         if name in [*own_arguments(type(model)), *inspect.signature(type(model.module)).parameters]:
             cure = f"it is one of the constructor, {name}={given[name]!r} where the model is made"
-        for argument, function in (elsewhere or {}).items():
+        for argument, function in elsewhere.items():
             if name in inspect.signature(function).parameters:
                 cure = f"give it in {argument}={{{name!r}: {given[name]!r}}}"
         raise TypeError(f"{type(model).__name__}.train has no {name}; {cure}")
@@ -355,10 +355,9 @@ def run_training(
     trainer_kwargs: dict[str, Any],
 ) -> None:
     """Train with scvi-tools' runner, our progress bar and a stop at losses that are no numbers, with the weights from before."""
-    check_trainer_arguments(model, trainer_kwargs, elsewhere={"plan_kwargs": type(plan)})
-    trainer_kwargs.pop("simple_progress_bar", None)
     # The plans log epochs, and an epoch of few steps is none to warn of.
     trainer_kwargs = {"log_every_n_steps": 0} | trainer_kwargs
+    trainer_kwargs.pop("simple_progress_bar", None)
     callbacks = [StopOnNonFinite(advice), *(trainer_kwargs.pop("callbacks", None) or [])]
     if trainer_kwargs.pop("enable_progress_bar", True):
         callbacks.append(StageProgressBar(stage))
