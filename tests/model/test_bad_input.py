@@ -685,16 +685,17 @@ def test_setup_names_what_it_does_not_know(counts, cls):
         ({"beta": 3}, "MichiGAN.train has no beta; it is one of the constructor, beta=3 where the model is made"),
         ({"thinning": 0.5}, "MichiGAN.train has no thinning; it is one of the constructor, thinning=0.5 where"),
         ({"epochs": 3}, "MichiGAN.train has no epochs; its arguments are max_epochs, batch_size"),
+        ({"ckpt_path": "run.ckpt"}, "ckpt_path is 'run.ckpt', and there is no such file; give one that"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_arguments_of_a_training_are_looked_at_before_it_starts(counts, stored, make_gan, small, fit, message):
     model = make_gan(counts, train=False)
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
         model.train(**small.gan_fit | fit)
     assert model.latent_model is None
     trained = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
-    with pytest.raises((ValueError, TypeError), match=message.split(";")[0]):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message.split(";")[0]):
         trained.train(**small.gan_fit | fit)
     assert trained.generate(3).n_obs == 3
 

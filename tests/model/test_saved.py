@@ -48,6 +48,14 @@ def models(counts, make_gan, make_vae):
     return make_gan(counts, fit={"max_epochs": 0}), make_vae(counts), ppca
 
 
+def test_a_file_that_is_not_there_is_named(models, counts, tmp_path):
+    for model in models:
+        with pytest.raises(FileNotFoundError, match=r"nowhere/second_model.pt is not there: give the folder"):
+            type(model).load(str(tmp_path / "nowhere"), counts, prefix="second_")
+        with pytest.raises(FileNotFoundError, match=r"nowhere/model.pt is not there"):
+            type(model).load(tmp_path / "nowhere")
+
+
 def test_code_in_a_file_is_refused_before_it_runs(models, counts, tmp_path):
     for model in models:
         model.save(tmp_path / "model", overwrite=True)

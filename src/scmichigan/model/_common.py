@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -330,6 +331,10 @@ def check_trainer_arguments(
             if name in inspect.signature(function).parameters:
                 cure = f"give it in {argument}={{{name!r}: {given[name]!r}}}"
         raise TypeError(f"{type(model).__name__}.train has no {name}; {cure}")
+    path = given.get("ckpt_path")
+    # Lightning takes addresses and words of its own, too, and would miss a file only when a first stage is over.
+    if path is not None and Path(path).suffix and "://" not in str(path) and not Path(path).exists():
+        raise FileNotFoundError(f"ckpt_path is {str(path)!r}, and there is no such file; give one that a ModelCheckpoint wrote")
 
 
 def check_plan_arguments(given: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:

@@ -573,6 +573,8 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
 
         Raises
         ------
+        FileNotFoundError
+            If there is no saved model.
         ValueError
             If ``adata`` has other genes than the model was trained on, or the file holds more than data, which might
             run when it is loaded.

@@ -48,25 +48,34 @@ class SavedMixin:
 
         Raises
         ------
+        FileNotFoundError
+            If there is no saved model.
         ValueError
             If ``adata`` has other genes than the model was trained on, or the file holds more than data, which might
             run when it is loaded.
         """
-        path = saved_file(dir_path, prefix, backup_url)
-        if os.path.exists(path):  # else scvi-tools says what is missing
-            _check_holds_data(path, path)
+        path = _found(dir_path, prefix, backup_url)
+        _check_holds_data(path, path)
         model = super().load(dir_path, *args, prefix=prefix, backup_url=backup_url, **kwargs)
         _restore_history(model)
         return model
 
 
 def saved_attributes(dir_path: str, prefix: str | None, backup_url: str | None) -> dict[str, Any]:
-    """What a saved model keeps beside its weights; nothing where there is no file."""
-    path = saved_file(dir_path, prefix, backup_url)
-    if not os.path.exists(path):
-        return {}
+    """What a saved model keeps beside its weights."""
+    path = _found(dir_path, prefix, backup_url)
     _check_holds_data(path, path)
     return torch.load(path, map_location="cpu", weights_only=False)["attr_dict"]
+
+
+def _found(dir_path: str, prefix: str | None, backup_url: str | None) -> str:
+    """Path of a file that is there, downloaded where it would be."""
+    path = saved_file(dir_path, prefix, backup_url)
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"{path} is not there: give the folder that the model was saved to, and its prefix where it was saved with one"
+        )
+    return path
 
 
 def _check_holds_data(path: str, place: str) -> None:
