@@ -132,8 +132,8 @@ def test_layout(cells):
     assert stored["n_draws"] >= 4
     assert cells.varm["log_means"].shape == (200, 4, 30)
     assert np.isnan(cells.varm["log_means"][:, 1, 10:]).all()
-    # two branch points: ten programmes and 3 to 19 more
-    assert 13 <= cells.varm["coefficients"].shape[1] <= 29
+    # one branch splits: five programmes and 3 to 19 more
+    assert 8 <= cells.varm["coefficients"].shape[1] <= 24
 
 
 def test_means_follow_the_programmes(cells):
@@ -185,6 +185,7 @@ def test_density():
     observed = adata.obs.groupby(["branch", "pseudotime"], observed=True).size()
     assert list(observed.index) == [("branch 0", 0), ("branch 0", 2), ("branch 1", 3), ("branch 1", 4), ("branch 2", 4)]
     assert stats.chisquare(observed, np.array([1, 3, 2, 2, 4]) / 12 * 6000).pvalue > 1e-3
+    np.testing.assert_array_equal(adata.uns["prosstt"]["density"], [[1, 0, 3], [2, 2, np.nan], [0, 4, np.nan]])
 
 
 def test_cells_are_spread_evenly():
@@ -205,6 +206,17 @@ def test_seeds():
     more_cells = prosstt(1, 20, 300, seed=0)
     for key in first.varm:
         np.testing.assert_array_equal(first.varm[key], more_cells.varm[key])
+
+
+@pytest.mark.parametrize(
+    "tree", [0, [], [(0, 1), (1, 2)], 1, [(0, 1), (0, 2), (0, 3)], [(0, 1), (0, 2), (1, 3), (1, 4)]]
+)
+def test_programmes_of_branches_that_split(tree):
+    # Five for each, and 3 to 19 with equal probabilities: that one of 17 is missed is as likely as 17 (16 / 17)^300 = 2e-7.
+    parents = [] if isinstance(tree, int) else [parent for parent, _ in tree]
+    n_splits = tree if isinstance(tree, int) else sum(parents.count(branch) > 1 for branch in set(parents))
+    drawn = {prosstt(tree, 2, 2, n_times=2, seed=seed).varm["coefficients"].shape[1] for seed in range(300)}
+    assert drawn == set(range(5 * n_splits + 3, 5 * n_splits + 20))
 
 
 @pytest.mark.parametrize("tree", [0, 2, [(0, 1)]])
@@ -237,6 +249,8 @@ def test_it_can_be_written_and_read(tmp_path, tree):
         ({"scaling_sd": -1}, "scaling_sd is -1: give a finite number, 0 or more"),
         ({"alpha": np.nan}, "alpha is nan: give a finite number"),
         ({"alpha": 0, "beta": 0}, "alpha and beta are both 0"),
+        ({"tree": [(0, 1), (2,)]}, r"tree is \[\(0, 1\), \(2,\)\]: give pairs"),
+        ({"density": 5}, "density has 1 values for its branches"),
         ({"density": [1] * 3}, r"density has \[1, 1, 1\] values for its branches"),
         (
             {"density": [[1, 1]] * 3},

@@ -144,10 +144,18 @@ def test_without_a_connection_the_error_says_what_to_put_where(mouse, server, fo
     message = str(caught.value)
     assert f"{name} could not be downloaded from {server.url}/{name}" in message
     assert f"put it to {folder / name}" in message
+    other = _tabula_muris.COUNTS
+    assert f"{other.url} is needed, too: put it to {folder / other.name}" in message
     for file in (_tabula_muris.ANNOTATIONS, _tabula_muris.COUNTS):  # which is what the reader does then
         folder.mkdir(exist_ok=True)
         (folder / file.name).write_bytes((server.folder / file.name).read_bytes())
     assert datasets.tabula_muris_heart(folder=folder).n_obs == 3
+
+
+def test_a_folder_that_cannot_be_made_is_no_failed_download(mouse, folder):
+    folder.write_text("a file")
+    with pytest.raises(FileExistsError, match=re.escape(str(folder))):
+        datasets.tabula_muris_heart(folder=folder)
 
 
 def test_another_file_than_expected_is_refused(server, folder, monkeypatch):
@@ -156,10 +164,10 @@ def test_another_file_than_expected_is_refused(server, folder, monkeypatch):
     expected = hashlib.sha256(b"cells").hexdigest()
     file = server.file(_download.RemoteFile("cells.csv", ""), sha256=expected)
     with pytest.raises(ValueError, match=f"is not the cells.csv with SHA-256 {expected}: it was changed, or a proxy"):
-        _download.fetch(file, folder)
+        _download.fetch(folder, file)
     assert not (folder / "cells.csv").exists()
     (server.folder / "cells.csv").write_text("cells")
-    assert _download.fetch(file, folder).read_text() == "cells"
+    assert _download.fetch(folder, file)[0].read_text() == "cells"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +197,7 @@ def test_a_wrong_file_without_a_connection(server, folder, monkeypatch):
     folder.mkdir()
     (folder / "cells.csv").write_text("others")
     with pytest.raises(ConnectionError, match="the one that is there has another SHA-256 than"):
-        _download.fetch(file, folder)
+        _download.fetch(folder, file)
 
 
 def _labels():
@@ -253,7 +261,8 @@ def test_pancreas(server, folder, monkeypatch):
     rng = np.random.default_rng(0)
     spliced, unspliced = (sp.csr_matrix(rng.poisson(1.0, (6, 5)).astype(np.float64)) for _ in range(2))
     cells = AnnData(spliced, layers={"spliced": spliced, "unspliced": unspliced})
-    cells.obs["clusters"] = pd.Categorical(["Ductal", "Alpha"] * 3)
+    cells.obs["clusters"] = cells.obs["clusters_coarse"] = pd.Categorical(["Ductal", "Alpha"] * 3)
+    cells.obs[["S_score", "G2M_score"]] = rng.normal(size=(6, 2))
     cells.write_h5ad(server.folder / _pancreas.FILE.name)
     _serve(server, monkeypatch, _pancreas, ["FILE"])
     adata = datasets.pancreas(folder=folder)
@@ -261,6 +270,10 @@ def test_pancreas(server, folder, monkeypatch):
     assert adata.X.dtype == np.float32
     np.testing.assert_array_equal(adata.obs["total_counts"], spliced.toarray().sum(axis=1))
     assert list(adata.obs["clusters"]) == ["Ductal", "Alpha"] * 3
+    del cells.layers["unspliced"]
+    cells.write_h5ad(folder / _pancreas.FILE.name)
+    with pytest.raises(ValueError, match="is not the file that was expected .*unspliced"):
+        datasets.pancreas(folder=folder)
 
 
 def test_without_pooch_the_error_says_what_to_install(folder, monkeypatch):

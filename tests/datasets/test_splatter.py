@@ -200,6 +200,15 @@ def test_bad_kind():
         splatter(kind="single")
 
 
+def test_bad_parameters():
+    with pytest.raises(
+        ValueError, match=r"parameters is \{'n_genes': 5\}: give SplatterParameters\(n_genes=2000, ...\)"
+    ):
+        splatter({"n_genes": 5})
+    with pytest.raises(ValueError, match="lib_loc is -100.0 and lib_norm True, and no cell has a total above 0"):
+        splatter(SplatterParameters(lib_norm=True, lib_loc=-100.0, lib_scale=1.0))
+
+
 def _parameters(real):
     """Ours, from the original's names: bcv.common, path.nonlinearProb."""
     names = {key: re.sub("(?<=[a-z])([A-Z])", r"_\1", key.replace(".", "_")).lower() for key in real}

@@ -180,6 +180,12 @@ def test_estimates_can_be_simulated_from():
     assert splatter(estimate).shape == (80, 100)
 
 
+def test_cells_without_counts_are_left_out():
+    adata = splatter(SplatterParameters(n_genes=100, batch_cells=80))
+    with_empty = np.vstack([np.zeros((100, 100)), adata.X.toarray(), np.zeros((50, 100))])
+    assert estimate_splatter(with_empty) == estimate_splatter(adata)
+
+
 def test_what_the_counts_do_not_tell_keeps_its_default():
     # no zeros, no outliers, and no variation at all
     estimate = estimate_splatter(np.full((10, 5), 3))

@@ -248,6 +248,8 @@ def test_steps_are_linear_in_their_skew(reference):
     [
         ({"n_genes": 50.0}, "n_genes is 50.0: give whole numbers"),
         ({"batch_cells": (20.5, 20)}, r"batch_cells is \(20.5, 20\): give whole numbers"),
+        ({"batch_cells": [[20, 20], [20]]}, r"batch_cells is \[\[20, 20\], \[20\]\]: give whole numbers"),
+        ({"batch_cells": [[20, 20], [20, 20]]}, r"batch_cells is .*: give whole numbers"),
         ({"batch_cells": []}, r"batch_cells is \[\]: give whole numbers"),
         ({"mean_shape": (1, 2)}, r"mean_shape is \(1, 2\): give a single value"),
         ({"bcv_df": "inf"}, "bcv_df is 'inf': give numbers"),
@@ -258,7 +260,10 @@ def test_steps_are_linear_in_their_skew(reference):
         ({"mean_rate": float("nan")}, "mean_rate is nan: give finite values"),
         ({"lib_scale": -1}, "lib_scale is -1: give values of 0 or more"),
         ({"de_prob": (0.1, 1.2), "group_prob": (1, 1)}, r"de_prob is \(0.1, 1.2\): give values from 0 to 1"),
-        ({"de_prob": (0.1, 0.2)}, "de_prob has 2 values, there are 1 groups or paths, as group_prob has values"),
+        (
+            {"de_prob": (0.1, 0.2)},
+            "de_prob has 2 values, there are 1 groups or paths, one for each value of group_prob",
+        ),
         ({"batch_fac_loc": (0.1, 0.2)}, "batch_fac_loc has 2 values, there are 1 batches: give one value, or 1"),
         ({"group_prob": (0, 0)}, r"group_prob is \(0, 0\): give at least one"),
         ({"path_n_steps": 1}, "path_n_steps is 1: a path has a start and an end"),
@@ -271,3 +276,11 @@ def test_steps_are_linear_in_their_skew(reference):
 def test_bad_parameters(arguments, message):
     with pytest.raises(ValueError, match=message):
         SplatterParameters(**arguments)
+
+
+def test_parameters_keep_a_copy_and_can_be_compared():
+    prob = np.array([0.5, 0.5])
+    parameters = SplatterParameters(group_prob=prob)
+    prob[:] = -1
+    assert parameters.group_prob == (0.5, 0.5)
+    assert parameters == SplatterParameters(group_prob=[0.5, 0.5]) != SplatterParameters(group_prob=[0.4, 0.6])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,18 +40,25 @@ def cache_folder(folder: Path | str | None) -> Path:
     return Path(_pooch().os_cache("scmichigan")) if folder is None else Path(folder)
 
 
-def fetch(file: RemoteFile, folder: Path) -> Path:
-    """Path of the file, which is downloaded where it is not there yet.
+def fetch(folder: Path, *files: RemoteFile) -> list[Path]:
+    """Paths of the files, which are downloaded where they are not there yet.
 
     Raises
     ------
     ImportError
         If pooch is not installed.
     ConnectionError
-        If it cannot be downloaded; the message says what to put where by hand.
+        If one cannot be downloaded; the message says what to put where by hand, all that is missing.
+    OSError
+        If the folder cannot be made.
     ValueError
-        If it is not the file that was expected.
+        If one is not the file that was expected.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_fetch(file, folder, files[number:]) for number, file in enumerate(files, 1)]
+
+
+def _fetch(file: RemoteFile, folder: Path, still_to_come: Sequence[RemoteFile]) -> Path:
     pooch = _pooch()
     path = folder / file.name
     is_new = not path.exists()
@@ -70,6 +77,11 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
         raise ConnectionError(
             f"{file.name} could not be downloaded from {file.url} ({error}): try again with a connection, or download it "
             f"elsewhere and put it to {path}{wrong}"
+            + "".join(
+                f"; {other.url} is needed, too: put it to {folder / other.name}"
+                for other in still_to_come
+                if not (folder / other.name).exists()
+            )
         ) from error
     except ValueError as error:
         raise ValueError(

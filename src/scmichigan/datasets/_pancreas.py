@@ -36,6 +36,8 @@ def pancreas(*, folder: Path | str | None = None) -> AnnData:
         If pooch is not installed.
     ConnectionError
         If the file cannot be downloaded; the message says what to put where by hand.
+    ValueError
+        If the file is not the one that was expected.
 
     Notes
     -----
@@ -48,9 +50,10 @@ def pancreas(*, folder: Path | str | None = None) -> AnnData:
     endocrinogenesis"; Bergen et al. 2020, "Generalizing RNA velocity to transient cell states through dynamical
     modeling".
     """
-    path = fetch(FILE, cache_folder(folder))
+    (path,) = fetch(cache_folder(folder), FILE)
     with reading(path):
         adata = read_h5ad(path)
+        _ = adata.layers["unspliced"], adata.obs[["clusters", "clusters_coarse", "S_score", "G2M_score"]]
         adata.X = sparse.csr_matrix(adata.layers["spliced"], dtype=np.float32)
     adata.obs["total_counts"] = adata.X.sum(axis=1).A1.astype(np.float32)
     return adata

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
+from operator import index
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ def prosstt(
         For each branch, how likely each of its times is, up to a common factor; cells are drawn from it then, instead
         of being spread evenly.
     n_programmes
-        Programmes; five for each branch point, and 3 to 19 more, by default.
+        Programmes; five for each branch that splits, and 3 to 19 more, by default.
     sibling_tolerance
         Share of genes, up to which the number of genes that go opposite ways in two sister branches is too small.
     alpha, beta
@@ -81,10 +82,10 @@ def prosstt(
     - ``obs``: `branch`, `pseudotime` from 0, going on from parent to child, `scaling`, `total_counts`
     - ``var``: `log_base` :math:`s_g`, `alpha`, `beta`
     - ``varm``: `coefficients` of shape ``(n_genes, n_programmes)``, `log_means` :math:`\log \mu`
-      ``(n_genes, n_branches, n_times)``, in the order of the categories in ``obs`` and NaN beyond the last time of a
-      branch
+      ``(n_genes, n_branches, n_times)``, branches by their number and NaN beyond the last time of a branch
     - ``uns["prosstt"]``: `tree` as pairs, `n_times` and `start_time` of each branch, `programmes` of shape
-      ``(n_branches, n_times, n_programmes)``, `n_draws` of branches, rejected ones included, and the other arguments
+      ``(n_branches, n_times, n_programmes)``, `n_draws` of branches, rejected ones included, `density` of shape
+      ``(n_branches, n_times)`` if it was given, and the other arguments
 
     Raises
     ------
@@ -115,7 +116,8 @@ def prosstt(
     coefficients_kg = _coefficients(gene_rng, parents, n_programmes, n_genes)
     walks, n_draws = _programmes(gene_rng, parents, times, coefficients_kg, sibling_tolerance)
     var, log_means = _genes(gene_rng, [w_tk @ coefficients_kg for w_tk in walks], alpha, beta)
-    obs = _cells(cell_rng, parents, times, n_cells, density, scaling_sd)
+    weights = None if density is None else _density(density, times)
+    obs = _cells(cell_rng, parents, times, n_cells, weights, scaling_sd)
     counts = _counts(count_rng, obs, var, log_means, times)
     obs["total_counts"] = counts.sum(axis=1).A1.astype(np.float32)
     start = _start_times(parents, times)
@@ -140,6 +142,7 @@ def prosstt(
                 "scaling_sd": scaling_sd,
                 "seed": seed,
             }
+            | ({} if weights is None else {"density": _padded([w[:, None] for w in weights])[..., 0]})
         },
     )
 
@@ -172,12 +175,12 @@ def negative_binomial(rng, mean, alpha, beta) -> np.ndarray:
 
 
 def _parents(tree) -> list[int]:
-    pairs_p2 = np.asarray(tree)
-    if pairs_p2.dtype.kind not in "iu" or pairs_p2.ndim != 2 or pairs_p2.shape[1] != 2:
+    try:
+        pairs = [(index(parent), index(child)) for parent, child in tree]
+    except (TypeError, ValueError):
         raise ValueError(
             f"tree is {tree!r}: give pairs of a branch and one that follows it, [(0, 1), (0, 2)], or a number of splits"
-        )
-    pairs = [(parent, child) for parent, child in pairs_p2.tolist()]
+        ) from None
     parent_of = {child: parent for parent, child in pairs}
     names = set(range(len(pairs) + 1))
     if len(parent_of) < len(pairs) or set(parent_of) != names - {0} or not set(parent_of.values()) <= names:
@@ -216,7 +219,8 @@ def _start_times(parents, times) -> np.ndarray:
 
 def _coefficients(rng, parents, n_programmes, n_genes) -> np.ndarray:
     if n_programmes is None:
-        n_programmes = 5 * len(set(parents) - {-1}) + rng.integers(3, 20)
+        n_splits = sum(parents.count(branch) > 1 for branch in range(len(parents)))
+        n_programmes = 5 * n_splits + rng.integers(3, 20)
     return rng.gamma(min(0.05, 1 / n_programmes), 1, (n_programmes, n_genes))
 
 
@@ -270,13 +274,14 @@ def _genes(rng, changes, alpha, beta) -> tuple[pd.DataFrame, list[np.ndarray]]:
     return var, [log_base_g + change_tg for change_tg in changes]
 
 
-def _cells(rng, parents, times, n_cells, density, scaling_sd) -> pd.DataFrame:
+def _cells(rng, parents, times, n_cells, weights, scaling_sd) -> pd.DataFrame:
     branch_p = np.repeat(np.arange(times.size), times)
     time_p = np.concatenate([np.arange(n) for n in times])
-    if density is None:
+    if weights is None:
         position_n = np.arange(n_cells) * time_p.size // n_cells
     else:
-        position_n = np.sort(rng.choice(time_p.size, n_cells, p=_density(density, times)))
+        weight_p = np.concatenate(weights)
+        position_n = np.sort(rng.choice(time_p.size, n_cells, p=weight_p / weight_p.sum()))
     obs = pd.DataFrame(index=[f"cell_{n}" for n in range(n_cells)])
     obs["branch"] = pd.Categorical.from_codes(branch_p[position_n], [f"branch {b}" for b in range(times.size)])
     obs["pseudotime"] = time_p[position_n]
@@ -284,17 +289,17 @@ def _cells(rng, parents, times, n_cells, density, scaling_sd) -> pd.DataFrame:
     return obs
 
 
-def _density(density, times) -> np.ndarray:
-    lengths = [np.size(of_branch) for of_branch in density]
+def _density(density, times) -> list[np.ndarray]:
+    lengths = [np.size(of_branch) for of_branch in density] if np.iterable(density) else np.size(density)
     if lengths != list(times):
         raise ValueError(
             f"density has {lengths} values for its branches, which have {list(map(int, times))} times: give one value "
             "for each time of each branch"
         )
-    weights = np.concatenate([np.ravel(of_branch).astype(float) for of_branch in density])
-    if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+    weights = [np.ravel(of_branch).astype(float) for of_branch in density]
+    if not all((of_branch >= 0).all() for of_branch in weights) or not 0 < sum(map(np.sum, weights)) < np.inf:
         raise ValueError("density has negative or infinite values, or is 0 everywhere: give how likely each time is")
-    return weights / weights.sum()
+    return weights
 
 
 def _counts(rng, obs, var, log_means, times) -> sparse.csr_matrix:

@@ -32,7 +32,7 @@ def scanpy_recipe(adata: AnnData, n_genes: int | None = None, *, min_genes: int 
     Returns
     -------
     New AnnData: ``log1p(10,000 * counts / total)`` in X, counts in ``layers["counts"]``, and in ``obs["total_counts"]`` the
-    totals before genes were selected.
+    totals of all genes, before any were left out.
 
     Raises
     ------

@@ -107,14 +107,15 @@ def largest_drugs(labels: pd.DataFrame) -> list[str]:
 
 
 def _read(folder: Path) -> AnnData:
-    labels = pd.read_csv(fetch(LABELS, folder), sep=" ", index_col="cell", low_memory=False)
-    order = pd.read_csv(fetch(CELLS, folder), sep="\t", header=None)[0]
-    genes = pd.read_csv(fetch(GENES, folder), sep=r"\s+")
+    labels, cells, genes, triples = fetch(folder, LABELS, CELLS, GENES, COUNTS)
+    labels = pd.read_csv(labels, sep=" ", index_col="cell", low_memory=False)
+    order = pd.read_csv(cells, sep="\t", header=None)[0]
+    genes = pd.read_csv(genes, sep=r"\s+")
     labels = labels.loc[order]
     treated = (labels["cell_type"].notna() & labels["treatment"].notna() & ~labels["vehicle"].astype(bool)).to_numpy()
     chosen = treated & labels["treatment"].isin(largest_drugs(labels[treated])).to_numpy()
     is_human = genes["id"].str.startswith(_HUMAN).to_numpy()
-    counts = _counts(fetch(COUNTS, folder), chosen, is_human)
+    counts = _counts(triples, chosen, is_human)
     obs = labels.loc[chosen, list(_COLUMNS)].rename(columns=_COLUMNS).rename_axis(None)
     for column in obs.columns.drop("dose"):
         obs[column] = pd.Categorical(obs[column].astype(str))

@@ -60,10 +60,12 @@ def screen(
     n_cell_types, n_treatments, n_batches
         Levels of each factor; up to 26 cell types; the first treatment is the control.
     effect_scale
-        Standard deviation of the treatment effects on the 15% of genes that a treatment acts on; 0 for none.
+        Standard deviation of the treatment effects, without ``interaction``, on the 15% of genes that a treatment acts on;
+        0 for none.
     interaction
         Share of the variance of treatment effects that is specific to one cell type, from 0 (effects on log rates
-        are the same in all cell types) to 1 (nothing can be learnt from another cell type).
+        are the same in all cell types) to 1 (nothing can be learnt from another cell type). It is on 15% of genes of its
+        own.
     mean_total
         Mean counts of a cell, 1 or more.
     seed
@@ -79,7 +81,7 @@ def screen(
     - ``var``: `log_base`
     - ``varm``: `cell_type_effects` of shape ``(n_genes, n_cell_types)``, `treatment_effects`
       ``(n_genes, n_treatments)``, `interaction_effects` ``(n_genes, n_cell_types, n_treatments)``, `batch_effects`
-      ``(n_genes, n_batches)``, all on log rates and in the order of the categories in ``obs``; and
+      ``(n_genes, n_batches)``, all on log rates, in the order of letters and numbers in the names; and
       `pseudotime_effects` ``(n_genes, 2)``, factors of :math:`\cos \pi p` and :math:`\sin \pi p` at pseudotime p
     - ``uns["screen"]``: the arguments and the `dispersion`
 

@@ -66,14 +66,14 @@ def splatter(
       :math:`\sqrt{\nu / \chi^2_g}`
     - ``varm``: `batch_factors` of shape ``(n_genes, n_batches)``, `de_factors` ``(n_genes, n_groups)``, of groups or of
       the ends of paths; and of paths, `path_sigmas` ``(n_genes, n_groups)``, 0 of linear genes, and `path_factors`
-      ``(n_genes, n_groups, n_steps)``, NaN beyond the last step of a path; all in the order of the categories in
-      ``obs``
+      ``(n_genes, n_groups, n_steps)``, NaN beyond the last step of a path; all by the numbers that batches, groups and
+      paths have in their names
     - ``uns["splatter"]``: the parameters, `kind` and `seed`
 
     Raises
     ------
     ValueError
-        If ``kind`` is neither.
+        If ``kind`` is neither, ``parameters`` are no :class:`SplatterParameters`, or no total of a cell is above 0.
 
     Notes
     -----
@@ -86,7 +86,9 @@ def splatter(
     """
     if kind not in ("paths", "groups"):
         raise ValueError(f"kind is {kind!r}: give 'paths' or 'groups'")
-    parameters = parameters or SplatterParameters()
+    parameters = SplatterParameters() if parameters is None else parameters
+    if not isinstance(parameters, SplatterParameters):
+        raise ValueError(f"parameters is {parameters!r}: give SplatterParameters(n_genes=2000, ...)")
     gene_rng, cell_rng, count_rng = np.random.default_rng(seed).spawn(3)
     var, varm = splat_genes(gene_rng, parameters, kind)
     obs = _cells(cell_rng, parameters, kind)
@@ -210,6 +212,10 @@ def _paths(rng, p, de_gk) -> dict[str, np.ndarray]:
 def _cells(rng, p, kind) -> pd.DataFrame:
     obs = pd.DataFrame(index=[f"cell_{n}" for n in range(p.n_cells)])
     total_n = (rng.normal if p.lib_norm else rng.lognormal)(p.lib_loc, p.lib_scale, p.n_cells)
+    if not (total_n > 0).any():
+        raise ValueError(
+            f"lib_loc is {p.lib_loc} and lib_norm True, and no cell has a total above 0: give a larger lib_loc"
+        )
     if (total_n < 0).any():
         total_n[total_n < 0] = total_n[total_n > 0].min() / 2
     batch_n = np.repeat(np.arange(p.n_batches), p.batch_cells)

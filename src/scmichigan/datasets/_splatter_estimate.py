@@ -23,7 +23,8 @@ _LEAST_CV2 = 1e-6
 def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) -> SplatterParameters:
     r"""Estimate the parameters of :func:`splatter` from counts, as Splatter does.
 
-    For the means, cells are scaled to the median total, and genes found in fewer than two cells are left out.
+    Cells without counts are left out. For the means, cells are scaled to the median total, and genes found in fewer than
+    two cells are left out.
 
     - ``mean_shape``, ``mean_rate``: the gamma distribution at the least Cramér-von Mises distance from the genes'
       means, with the lowest and the highest 10% set to the quantiles there
@@ -49,12 +50,14 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
 
     Returns
     -------
-    Parameters for as many cells and genes as are given.
+    Parameters for as many genes as are given, and as many cells as have counts.
 
     Raises
     ------
+    KeyError
+        If there is no such layer.
     ValueError
-        If the values are no counts, or there are fewer than three cells with counts, or than two genes that are found
+        If the values are no counts, no gene has enough of them for its dispersion, or there are fewer than three cells with counts, or than two genes that are found
         in two cells.
 
     References
@@ -67,16 +70,16 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
     counts.eliminate_zeros()
     if (counts.data < 0).any() or np.mod(counts.data, 1).any():
         raise ValueError("cells has negative values or fractions: give raw counts, in X or with layer=")
+    counts = counts[counts.sum(axis=1) > 0]
     total_n = counts.sum(axis=1)
     n_found_g = np.bincount(counts.indices, minlength=counts.shape[1])
     found_g = n_found_g > 1
-    if (total_n > 0).sum() < 3 or found_g.sum() < 2:
+    if total_n.size < 3 or found_g.sum() < 2:
         raise ValueError(
-            f"{(total_n > 0).sum()} cells have counts, and {found_g.sum()} genes are found in two or more: give at least "
+            f"{total_n.size} cells have counts, and {found_g.sum()} genes are found in two or more: give at least "
             "3 such cells and 2 such genes"
         )
-    scale_n = np.divide(np.median(total_n), total_n, out=np.zeros_like(total_n), where=total_n > 0)
-    mean_g = (scale_n @ counts)[found_g] / total_n.size
+    mean_g = (np.median(total_n) / total_n @ counts)[found_g] / total_n.size
     zeros_g = 1 - n_found_g[found_g] / total_n.size
     common, prior_df = dispersion(counts)
     return SplatterParameters(
@@ -85,7 +88,7 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
         bcv_common=0.1 + 0.25 * common,
         bcv_df=prior_df,
         **_means(mean_g),
-        **_library(total_n[total_n > 0], seed=seed),
+        **_library(total_n, seed=seed),
         **_outliers(mean_g),
         **_dropout(mean_g, zeros_g),
     )

@@ -141,9 +141,14 @@ class SplatterParameters:
                 raise ValueError(f"{name} is {value!r}: give True or False")
             return
         kinds, what = ("iu", "whole numbers") if name in _WHOLE else ("iuf", "numbers")
-        values = np.asarray(value)
-        if values.dtype.kind not in kinds or not values.size:
+        try:
+            values = np.asarray(value)
+        except ValueError:  # sequences of several lengths
+            values = np.empty(0)
+        if values.dtype.kind not in kinds or not values.size or values.ndim > 1:
             raise ValueError(f"{name} is {value!r}: give {what}")
+        if values.ndim:  # a copy of its own, and which can be compared
+            object.__setattr__(self, name, tuple(values.tolist()))
         if name != "bcv_df" and not np.isfinite(values).all():
             raise ValueError(f"{name} is {value}: give finite values")
         if values.ndim and name not in (*_PER_BATCH, *_PER_GROUP, *_PER_DROPOUT, "batch_cells", "group_prob"):
@@ -175,7 +180,7 @@ class SplatterParameters:
         if name in _PER_BATCH:
             n, what = self.n_batches, "batches"
         elif name in _PER_GROUP:
-            n, what = self.n_groups, "groups or paths, as group_prob has values"
+            n, what = self.n_groups, "groups or paths, one for each value of group_prob"
         else:
             of_dropout = {"batch": self.n_batches, "group": self.n_groups, "cell": self.n_cells}
             n, what = (

@@ -44,7 +44,7 @@ def tabula_muris(tissues: str | Sequence[str] | None = None, *, folder: Path | s
     ConnectionError
         If a file cannot be downloaded; the message says what to put where by hand.
     ValueError
-        If there is no such tissue.
+        If there is no such tissue, or a file is not the one that was expected.
 
     Notes
     -----
@@ -56,12 +56,10 @@ def tabula_muris(tissues: str | Sequence[str] | None = None, *, folder: Path | s
     ----------
     The Tabula Muris Consortium 2018, "Single-cell transcriptomics of 20 mouse organs creates a Tabula Muris".
     """
-    folder = cache_folder(folder)
-    annotations = fetch(ANNOTATIONS, folder)
+    annotations, counts = fetch(cache_folder(folder), ANNOTATIONS, COUNTS)
     with reading(annotations):
         labels = pd.read_csv(annotations, dtype=str).set_index("cell")
         labels = labels[labels["cell_ontology_class"].notna()]
-    counts = fetch(COUNTS, folder)
     with reading(counts), ZipFile(counts) as archive:
         tables = {path.name.removesuffix(_SUFFIX): str(path) for path in _tables(archive)}
         wanted = list(tables) if tissues is None else [tissues] if isinstance(tissues, str) else list(tissues)

@@ -334,7 +334,9 @@ def check_trainer_arguments(
     path = given.get("ckpt_path")
     # Lightning takes addresses and words of its own, too, and would miss a file only when a first stage is over.
     if path is not None and Path(path).suffix and "://" not in str(path) and not Path(path).exists():
-        raise FileNotFoundError(f"ckpt_path is {str(path)!r}, and there is no such file; give one that a ModelCheckpoint wrote")
+        raise FileNotFoundError(
+            f"ckpt_path is {str(path)!r}, and there is no such file; give one that a ModelCheckpoint wrote"
+        )
 
 
 def check_plan_arguments(given: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
