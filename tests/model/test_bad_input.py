@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 from scmichigan import GMM, PPCA, BetaTCVAE, MichiGAN
 
@@ -732,6 +733,10 @@ def test_early_stopping_is_for_the_generator(counts, make_gan):
     model = make_gan(counts, fit={"max_epochs": 5, "early_stopping_min_delta": 1e6, **stop})
     assert len(model.history["generator_loss"]) == 2
     assert len(model.latent_model.history["train_loss"]) == 2
+    # As a callback, it would look in vain for the generator's loss in the first stage.
+    stop = EarlyStopping("generator_loss", min_delta=1e6, patience=1, check_on_train_epoch_end=True)
+    with_callback = make_gan(counts.copy(), fit={"max_epochs": 5, "callbacks": [stop]})
+    assert len(with_callback.history["generator_loss"]) == 2
 
 
 def test_beta_is_not_for_a_latent_that_is_there(stored):

@@ -294,7 +294,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
             Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
         **trainer_kwargs
             Passed to :class:`scvi.train.Trainer` in both stages; in the second alone, ``ckpt_path``, a checkpoint to go on from,
-            and ``early_stopping`` with what belongs to it. What it takes for a batch of the generator's training, as in
+            ``callbacks``, and ``early_stopping`` with what belongs to it. What it takes for a batch of the generator's training, as in
             ``limit_train_batches``, is five minibatches (fewer of more than 128 cells), and it looks at the number of steps
             (``max_steps``), those of both networks, after these: save checkpoints by epochs.
 
@@ -333,7 +333,7 @@ class LatentGAN(MissingMixin, TraversalMixin, GANBase):
                 of_first = {
                     name: value
                     for name, value in shared_kwargs.items()
-                    if name != "ckpt_path" and not name.startswith("early_stopping")
+                    if name not in ("ckpt_path", "callbacks") and not name.startswith("early_stopping")
                 }
                 self._fit_latent_model(of_first | (latent_kwargs or {}))
         mean, var = self._posterior()
