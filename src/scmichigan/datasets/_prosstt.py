@@ -113,10 +113,10 @@ def prosstt(
     gene_rng, cell_rng, count_rng = np.random.default_rng(seed).spawn(3)
     parents = random_tree(gene_rng, tree) if isinstance(tree, int | np.integer) else _parents(tree)
     times = _times(n_times, len(parents))
+    weights = None if density is None else _density(density, times)
     coefficients_kg = _coefficients(gene_rng, parents, n_programmes, n_genes)
     walks, n_draws = _programmes(gene_rng, parents, times, coefficients_kg, sibling_tolerance)
     var, log_means = _genes(gene_rng, [w_tk @ coefficients_kg for w_tk in walks], alpha, beta)
-    weights = None if density is None else _density(density, times)
     obs = _cells(cell_rng, parents, times, n_cells, weights, scaling_sd)
     counts = _counts(count_rng, obs, var, log_means, times)
     obs["total_counts"] = counts.sum(axis=1).A1.astype(np.float32)
@@ -142,7 +142,7 @@ def prosstt(
                 "scaling_sd": scaling_sd,
                 "seed": seed,
             }
-            | ({} if weights is None else {"density": _padded([w[:, None] for w in weights])[..., 0]})
+            | ({} if weights is None else {"density": _padded(weights)})
         },
     )
 
@@ -317,4 +317,6 @@ def _counts(rng, obs, var, log_means, times) -> sparse.csr_matrix:
 def _padded(arrays) -> np.ndarray:
     """Stack the branches, with NaN beyond the last time of the shorter ones."""
     longest = max(map(len, arrays))
-    return np.stack([np.pad(array, ((0, longest - len(array)), (0, 0)), constant_values=np.nan) for array in arrays])
+    return np.stack(
+        [np.pad(a, [(0, longest - len(a)), *[(0, 0)] * (a.ndim - 1)], constant_values=np.nan) for a in arrays]
+    )
