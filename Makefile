@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 
 # Plots are written to files, on machines with and without a screen.
 export MPLBACKEND = Agg
-# The tests have a process per core.
+# The tests have a process per core. Numba would have PyTorch use all of them again once it has drawn a UMAP.
 test: export OMP_NUM_THREADS = 1
+test: export NUMBA_NUM_THREADS = 1
 # Links to other projects' documentation need the network; set to 0 to have them.
 export SCMICHIGAN_DOCS_OFFLINE ?= 1
 
