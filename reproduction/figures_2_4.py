@@ -4,7 +4,7 @@
 
 Half of the cells are trained on, and generated cells are compared with the other half: the error of a random forest on 50
 principal components of the real cells, and the inception score by a forest that knows their types. The row of real cells
-has those that were trained on in place of generated ones, which is the most that a generator can have. (In the paper, real
+has those that were trained on in place of generated ones; an error beyond theirs says nothing. (In the paper, real
 cells are those that were trained on.) Beside them are the area under the ROC curve of such a forest on genes, the energy
 distance, which tells cells apart where the forest's errors are all near 0, and how well latents are obeyed.
 
