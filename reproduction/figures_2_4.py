@@ -41,10 +41,9 @@ import pandas as pd
 import scvi
 from _runs import data_file, is_kept, keep, keep_arrays, kept, markdown, mean_and_spread, obeyed, quiet
 from anndata import AnnData
-from scipy.sparse import issparse
-from sklearn.decomposition import PCA
 
 from scmichigan import GMM, PPCA, WGANGP, BetaTCVAE, MichiGAN, datasets, metrics
+from scmichigan._cells import dense, fit_pca
 
 HERE = Path(__file__).parent
 # Column of the labels, of the totals, and the paper's beta.
@@ -201,15 +200,14 @@ def fits(
 
 def noise_exchanged(model: PPCA | GMM | BetaTCVAE, cells: np.ndarray, seed: int) -> np.ndarray:
     """Cells of components without the noise off them, those of a decoder with the noise of each gene that it leaves out."""
-    x = model.get_normalized_expression()
-    x = x.toarray() if issparse(x) else x
+    x = dense(model.get_normalized_expression())
     if isinstance(model, BetaTCVAE):
         rng = np.random.default_rng(seed)
         mean, var = model.get_latent_representation(return_dist=True)
         left_ng = x - model.generate(latent=rng.normal(mean, np.sqrt(var)), seed=seed).X
         return cells + rng.normal(0, left_ng.std(axis=0), cells.shape)
     n_components = model.n_latent if isinstance(model, PPCA) else model.n_pcs
-    components = PCA(min(n_components, *x.shape), random_state=seed).fit(x)
+    components = fit_pca(x, n_components=n_components, seed=seed)
     return components.inverse_transform(components.transform(cells))
 
 
