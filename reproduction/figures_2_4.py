@@ -43,7 +43,7 @@ from _runs import data_file, is_kept, keep, keep_arrays, kept, markdown, mean_an
 from anndata import AnnData
 
 from scmichigan import GMM, PPCA, WGANGP, BetaTCVAE, MichiGAN, datasets, metrics
-from scmichigan._cells import dense, fit_pca
+from scmichigan._arrays import dense, fit_pca
 
 HERE = Path(__file__).parent
 # Column of the labels, of the totals, and the paper's beta.

@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import scmichigan
-from scmichigan._cells import check_obs_keys
+from scmichigan._checks import check_obs_keys
 from scmichigan.metrics import (
     additive,
     additive_weighted,

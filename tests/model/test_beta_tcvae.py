@@ -5,7 +5,7 @@ import scvi
 import torch
 
 from scmichigan import BetaTCVAE
-from scmichigan._cells import unit_of
+from scmichigan._arrays import unit_of
 from scmichigan.train import ElboTrainingPlan
 
 

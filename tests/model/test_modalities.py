@@ -15,7 +15,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from scmichigan import MichiGAN, _keys
-from scmichigan._cells import dense
+from scmichigan._arrays import dense
 from scmichigan.model import BetaTCVAE
 from scmichigan.model._common import describe_expression
 

@@ -14,7 +14,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scmichigan._cells import check_at_least
+from scmichigan._checks import check_at_least
 
 _BASE = (0.8, 1.0)  # mean and standard deviation of the logarithm
 _MOST_COUNTS = 5000

@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from scmichigan import _keys
-from scmichigan._cells import check_at_least
+from scmichigan._checks import check_at_least
 
 _TARGET_SUM = 1e4
 

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scmichigan._cells import check_at_least
+from scmichigan._checks import check_at_least
 
 from ._splatter import signed_factors, splat_genes
 from ._splatter_parameters import SplatterParameters

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.decomposition import PCA
 
-from scmichigan._cells import check_cells_differ
+from scmichigan._arrays import check_cells_differ
 
 
 class ProbabilisticPCA(NamedTuple):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sklearn.decomposition import PCA
 
-from scmichigan._cells import Cells, Matrix, fit_pca, matrices
+from scmichigan._arrays import Matrix, fit_pca
+from scmichigan._cells import Cells, matrices
 
 
 def checked(sides: dict[str, Cells], basis: Cells | PCA | None) -> tuple:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import linregress, ttest_ind_from_stats
 
-from scmichigan._cells import Cells, Matrix, check_at_least, matrices, mean_g, variance_g
+from scmichigan._arrays import Matrix, mean_g, variance_g
+from scmichigan._cells import Cells, matrices
+from scmichigan._checks import check_at_least
 
 
 def mean_change_correlation(predicted: Cells, real: Cells, control: Cells, *, n_top: int | None = None) -> float:

@@ -13,7 +13,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from scmichigan._cells import Cells, check_at_least, dense, draw_rows
+from scmichigan._arrays import dense, draw_rows
+from scmichigan._cells import Cells
+from scmichigan._checks import check_at_least
 
 from ._basis import checked, fitted_pca
 

@@ -14,7 +14,8 @@ import pandas as pd
 from anndata import AnnData
 
 from scmichigan import _keys
-from scmichigan._cells import check_anndata, check_obs_keys, counted, in_layer, is_number, keep, matrices, obsm_matrix
+from scmichigan._cells import in_layer, keep, matrices
+from scmichigan._checks import check_anndata, check_obs_keys, counted, is_number, obsm_matrix
 
 from ._correlation import has_order, spearman_correlation, spearman_gap
 from ._factors import check_factors, codes_of, latents_by_factors, numbers, sample_cells, varies

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scmichigan._cells import check_at_least, counted, dense
+from scmichigan._arrays import dense
+from scmichigan._checks import check_at_least, counted
 
 
 def checked_mean(mean: np.ndarray, *, at_least: int = 1) -> np.ndarray:

@@ -13,7 +13,9 @@ import pandas as pd
 from scipy.special import rel_entr
 from sklearn.ensemble import RandomForestClassifier
 
-from scmichigan._cells import Cells, check_at_least, counted, dense, draw_rows, matrices, sample_rows
+from scmichigan._arrays import dense, draw_rows, sample_rows
+from scmichigan._cells import Cells, matrices
+from scmichigan._checks import check_at_least, counted
 
 _N_LEAST = 5
 

@@ -12,7 +12,9 @@ from scipy.stats import mode
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from scmichigan._cells import Cells, check_at_least, dense, is_number
+from scmichigan._arrays import dense
+from scmichigan._cells import Cells
+from scmichigan._checks import check_at_least, is_number
 
 from ._basis import checked, fitted_pca
 

@@ -10,7 +10,9 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from scmichigan._cells import Cells, Matrix, check_at_least, dense, gene_names, matrices, mean_g, variance_g
+from scmichigan._arrays import Matrix, dense, mean_g, variance_g
+from scmichigan._cells import Cells, gene_names, matrices
+from scmichigan._checks import check_at_least
 
 _STATISTICS = ("mean", "variance", "zero_fraction")
 

@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.svm import LinearSVC
 
-from scmichigan._cells import check_at_least
+from scmichigan._checks import check_at_least
 
 from ._factors import (
     category_codes,

@@ -11,7 +11,9 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from scmichigan._cells import Cells, Matrix, check_at_least, counted, dense, matrices, mean_g
+from scmichigan._arrays import Matrix, dense, mean_g
+from scmichigan._cells import Cells, matrices
+from scmichigan._checks import check_at_least, counted
 
 
 def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) -> np.ndarray:

@@ -14,7 +14,9 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from scmichigan import _keys
-from scmichigan._cells import Cells, Matrix, check_at_least, dense, keep
+from scmichigan._arrays import Matrix, dense
+from scmichigan._cells import Cells, keep
+from scmichigan._checks import check_at_least
 
 from ._basis import checked, fitted_pca
 from ._change import change_slope, de_direction, de_overlap, mean_change_correlation

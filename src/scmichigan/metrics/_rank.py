@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from scmichigan._cells import Cells, matrices, mean_g
+from scmichigan._arrays import mean_g
+from scmichigan._cells import Cells, matrices
 
 
 def discrimination_rank(predicted: Mapping[Hashable, Cells], real: Mapping[Hashable, Cells]) -> pd.Series:

@@ -13,7 +13,9 @@ from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise_distances_chunked
 
-from scmichigan._cells import Cells, Matrix, check_at_least, dense, sample_rows
+from scmichigan._arrays import Matrix, dense, sample_rows
+from scmichigan._cells import Cells
+from scmichigan._checks import check_at_least
 
 from ._basis import checked, fitted_pca
 

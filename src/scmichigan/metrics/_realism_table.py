@@ -15,19 +15,9 @@ from mudata import MuData
 from sklearn.decomposition import PCA
 
 from scmichigan import _keys
-from scmichigan._cells import (
-    Matrix,
-    all_obs,
-    check_anndata,
-    check_at_least,
-    check_obs_keys,
-    counted,
-    fit_pca,
-    in_layer,
-    keep,
-    matrices,
-    sample_rows,
-)
+from scmichigan._arrays import Matrix, fit_pca, sample_rows
+from scmichigan._cells import in_layer, keep, matrices
+from scmichigan._checks import all_obs, check_anndata, check_at_least, check_obs_keys, counted
 
 from ._discrimination import Discrimination, discriminate
 from ._inception import inception_score

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from scmichigan._cells import Matrix, dense, has_fractions
+from scmichigan._arrays import Matrix, dense, has_fractions
 
 from ._tables import warn
 

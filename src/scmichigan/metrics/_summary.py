@@ -14,7 +14,8 @@ from anndata import AnnData
 from mudata import MuData
 
 from scmichigan import _keys
-from scmichigan._cells import Cells, check_anndata, check_obs_keys, counted, in_layer, matrices, obsm_matrix
+from scmichigan._cells import Cells, in_layer, matrices
+from scmichigan._checks import check_anndata, check_obs_keys, counted, obsm_matrix
 
 from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._entropy import delta_entropy

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scmichigan._cells import Matrix, check_at_least, counted
+from scmichigan._arrays import Matrix
+from scmichigan._checks import check_at_least, counted
 
 from ._moments import gene_agreement
 from ._registry import registry

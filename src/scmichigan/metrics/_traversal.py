@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scmichigan._cells import is_number
+from scmichigan._checks import is_number
 from scmichigan._keys import DIMENSION, STEP, WALK
 
 from ._factors import check_not_constant

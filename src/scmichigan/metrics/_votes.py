@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scmichigan._cells import check_at_least
+from scmichigan._checks import check_at_least
 
 from ._factors import check_factors, checked_mean, codes_of, standardised
 

@@ -20,7 +20,8 @@ from rich.progress import track
 from sklearn.preprocessing import StandardScaler
 
 from scmichigan import metrics
-from scmichigan._cells import Cells, check_obs_keys
+from scmichigan._cells import Cells
+from scmichigan._checks import check_obs_keys
 
 from ._arithmetic import NEEDED, find_references, observed_combinations
 from ._common import check_labels, check_level, check_levels

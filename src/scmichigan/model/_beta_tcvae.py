@@ -15,6 +15,7 @@ from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass, VAEMixin
 from scvi.train import TrainingPlan
 
+from scmichigan._checks import check_choice
 from scmichigan._compat import finish_init
 from scmichigan.module import BetaTCVAEModule, CountTCVAEModule
 from scmichigan.train import MINIBATCHES_AT_ONCE, CellDataModule, ElboTrainingPlan
@@ -42,7 +43,6 @@ from ._common import (
 )
 from ._fields import register_cells
 from ._modalities import register_modalities
-from ._presets import check_choice
 from ._saved import SavedMixin
 
 _DEFAULT_STEPS = 6000

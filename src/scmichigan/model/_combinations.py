@@ -14,6 +14,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from scmichigan import _keys
+from scmichigan._checks import check_choice
 
 from ._arithmetic import Arithmetic, Labels, MeanOf, observed_combinations, plan_arithmetic, plan_between
 from ._common import (
@@ -26,7 +27,6 @@ from ._common import (
     is_between,
     normalized_expression,
 )
-from ._presets import check_choice
 from ._transfer import draw_evenly, in_proportion, pair_by_depth, rectify_keeping_means, round_on_log_scale, take_nearer
 
 _FEW_CELLS = 10

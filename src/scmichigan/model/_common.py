@@ -23,7 +23,8 @@ from scvi.model.base import BaseModelClass
 from scvi.train import Trainer, TrainRunner
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys, dense, is_number, unit_of
+from scmichigan._arrays import dense, unit_of
+from scmichigan._checks import check_obs_keys, is_number
 from scmichigan.module._expression import ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 

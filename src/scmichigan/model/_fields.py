@@ -32,7 +32,7 @@ from scvi.data.fields import (
 )
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys, obsm_matrix, own_keys
+from scmichigan._checks import check_obs_keys, obsm_matrix, own_keys
 from scmichigan._compat import MINIFIED, setup_method_args
 
 ExpressionKind = Literal["counts", "log_normalized"]

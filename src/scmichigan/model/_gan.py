@@ -15,7 +15,7 @@ from scvi.model.base import BaseModelClass
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from scmichigan._cells import dense
+from scmichigan._arrays import dense
 from scmichigan.module import MichiGANModule
 from scmichigan.train import MINIBATCHES_AT_ONCE, AdversarialTrainingPlan, CellDataModule
 

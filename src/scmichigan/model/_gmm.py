@@ -17,7 +17,8 @@ from rich.progress import track
 from scipy.linalg import solve_triangular
 from sklearn.mixture import GaussianMixture
 
-from scmichigan._cells import check_at_least, check_cells_differ, dense, fit_pca, variance_g
+from scmichigan._arrays import check_cells_differ, dense, fit_pca, variance_g
+from scmichigan._checks import check_at_least
 from scmichigan._compat import finish_init
 
 from ._closed_form import ClosedFormModel, refuse_training_arguments

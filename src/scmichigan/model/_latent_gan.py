@@ -18,7 +18,8 @@ from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
 
 from scmichigan import _keys
-from scmichigan._cells import check_at_least, dense, unit_of
+from scmichigan._arrays import dense, unit_of
+from scmichigan._checks import check_at_least, check_choice
 from scmichigan._compat import manager_of
 from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.train import LogSometimes
@@ -48,7 +49,6 @@ from ._latent_model import (
 from ._missing import MissingMixin
 from ._modalities import register_modalities
 from ._obedience import correlation_k, gap, linear_encoder
-from ._presets import check_choice
 from ._saved import file_of, model_of, saved_attributes
 from ._traversal import TraversalMixin
 

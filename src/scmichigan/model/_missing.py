@@ -15,7 +15,7 @@ from rich.progress import track
 from scvi import REGISTRY_KEYS
 
 from scmichigan import _keys
-from scmichigan._cells import check_obs_keys
+from scmichigan._checks import check_obs_keys
 
 from ._arithmetic import NEEDED, Labels, plan_arithmetic
 from ._combinations import CombinationMixin, warn_of_few

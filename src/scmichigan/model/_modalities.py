@@ -15,7 +15,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseAnnDataField
 
 from scmichigan import _keys
-from scmichigan._cells import all_obs
+from scmichigan._checks import all_obs
 from scmichigan._compat import setup_method_args
 
 from ._fields import (

@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 from sklearn.linear_model import RidgeCV
 
-from scmichigan._cells import dense
+from scmichigan._arrays import dense
 
 _N_CELLS_OF_ENCODER = 3000
 _RIDGES = np.logspace(0, 4, 9)

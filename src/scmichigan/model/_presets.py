@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from scmichigan._checks import check_choice
 from scmichigan.module import MichiGANModule
 
 from ._common import epochs_for
@@ -200,9 +201,3 @@ def module_settings(
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real)
-
-
-def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Refuse what is none of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; choose {' or '.join(map(repr, choices))}")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from scmichigan._cells import dense
+from scmichigan._arrays import dense
 from scmichigan._compat import finish_init, manager_of
 
 from ._common import (

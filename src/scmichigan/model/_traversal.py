@@ -11,7 +11,7 @@ from mudata import MuData
 from scipy.stats import poisson
 
 from scmichigan import _keys
-from scmichigan._cells import check_at_least
+from scmichigan._checks import check_at_least
 
 from ._common import check_trained, rows_where
 from ._transfer import draw_evenly

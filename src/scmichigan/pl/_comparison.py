@@ -14,7 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.isotonic import isotonic_regression
 
-from scmichigan._cells import Cells, check_at_least, matrices, mean_g, sample_rows, variance_g
+from scmichigan._arrays import mean_g, sample_rows, variance_g
+from scmichigan._cells import Cells, matrices
+from scmichigan._checks import check_at_least
 
 from ._embedding import joint_umap
 from ._figure import BLUE, GREY, VERMILION, as_embedding, finish, groups_scatter, point_size

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scmichigan._cells import fit_pca
+from scmichigan._arrays import fit_pca
 
 _N_COMPONENTS = 50
 _CELLS_PER_COMPONENT = 10

@@ -14,7 +14,7 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scmichigan._cells import is_number, obsm_matrix
+from scmichigan._checks import is_number, obsm_matrix
 from scmichigan._keys import LATENT
 
 from ._figure import GREY, as_embedding, category_colours, finish, group_legend, panels, point_size

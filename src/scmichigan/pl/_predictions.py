@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from scmichigan._cells import Cells, check_at_least, dense, gene_names, matrices, mean_g
+from scmichigan._arrays import dense, mean_g
+from scmichigan._cells import Cells, gene_names, matrices
+from scmichigan._checks import check_at_least
 
 from ._figure import BLUE, GREY, VERMILION, finish
 

@@ -14,7 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 
-from scmichigan._cells import Cells, Matrix, counted, matrices, mean_g, variance_g
+from scmichigan._arrays import Matrix, mean_g, variance_g
+from scmichigan._cells import Cells, matrices
+from scmichigan._checks import counted
 
 from ._figure import BLUE, GREY, VERMILION, finish
 

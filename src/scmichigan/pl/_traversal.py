@@ -11,7 +11,9 @@ import numpy as np
 from anndata import AnnData
 from matplotlib.figure import Figure
 
-from scmichigan._cells import Cells, check_anndata, check_at_least, check_obs_keys, dense, matrices, sample_rows
+from scmichigan._arrays import dense, sample_rows
+from scmichigan._cells import Cells, matrices
+from scmichigan._checks import check_anndata, check_at_least, check_obs_keys
 from scmichigan._keys import DIMENSION, STEP, VALUE
 
 from ._embedding import joint_umap

@@ -1,0 +1,84 @@
+"""Checks of what users give: arguments, columns of obs and entries of obsm. Each question is asked here once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+from scipy.sparse import issparse
+
+
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def check_at_least(minimum: int, **values: int) -> None:
+    """Raise a ``ValueError`` that names the first value that is no whole number, or below the minimum."""
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} is {value!r}: give a whole number")
+        if value < minimum:
+            raise ValueError(f"{name} is {value}: give {minimum} or more")
+
+
+def check_anndata(**cells: AnnData) -> None:
+    """Raise a ``ValueError`` that names the first that is no AnnData."""
+    for name, value in cells.items():
+        if not isinstance(value, AnnData):
+            raise ValueError(f"{name} is a {type(value).__name__}: give an AnnData, with expression in X or a layer")
+
+
+def own_keys(mapping: Iterable[str]) -> list[str]:
+    """Names of columns or keys that are the user's, and not those that scvi-tools adds."""
+    return [key for key in mapping if not str(key).startswith("_scvi")]
+
+
+def check_obs_keys(adata: AnnData, keys: Iterable[str | None], name: str = "") -> None:
+    """Raise a ``KeyError`` that lists the columns where one is missing; ``name`` is that of cells among others."""
+    for key in keys:
+        if key is not None and key not in adata.obs:
+            owner = f"{name}." if name else ""
+            raise KeyError(f"{owner}obs[{key!r}] does not exist; the columns are {own_keys(adata.obs)}")
+
+
+def is_number(values: Any) -> bool:
+    """Whether an array, a column or a dtype is of numbers, and not of truth values."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def all_obs(cells: AnnData | MuData) -> pd.DataFrame:
+    """Labels of cells; of a MuData those of its modalities, too.
+
+    A column of a modality that is in the MuData under its own name, or with the modality's before it, is there once.
+    """
+    obs = cells.obs
+    for name, modality in cells.mod.items() if isinstance(cells, MuData) else ():
+        own = modality.obs.reindex(cells.obs_names)
+        obs = obs.drop(columns=[f"{name}:{key}" for key in own if f"{name}:{key}" in obs])
+        obs = pd.concat([obs, own[[key for key in own if key not in obs]]], axis=1)
+    return obs
+
+
+def obsm_matrix(adata: AnnData, key: str, cure: str, name: str = "adata") -> np.ndarray:
+    """Give an entry of obsm as numbers; an error with the cure where it is missing or holds anything else."""
+    if key not in adata.obsm:
+        raise KeyError(f"obsm[{key!r}] is not in {name}, which has {sorted(own_keys(adata.obsm))}: {cure}")
+    value = adata.obsm[key]
+    columns = value.infer_objects().dtypes.items() if isinstance(value, pd.DataFrame) else [(None, value.dtype)]
+    for column, dtype in columns:
+        if not pd.api.types.is_numeric_dtype(dtype):
+            place = "" if column is None else f"[{column!r}]"
+            raise ValueError(f"{name}.obsm[{key!r}]{place} holds {dtype} values: store numbers, or leave it out")
+    return np.asarray(value.toarray() if issparse(value) else value, dtype=np.float64)
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise a ``ValueError`` where a value is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose {' or '.join(map(repr, choices))}")
