@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 from scipy.sparse import issparse
+
+_N_LEVELS_SHOWN = 20
 
 
 def counted(number: int, noun: str) -> str:
@@ -82,3 +84,71 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise a ``ValueError`` where a value is none of the choices."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; choose {' or '.join(map(repr, choices))}")
+
+
+def check_labels(labels: dict[str, object] | None, name: str) -> None:
+    """Refuse anything but one label for each key."""
+    if labels is not None and not (isinstance(labels, dict) and all(map(pd.api.types.is_scalar, labels.values()))):
+        raise ValueError(f"{name} is {labels!r}; give one label for each obs key, such as {{'cell_type': 'B cells'}}")
+
+
+def check_n_samples(n_samples: int | None) -> None:
+    """Refuse anything but a positive number of cells."""
+    if not isinstance(n_samples, Integral | None):
+        raise ValueError(f"n_samples is {n_samples!r}; give a whole number of cells")
+    if n_samples is not None and n_samples < 1:
+        raise ValueError(f"n_samples is {n_samples}; ask for at least 1 cell")
+
+
+def rows_where(adata: AnnData, labels: dict[str, object] | None, name: str = "labels") -> np.ndarray:
+    """Rows of the cells with these labels, which an argument of that name gave; of all cells without it."""
+    check_labels(labels, name)
+    keep = np.ones(adata.n_obs, dtype=bool)
+    for key, level in (labels or {}).items():
+        check_level(adata, key, level)
+        keep &= has_level(adata.obs[key], level)
+    if not keep.any():
+        raise ValueError(f"no cell has the labels {labels}; loosen {name}=")
+    return np.flatnonzero(keep)
+
+
+def has_level(column: pd.Series, level: object) -> np.ndarray:
+    """Which cells have this label; those without any do not."""
+    return (column == level).to_numpy(dtype=bool, na_value=False)
+
+
+def check_level(adata: AnnData, key: str, level: object) -> None:
+    """Refuse a label that no cell has."""
+    check_obs_keys(adata, [key])
+    if not has_level(adata.obs[key], level).any():
+        values = adata.obs[key].dropna().unique()
+        are_numbers = is_number(values)
+        levels = list(map(str, sorted(values))) if are_numbers else sorted(map(repr, values.tolist()))
+        shown = ", ".join(levels[:_N_LEVELS_SHOWN])
+        if len(levels) > _N_LEVELS_SHOWN:
+            shown += f" and {len(levels) - _N_LEVELS_SHOWN} more"
+        shown = f"{shown} and, for a prediction, numbers between them" if are_numbers else f"[{shown}]"
+        raise ValueError(f"no cell has obs[{key!r}] == {level!r}; the levels are {shown}")
+
+
+def check_levels(adata: AnnData, keys: Sequence[str]) -> None:
+    """Refuse columns of combinations that have a single label, or nearly one for each cell."""
+    for key in keys:
+        levels = adata.obs[key].dropna().unique()
+        if len(levels) < 2:
+            only = repr(levels[0]) if len(levels) else "missing labels"
+            raise ValueError(f"obs[{key!r}] has {only} only; give keys with two or more labels each")
+        if 2 * len(levels) > adata.n_obs:
+            raise ValueError(
+                f"obs[{key!r}] has {len(levels)} values in {adata.n_obs} cells, which are no labels; give keys whose labels "
+                "several cells have"
+            )
+
+
+def is_between(adata: AnnData, key: str, level: object) -> bool:
+    """Whether a label is a number that no cell has, but some have smaller and some larger ones."""
+    check_obs_keys(adata, [key])
+    values = adata.obs[key]
+    if not is_number(values) or not isinstance(level, Real):
+        return False
+    return values.min() < level < values.max() and not (values == level).any()

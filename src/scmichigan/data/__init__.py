@@ -1,0 +1,29 @@
+"""What is registered of cells, and what a model asks of the registered ones."""
+
+from ._expression import check_scale, checked_expression
+from ._fields import (
+    CategoryCovariatesField,
+    CategoryField,
+    ExpressionField,
+    NumberCovariatesField,
+    check_genes,
+)
+from ._registered import RegisteredCells
+from ._setup import Modalities, latent_fields, protein_fields, refuse_covariates, register, size_factor_fields
+
+__all__ = [
+    "CategoryCovariatesField",
+    "CategoryField",
+    "ExpressionField",
+    "Modalities",
+    "NumberCovariatesField",
+    "RegisteredCells",
+    "check_genes",
+    "check_scale",
+    "checked_expression",
+    "latent_fields",
+    "protein_fields",
+    "refuse_covariates",
+    "register",
+    "size_factor_fields",
+]

@@ -1,0 +1,203 @@
+"""What the setups of all models do alike beside listing their fields."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from mudata import MuData
+from scvi.data import AnnDataManager
+from scvi.data.fields import BaseAnnDataField, MuDataWrapper
+from scvi.model.base import BaseModelClass
+
+from scmichigan import _keys
+from scmichigan._checks import check_obs_keys
+
+from ._expression import ExpressionKind, not_counts, place_of, refuse_minified
+from ._fields import ExpressionField, LatentField, ProteinField, SizeFactorField
+
+_TARGET_SUM = 1e4  # by default
+_COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
+_LAYERS = ("rna_layer", "protein_layer")
+
+
+def register(
+    cls: type[BaseModelClass],
+    cells: AnnData | MuData,
+    fields: list[BaseAnnDataField],
+    setup_args: dict[str, Any],
+    kwargs: dict[str, Any],
+) -> None:
+    """Register the fields for a model class; takes what ``setup_method_args`` gives, and the setup's own ``kwargs``."""
+    refuse_covariates(cls.__name__, kwargs)
+    if kwargs and "source_registry" not in kwargs:
+        known = ", ".join(setup_args["setup_args"])
+        raise TypeError(f"{cls.__name__} has no {', '.join(kwargs)} to set up; its arguments are {known}")
+    manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+    manager.register_fields(cells, **kwargs)
+    cls.register_manager(manager)
+
+
+def refuse_covariates(name: str, given: Mapping[str, Any]) -> None:
+    """Refuse batches and covariates for a model that does not have any."""
+    covariates = [argument for argument in _COVARIATE_ARGUMENTS if given.get(argument) is not None]
+    if covariates:
+        raise ValueError(
+            f"{name} does not model batches or covariates, but {covariates} were given; leave them out, or "
+            "take a model that has them, such as BetaTCVAE"
+        )
+
+
+def size_factor_fields(
+    adata: AnnData, key: str | None, layer: str | None, expression: ExpressionKind, target_sum: float
+) -> list[BaseAnnDataField]:
+    """Field of the size factor, where there is one; one warns where log-normalised values have no use for it."""
+    check_obs_keys(adata, [key])
+    if expression == "counts":
+        return [] if key is None else [SizeFactorField(key, layer)]
+    of_counts = {"size_factor_key": (key, None), "target_sum": (target_sum, _TARGET_SUM)}
+    for name, (given, default) in of_counts.items():
+        if given != default:
+            warnings.warn(
+                f"{name}={given!r} is not used: {place_of(layer)} holds log-normalised values, of which no counts are "
+                "made; for counts, give the layer that holds them (layer=...)",
+                UserWarning,
+                stacklevel=3,
+            )
+    return []
+
+
+def protein_fields(key: str | None, layer: str | None, expression: ExpressionKind) -> list[BaseAnnDataField]:
+    """Field of the proteins in obsm, where there are any; these are generated with counts only."""
+    if key is None:
+        return []
+    if expression != "counts":
+        raise ValueError(not_counts(place_of(layer)))
+    return [ProteinField(key)]
+
+
+def latent_fields(adata: AnnData | MuData, mean_key: str | None, var_key: str | None) -> list[BaseAnnDataField]:
+    """Fields of a stored latent and, where there are any, of its variances."""
+    if mean_key is None and var_key is None:
+        return []
+    if mean_key is None:
+        raise ValueError(
+            f"latent_var_key is {var_key!r} without latent_key; give latent_key=, the key of the means, too"
+        )
+    fields = [LatentField(_keys.LATENT_MEAN_TENSOR, mean_key)]
+    if var_key is not None:
+        fields.append(LatentField(_keys.LATENT_VAR_TENSOR, var_key, is_variance=True))
+        shapes = [np.shape(adata.obsm[key]) for key in (mean_key, var_key) if key in adata.obsm]
+        if len(set(shapes)) == 2:
+            raise ValueError(
+                f"obsm[{var_key!r}] has shape {shapes[1]}, obsm[{mean_key!r}] has {shapes[0]}; give one variance for "
+                "each mean"
+            )
+    return fields
+
+
+class Modalities:
+    """Where the arguments of a ``setup_mudata`` are looked for.
+
+    Parameters
+    ----------
+    mdata
+        What is set up.
+    names
+        The modality of each argument; those without one are looked for in the MuData itself.
+    arguments
+        Arguments of the setup.
+
+    Raises
+    ------
+    KeyError
+        If a modality does not exist.
+    ValueError
+        If this is no MuData, no modality is that of the RNA, or modalities have other cells.
+    """
+
+    def __init__(self, mdata: MuData, names: Mapping[str, str] | None, arguments: Sequence[str]) -> None:
+        if not isinstance(mdata, MuData):
+            raise ValueError(f"mdata is a {type(mdata).__name__}; give a MuData, or an AnnData to setup_anndata")
+        refuse_minified(mdata, "mdata")
+        example = "{'rna_layer': 'rna', 'protein_layer': 'protein'}"
+        if not isinstance(names, Mapping) or names.get("rna_layer") is None:
+            raise ValueError(
+                f"modalities is {names!r}; say where the RNA is and, if there are any, the proteins, such as {example}: "
+                f"mdata has {list(mdata.mod)}"
+            )
+        for argument, name in names.items():
+            if argument not in arguments:
+                raise ValueError(
+                    f"modalities has {argument!r}, which is no argument of setup_mudata; these are {list(arguments)}"
+                )
+            if name is not None and name not in mdata.mod:
+                raise KeyError(f"mdata[{name!r}] does not exist (modalities[{argument!r}]); it has {list(mdata.mod)}")
+        for name in {names[argument] for argument in _LAYERS if names.get(argument) is not None}:
+            _check_same_cells(mdata, name)
+        self.mdata, self.names = mdata, names
+
+    def field(
+        self,
+        field_class: type[BaseAnnDataField],
+        argument: str,
+        registry_key: str,
+        keys: str | list[str] | None,
+        **kwargs,
+    ) -> BaseAnnDataField:
+        """A field of the columns of obs that an argument names, in the modality where they are."""
+        self._check_obs(argument, keys if isinstance(keys, list) else [keys])
+        return self._wrapped(field_class, argument, registry_key, keys, **kwargs)
+
+    def count_fields(self, **layers: tuple[str, str | None]) -> list[BaseAnnDataField]:
+        """Fields of the counts of each modality, given as ``argument=(registry key, layer)``."""
+        return [
+            self._wrapped(
+                ExpressionField, argument, layer, "counts", modality=self.names[argument], registry_key=registry_key
+            )
+            for argument, (registry_key, layer) in layers.items()
+            if self.names.get(argument) is not None
+        ]
+
+    def size_factor_fields(self, key: str | None, layer: str | None) -> list[BaseAnnDataField]:
+        """Field of the size factor of the RNA, where there is one."""
+        self._check_obs("size_factor_key", [key])
+        if key is None:
+            return []
+        return [self._wrapped(SizeFactorField, "size_factor_key", key, layer, self.names["rna_layer"])]
+
+    def _wrapped(self, field_class: type[BaseAnnDataField], argument: str, *args, **kwargs) -> BaseAnnDataField:
+        name = self.names.get(argument)
+        if name is None:
+            return field_class(*args, **kwargs)
+        return MuDataWrapper(field_class)(*args, mod_key=name, **kwargs)
+
+    def _check_obs(self, argument: str, keys: Sequence[str | None]) -> None:
+        """Refuse columns that are not there, with the argument that finds them in a modality."""
+        name = self.names.get(argument)
+        if name is not None:
+            check_obs_keys(self.mdata[name], keys, f"mdata[{name!r}]")
+            return
+        for key in keys:
+            owners = [owner for owner, modality in self.mdata.mod.items() if key in modality.obs]
+            if owners and key not in self.mdata.obs:
+                raise KeyError(
+                    f"mdata.obs has no {key!r}, but mdata[{owners[0]!r}].obs has: add {argument!r}: {owners[0]!r} to "
+                    "modalities"
+                )
+        check_obs_keys(self.mdata, keys)
+
+
+def _check_same_cells(mdata: MuData, name: str) -> None:
+    given = mdata[name].obs_names
+    if not given.equals(mdata.obs_names):
+        missing = mdata.obs_names.difference(given)
+        what = f"lacks {len(missing)} of them, the first is {missing[0]!r}" if len(missing) else "has another order"
+        raise ValueError(
+            f"mdata has {mdata.n_obs} cells, and mdata[{name!r}] {what}; take the cells that all modalities have, in "
+            "one order: names = mdata['rna'].obs_names.intersection(mdata['protein'].obs_names), and "
+            "MuData({'rna': rna[names].copy(), 'protein': protein[names].copy()})"
+        )
