@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -18,6 +20,15 @@ _N_LEVELS_SHOWN = 20
 def counted(number: int, noun: str) -> str:
     """Give a number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def warn(message: str) -> None:
+    """Warn of the line outside of this package that everything was called from, however deep below it this is."""
+    package = __package__.partition(".")[0]
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def check_at_least(minimum: int, **values: int) -> None:

@@ -1,0 +1,353 @@
+"""Predictions of combinations of labels that no cell was seen with.
+
+Legend: n cells, g genes and proteins, k latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import anndata
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from mudata import MuData
+from rich.progress import track
+
+from scmichigan import _keys
+from scmichigan._checks import (
+    check_labels,
+    check_level,
+    check_levels,
+    check_n_samples,
+    check_obs_keys,
+    is_between,
+    warn,
+)
+from scmichigan.data import RegisteredCells
+
+from ._arithmetic import Arithmetic, Groups, Labels, MeanOf, observed_combinations, plan_arithmetic, plan_between
+from ._confidence import Combinations, keys_and_table, predictable_rows, rank_missing
+from ._methods import METHODS, Method
+from ._transfer import in_proportion, rectify_keeping_means, round_on_log_scale, sample_evenly, transfer
+
+_FEW_CELLS = 10
+_KRIGING = METHODS["kriging"]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of the registered cells: where they are from, posterior means and variances, ``(n_cells, n_latent)``.
+
+    Without variances, means are taken for samples.
+    """
+
+    source: str
+    mean: np.ndarray
+    var: np.ndarray | None = None
+
+    def sample(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One latent of each of these cells."""
+        mean = self.mean[rows]
+        if self.var is None:
+            return mean
+        return (mean + np.sqrt(self.var[rows]) * rng.standard_normal(mean.shape)).astype(np.float32)
+
+    def shifts(self, arithmetic: Arithmetic, groups: Groups) -> np.ndarray:
+        """From each reference to the target, shape ``(n_references, n_latent)``."""
+        return arithmetic.shifts(np.stack([self.mean[groups[c]].mean(axis=0) for c in arithmetic.combinations]))
+
+
+Render = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+"""Output of a generator for latents, the rows of their source cells and random numbers, shape ``(n, n_genes)``."""
+
+
+class Predictor:
+    """Predicts combinations of labels from registered cells.
+
+    Parameters
+    ----------
+    cells
+        Registered cells.
+    name
+        Name of the model, for the provenance.
+    covariate_weight
+        What each covariate column adds to expression, shape ``(n_genes, n_columns)``; ``None`` where there are none.
+    makes_counts
+        Whether counts are predicted, or log-normalised expression; by default what is registered.
+    latents
+        Latents of the cells, which are moved beside the expression; ``None`` where there are none.
+    render
+        The generator, for methods that take one.
+    """
+
+    def __init__(
+        self,
+        cells: RegisteredCells,
+        *,
+        name: str,
+        covariate_weight: np.ndarray | None = None,
+        makes_counts: bool | None = None,
+        latents: Latents | None = None,
+        render: Render | None = None,
+    ) -> None:
+        self.cells = cells
+        self.name = name
+        self.covariate_weight = covariate_weight
+        self.makes_counts = cells.are_counts if makes_counts is None else makes_counts
+        self.latents = latents
+        self.render = render
+
+    def predict(
+        self,
+        labels: dict[str, object],
+        *,
+        method: str | Method = "kriging",
+        along: str | None = None,
+        references: Sequence[object] | None = None,
+        n_samples: int | None = None,
+        seed: int = 0,
+    ) -> AnnData | MuData:
+        """As in :meth:`CombinationPredictor.predict`, of any keys.
+
+        Where there are latents, the predicted ones are in ``obsm["X_michigan"]``, and the predicted latent (posterior mean
+        plus shift) of each cell of the references is written to ``obsm["X_michigan_predicted"]`` of the registered cells
+        (NaN for all others), with the provenance in ``uns["X_michigan_predicted"]``.
+        """
+        check_n_samples(n_samples)
+        check_labels(labels, "labels")
+        method = self._method(method)
+        keys, target, groups, between = self._combinations(labels)
+        mean_of = self._means_of(groups)
+        if between is None:
+            arithmetic = plan_arithmetic(
+                groups, keys, target, mean_of, along=along, references=references, weights=method.weights
+            )
+        else:
+            if along not in (None, between):
+                raise ValueError(
+                    f"along is {along!r}, but no cell has the target's number of {between!r}; leave along out"
+                )
+            if references is not None:
+                raise ValueError(
+                    f"references are the combinations next to the target's number of {between!r}; leave them out"
+                )
+            arithmetic = plan_between(groups, keys, target, mean_of, along=between, weights=method.weights)
+        used = [c for c, weighs in zip(arithmetic.combinations, arithmetic.weights.any(axis=0), strict=True) if weighs]
+        # The best linear prediction knows by itself how little a mean of few cells says.
+        by_itself = isinstance(method.weights, str) and method.weights == "similarity"
+        _warn_of_few(groups, [r.labels for r in arithmetic.references] if by_itself else used)
+        predicted = self._predict(arithmetic, groups, method, n_samples=n_samples, seed=seed)
+        if self.latents is not None:
+            self._keep_latents(arithmetic, groups, predicted.uns[_keys.PROVENANCE])
+        return self.cells.as_registered(predicted)
+
+    def missing(self, keys: Sequence[str], *, enable_progress_bar: bool = True) -> pd.DataFrame:
+        """As in :meth:`CombinationPredictor.missing`, of any two or more obs keys."""
+        if isinstance(keys, str):
+            raise ValueError(f"keys is {keys!r}; give a list of two or more obs keys")
+        groups = self._observed(list(keys))
+        return rank_missing(groups, list(keys), self._means_of(groups), enable_progress_bar=enable_progress_bar)
+
+    def predict_all(
+        self, combinations: Combinations, *, n_samples: int = 500, seed: int = 0, enable_progress_bar: bool = True
+    ) -> AnnData | MuData:
+        """As in :meth:`CombinationPredictor.predict_all`; a list of two or more obs keys takes all of their missing ones."""
+        check_n_samples(n_samples)
+        keys, given = keys_and_table(combinations)
+        groups = self._observed(keys)
+        mean_of = self._means_of(groups)
+        if given is None:
+            table = rank_missing(groups, keys, mean_of, enable_progress_bar=enable_progress_bar)
+            table = predictable_rows(table, keys, groups, self.cells.labelled, warns=False)
+        else:
+            table = predictable_rows(given, keys, groups, self.cells.labelled, warns=True)
+        parts, sources = [], []
+        targets = list(table[keys].itertuples(index=False, name=None))
+        for i, target in enumerate(track(targets, "combinations", disable=not enable_progress_bar)):
+            arithmetic = plan_arithmetic(groups, keys, target, mean_of)
+            sources += [reference.labels for reference in arithmetic.references]
+            cells = self._predict(arithmetic, groups, _KRIGING, n_samples=n_samples, seed=seed)
+            cells.X = sp.csr_matrix(cells.X) if self.cells.is_sparse else cells.X
+            cells.obs_names = [f"predicted_{i * n_samples + j}" for j in range(n_samples)]
+            parts.append(cells)
+        _warn_of_few(groups, list(dict.fromkeys(sources)))
+        predicted = anndata.concat(parts, merge="same")
+        predicted.uns[_keys.PROVENANCE] = {
+            "model": self.name,
+            "keys": keys,
+            "combinations": table.reset_index(drop=True),
+            "method": _KRIGING.name,
+            **self._source_of_latents(),
+            "seed": seed,
+        }
+        return self.cells.as_registered(predicted)
+
+    # Which combinations there are
+
+    def _method(self, method: str | Method) -> Method:
+        """The method of that name, or the given one; an error where it is none, or takes a generator and there is none."""
+        if not isinstance(method, Method):
+            if not isinstance(method, str) or method not in METHODS:
+                raise ValueError(f"method is {method!r}; choose from {list(METHODS)}, or give a Method")
+            method = METHODS[method]
+        if method.cells == "generator" and self.render is None:
+            raise ValueError(
+                f"method {method.name!r} makes cells with a trained generator, and {self.name} has none: train a MichiGAN and "
+                f"call its predict_combination with this method, or take method={_KRIGING.name!r}, which needs none"
+            )
+        return method
+
+    def _combinations(
+        self, labels: dict[str, object]
+    ) -> tuple[list[str], Labels, dict[Labels, np.ndarray], str | None]:
+        """Keys and labels of the target, rows of every other combination, and the key of a number between observed ones."""
+        if len(labels) < 2:
+            raise ValueError(f"labels are {labels}; a combination needs the labels of two or more obs keys")
+        labelled = self.cells.labelled
+        unseen = [key for key, level in labels.items() if is_between(labelled, key, level)]
+        if len(unseen) > 1:
+            raise ValueError(
+                f"no cell has obs[{unseen[1]!r}] == {labels[unseen[1]]!r}, nor {labels[unseen[0]]!r} of {unseen[0]!r}; "
+                "one number at a time can lie between those that were seen"
+            )
+        for key, level in labels.items():
+            if key not in unseen:
+                check_level(labelled, key, level)
+        keys, target = list(labels), tuple(labels.values())
+        groups = self._observed(keys)
+        seen = groups.pop(target, ())
+        if len(seen):
+            what, cure = (
+                ("the latent and the generator were fitted", "train on")
+                if self.latents
+                else ("genes may be chosen", "give")
+            )
+            warn(
+                f"{len(seen)} of the cells have the labels {labels}: they are left out of the arithmetic, but {what} "
+                f"with them; for an honest prediction {cure} the others only"
+            )
+        return keys, target, groups, next(iter(unseen), None)
+
+    def _observed(self, keys: list[str]) -> dict[Labels, np.ndarray]:
+        """Rows of each observed combination of two or more keys with two or more labels."""
+        if len(keys) < 2:
+            raise ValueError(f"keys are {keys}; combinations need two or more obs keys")
+        labelled = self.cells.labelled
+        check_obs_keys(labelled, keys)
+        check_levels(labelled, keys)
+        groups = observed_combinations(labelled.obs, keys)
+        n_missing = self.cells.n_cells - sum(map(len, groups.values()))
+        if n_missing:
+            warn(
+                f"{n_missing} cells have no label in one of {keys}: they are left out of the arithmetic; label them, or "
+                "remove them first"
+            )
+        return groups
+
+    # Cells of one combination
+
+    def _predict(
+        self, arithmetic: Arithmetic, groups: Groups, method: Method, *, n_samples: int | None, seed: int
+    ) -> AnnData:
+        chosen, rng = arithmetic.references, np.random.default_rng(seed)
+        numbers = in_proportion(n_samples or sum(len(r.rows) for r in chosen), arithmetic.proportions)
+        rows = np.concatenate([sample_evenly(r.rows, n, rng) for r, n in zip(chosen, numbers, strict=True)])
+        start = np.repeat(np.arange(len(chosen)), numbers)
+        z = None
+        if self.latents is not None:
+            shifts = self.latents.shifts(arithmetic, groups)
+            z = (self.latents.sample(rows, rng) + shifts[start]).astype(np.float32)
+        totals, partners = self.cells.totals()[rows] if self.makes_counts else None, None
+        if method.cells == "real":
+            values, partners = transfer(
+                arithmetic,
+                groups,
+                rows,
+                start,
+                expression=self._corrected_expression,
+                depth=self._depth(),
+                exact_means=n_samples is None,
+                rng=rng,
+            )
+            values = rectify_keeping_means(values + self._covariate_effects(rows))
+            if totals is not None:
+                values = round_on_log_scale(values, self.cells.by_feature(self.cells.target_sum / totals), rng)
+        else:
+            values = self.render(z, rows, rng)
+            if totals is not None:
+                values = rng.poisson(self.cells.expected(values, totals))
+
+        names = np.array([str(r.labels[arithmetic.position]) for r in chosen], dtype=object)
+        labels = dict(zip(arithmetic.keys, arithmetic.target, strict=True))
+        provenance = {
+            "model": self.name,
+            "target": {k: str(v) for k, v in labels.items()},
+            "along": arithmetic.key,
+            "references": list(names),
+            "n_contexts": [len(r.contexts) for r in chosen],
+            "combination_weights": arithmetic.table(),
+            "method": method.name + (", given weights" if isinstance(method.weights, Mapping) else ""),
+            **self._source_of_latents(),
+            "seed": seed,
+        }
+        predicted = self.cells.generated(values, totals, rows=rows, latent=z, provenance=provenance)
+        for k, label in labels.items():
+            predicted.obs[k] = label
+        predicted.obs[_keys.REFERENCE] = names[start]
+        if partners is not None:
+            predicted.obs[_keys.PARTNER] = self.cells.adata.obs_names.to_numpy()[partners]
+        return predicted
+
+    def _corrected_expression(self, rows: np.ndarray) -> np.ndarray:
+        """Dense expression of cells without what covariates add."""
+        x = self.cells.expression(rows)
+        return (x.toarray() if sp.issparse(x) else x) - self._covariate_effects(rows)
+
+    def _depth(self) -> np.ndarray:
+        """Total of each cell, of counts or of expression."""
+        return self.cells.totals()[:, 0] if self.makes_counts else np.ravel(self.cells.expression().sum(axis=1))
+
+    def _means_of(self, groups: Groups) -> MeanOf:
+        return cache(lambda labels: self._mean_expression(groups[labels]))
+
+    def _mean_expression(self, rows: np.ndarray) -> tuple[np.ndarray, float]:
+        """Mean expression of cells without what covariates add, and their summed squared deviations."""
+        x = self.cells.expression(rows)
+        mean_g = np.ravel(x.mean(axis=0, dtype=np.float64))
+        squares = (x.multiply(x) if sp.issparse(x) else x**2).sum(dtype=np.float64)
+        return mean_g - self._covariate_effects(rows, mean=True), max(0.0, float(squares - len(rows) * mean_g @ mean_g))
+
+    def _covariate_effects(self, rows: np.ndarray, *, mean: bool = False) -> np.ndarray | float:
+        """What covariates add to the expression of cells, shape ``(n_rows, n_features)``, or to their mean."""
+        if self.covariate_weight is None or self.covariate_weight.shape[1] == 0:
+            return 0.0
+        columns = self.cells.covariates(rows)
+        columns = columns.mean(axis=0, dtype=np.float64).astype(np.float32) if mean else columns
+        return columns @ self.covariate_weight.T
+
+    # Latents
+
+    def _source_of_latents(self) -> dict[str, str]:
+        return {} if self.latents is None else {"latent": self.latents.source}
+
+    def _keep_latents(self, arithmetic: Arithmetic, groups: Groups, provenance: dict[str, object]) -> None:
+        mean = self.latents.mean
+        predicted = np.full_like(mean, np.nan)
+        for reference, shift in zip(arithmetic.references, self.latents.shifts(arithmetic, groups), strict=True):
+            predicted[reference.rows] = mean[reference.rows] + shift
+        self.cells.adata.obsm[_keys.PREDICTED_LATENT] = predicted
+        self.cells.adata.uns[_keys.PREDICTED_LATENT] = provenance.copy()
+
+
+def _warn_of_few(groups: Groups, used: Sequence[Labels]) -> None:
+    """Warn of means of few cells."""
+    few = [f"{labels} ({len(groups[labels])})" for labels in used if len(groups[labels]) < _FEW_CELLS]
+    if few:
+        warn(
+            f"fewer than {_FEW_CELLS} cells have the labels {', '.join(few)}: their mean is hardly known, and what starts "
+            "from them repeats them; add cells, or leave them out with references= if there are others"
+        )
