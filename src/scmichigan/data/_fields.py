@@ -42,7 +42,7 @@ _LEAST_VARIATION = 0.2
 # Squares of more have no place in single precision.
 _LARGEST_LATENT = 1e18
 _TOTALS_NEEDED = "size factors must be positive numbers: give each cell's total counts"
-_ARGUMENTS = {
+ARGUMENTS = {
     REGISTRY_KEYS.BATCH_KEY: "batch_key",
     REGISTRY_KEYS.LABELS_KEY: "labels_key",
     REGISTRY_KEYS.CAT_COVS_KEY: "categorical_covariate_keys",
@@ -210,7 +210,7 @@ class CategoryField(CategoricalObsField):
 
     def __init__(self, registry_key: str, key: str | None, *, may_be_new: bool = False) -> None:
         if isinstance(key, list | tuple):
-            raise ValueError(f"{_ARGUMENTS[registry_key]} is {key!r}; give the name of one column of obs")
+            raise ValueError(f"{ARGUMENTS[registry_key]} is {key!r}; give the name of one column of obs")
         super().__init__(registry_key, key)
         self.key = key
         self.may_be_new = may_be_new
@@ -330,7 +330,7 @@ def _check_number_type(adata: AnnData, key: str) -> None:
 
 
 def _check_list(registry_key: str, keys: list[str] | None) -> None:
-    argument = _ARGUMENTS[registry_key]
+    argument = ARGUMENTS[registry_key]
     if isinstance(keys, str):
         raise ValueError(f"{argument} is {keys!r}; give a list of columns of obs: [{keys!r}]")
     several = [key for key in keys or () if isinstance(key, list | tuple)]

@@ -79,13 +79,16 @@ class RegisteredCells:
         """What was taken as expression, in words."""
         return describe(self.setup_args)
 
-    def sizes(self) -> dict[str, Any]:
-        """Numbers of proteins and of covariates' levels, as arguments of a network."""
+    def format(self) -> dict[str, Any]:
+        """What is registered of each cell, as fields of :class:`~scmichigan.module.CellFormat`."""
         has_categories = REGISTRY_KEYS.CAT_COVS_KEY in self.manager.data_registry
         several = self.manager.get_state_registry(REGISTRY_KEYS.CAT_COVS_KEY).n_cats_per_key if has_categories else ()
         return {
+            "counts": self.are_counts,
+            "has_totals": self.setup_args["size_factor_key"] is not None,
+            "target_sum": self.target_sum,
             "n_proteins": self.n_proteins,
-            "n_batch": self.manager.summary_stats.n_batch,
+            "n_batch": self.manager.summary_stats.get("n_batch", 1),
             "n_cats_per_cov": tuple(several),
             "n_continuous_cov": self.manager.summary_stats.get("n_extra_continuous_covs", 0),
         }
@@ -177,11 +180,11 @@ class RegisteredCells:
 
     # Covariates
 
-    def numbers_unit(self) -> Unit | None:
+    def numbers_unit(self) -> Unit:
         """Mean and standard deviation of each continuous covariate; refused where single precision loses them."""
         numbers = self.arrays((REGISTRY_KEYS.CONT_COVS_KEY,)).get(REGISTRY_KEYS.CONT_COVS_KEY)
         if numbers is None:
-            return None
+            return np.zeros(0), np.ones(0)
         numbers = np.asarray(numbers, dtype=np.float64)
         mean, deviation = unit_of(numbers)
         lost = np.abs(numbers - numbers.astype(np.float32)).max(axis=0) > _LARGEST_ROUNDING * deviation
@@ -194,16 +197,20 @@ class RegisteredCells:
             )
         return mean, deviation
 
+    def batches(self) -> list[Any]:
+        """Names of the batches, in the order of their columns."""
+        return list(self.manager.get_state_registry(REGISTRY_KEYS.BATCH_KEY).categorical_mapping)
+
     def covariates(self, rows: np.ndarray) -> np.ndarray:
         """Columns of batch and covariates of some cells, one-hot for categories, shape ``(n_rows, n_columns)``."""
         arrays = {name: np.asarray(array[rows], np.float32) for name, array in self.arrays(_COVARIATES).items()}
-        sizes = self.sizes()
+        levels = self.format()
         codes = arrays.get(REGISTRY_KEYS.BATCH_KEY, np.zeros((len(rows), 1)))
         if REGISTRY_KEYS.CAT_COVS_KEY in arrays:
             codes = np.hstack([codes, arrays[REGISTRY_KEYS.CAT_COVS_KEY]])
-        levels = (sizes["n_batch"], *sizes["n_cats_per_cov"])
+        n_levels = (levels["n_batch"], *levels["n_cats_per_cov"])
         columns = [
-            np.eye(n, dtype=np.float32)[code.astype(int)] for code, n in zip(codes.T, levels, strict=True) if n > 1
+            np.eye(n, dtype=np.float32)[code.astype(int)] for code, n in zip(codes.T, n_levels, strict=True) if n > 1
         ]
         if REGISTRY_KEYS.CONT_COVS_KEY in arrays:
             mean, deviation = (self._unit or self.numbers_unit)()

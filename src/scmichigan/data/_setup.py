@@ -17,7 +17,7 @@ from scmichigan import _keys
 from scmichigan._checks import check_obs_keys
 
 from ._expression import ExpressionKind, not_counts, place_of, refuse_minified
-from ._fields import ExpressionField, LatentField, ProteinField, SizeFactorField
+from ._fields import ARGUMENTS, ExpressionField, LatentField, ProteinField, SizeFactorField
 
 _TARGET_SUM = 1e4  # by default
 _COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
@@ -108,8 +108,8 @@ class Modalities:
         What is set up.
     names
         The modality of each argument; those without one are looked for in the MuData itself.
-    arguments
-        Arguments of the setup.
+    setup_args
+        Arguments of the setup, the modalities among them.
 
     Raises
     ------
@@ -119,7 +119,7 @@ class Modalities:
         If this is no MuData, no modality is that of the RNA, or modalities have other cells.
     """
 
-    def __init__(self, mdata: MuData, names: Mapping[str, str] | None, arguments: Sequence[str]) -> None:
+    def __init__(self, mdata: MuData, names: Mapping[str, str] | None, setup_args: Mapping[str, Any]) -> None:
         if not isinstance(mdata, MuData):
             raise ValueError(f"mdata is a {type(mdata).__name__}; give a MuData, or an AnnData to setup_anndata")
         refuse_minified(mdata, "mdata")
@@ -129,10 +129,11 @@ class Modalities:
                 f"modalities is {names!r}; say where the RNA is and, if there are any, the proteins, such as {example}: "
                 f"mdata has {list(mdata.mod)}"
             )
+        arguments = [argument for argument in setup_args if argument != "modalities"]
         for argument, name in names.items():
             if argument not in arguments:
                 raise ValueError(
-                    f"modalities has {argument!r}, which is no argument of setup_mudata; these are {list(arguments)}"
+                    f"modalities has {argument!r}, which is no argument of setup_mudata; these are {arguments}"
                 )
             if name is not None and name not in mdata.mod:
                 raise KeyError(f"mdata[{name!r}] does not exist (modalities[{argument!r}]); it has {list(mdata.mod)}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,56 +10,32 @@ import torch
 from anndata import AnnData
 from mudata import MuData
 from scvi import REGISTRY_KEYS
-from scvi.model.base import BaseModelClass, VAEMixin
-from scvi.train import TrainingPlan
+from scvi.model.base import VAEMixin
 
 from scmichigan._checks import check_choice
-from scmichigan._compat import finish_init
-from scmichigan.module import BetaTCVAEModule, CountTCVAEModule
-from scmichigan.train import MINIBATCHES_AT_ONCE, CellDataModule, ElboTrainingPlan
-
-from ._common import (
-    ExpressionMixin,
-    check_epochs,
-    check_latent,
-    check_n_latent,
-    check_plan_arguments,
-    check_trained,
-    check_trainer_arguments,
-    covariate_columns,
-    describe_expression,
-    draw_posterior,
-    draw_rows,
-    epochs_for,
-    in_chunks,
-    kind_of,
-    n_features,
-    registered_arrays,
-    run_training,
-    sizes_of,
-    standardise_numbers,
+from scmichigan._compat import finish_init, setup_method_args
+from scmichigan.data import (
+    CategoryCovariatesField,
+    CategoryField,
+    ExpressionField,
+    Modalities,
+    NumberCovariatesField,
+    RegisteredCells,
+    check_scale,
+    checked_expression,
+    protein_fields,
+    register,
+    size_factor_fields,
 )
-from ._fields import register_cells
-from ._modalities import register_modalities
-from ._saved import SavedMixin
+from scmichigan.module import BetaTCVAEModule, CellFormat, CountTCVAEModule
 
-_DEFAULT_STEPS = 6000
-_LR = 1e-3
-# Arguments of the trainer and of the plan that need a step of the trainer for each minibatch.
-_ONE_BY_ONE = {
-    "accumulate_grad_batches",
-    "callbacks",
-    "gradient_clip_val",
-    "limit_train_batches",
-    "max_steps",
-    "on_step",
-    "reduce_lr_on_plateau",
-    "val_check_interval",
-}
-_OF_WARM_UP = ("n_steps_kl_warmup", "n_epochs_kl_warmup", "max_kl_weight", "min_kl_weight")
+from ._decoded import decoded_expression
+from ._model import CellModel
+from ._runs import check_latent_arguments, check_weight
+from ._shared import check_latent, check_trained, in_chunks, sample_posterior
+from ._train_beta_tcvae import train
 
-
-class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
+class BetaTCVAE(CellModel, VAEMixin):
     """Variational autoencoder with a penalty on the total correlation of its latent.
 
     Parameters
@@ -114,30 +88,20 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         check_weight("kl_weight", module_kwargs.get("kl_weight", 1.0), "the KL divergence must be 0")
         check_choice("gene_likelihood", gene_likelihood, ("normal", "nb", "zinb", "poisson"))
         super().__init__(adata)
-        settings = sizes_of(self)
-        if gene_likelihood == "normal":
-            module, own = BetaTCVAEModule, {"counts": kind_of(self) == "counts"}
-        else:
-            _check_counts(self, gene_likelihood)
-            settings.pop("n_proteins")
-            module = CountTCVAEModule
-            has_totals = self.registry["setup_args"]["size_factor_key"] is not None
-            own = {"gene_likelihood": gene_likelihood, "has_totals": has_totals}
-        self.module = module(
-            n_features(self),
-            n_latent=n_latent,
-            beta=beta,
-            target_sum=self.registry["setup_args"]["target_sum"],
-            **own,
-            **settings,
-            **module_kwargs,
+        cells = RegisteredCells(self.adata_manager)
+        own = {}
+        if gene_likelihood != "normal":
+            _check_counts(cells, gene_likelihood)
+            own["gene_likelihood"] = gene_likelihood
+        self.module = (CountTCVAEModule if own else BetaTCVAEModule)(
+            cells.n_features, cells=CellFormat(**cells.format()), n_latent=n_latent, beta=beta, **own, **module_kwargs
         )
-        standardise_numbers(self)
+        self.module.inputs.set_unit(*cells.numbers_unit())
         finish_init(
             self,
             locals(),
             f"beta-TCVAE with n_latent: {n_latent}, beta: {beta}, gene_likelihood: {gene_likelihood}, "
-            f"on {describe_expression(self)}",
+            f"on {cells.describe()}",
         )
 
     @classmethod
@@ -188,7 +152,18 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
             If the expression is NaN, infinite, negative, empty or not what was declared, a size factor is no total, or a
             label or covariate is missing.
         """
-        register_cells(locals())
+        expression = checked_expression(adata, layer, expression, target_sum)
+        setup_args = setup_method_args(locals())
+        fields = [
+            ExpressionField(layer, expression),
+            CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+            CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            *size_factor_fields(adata, size_factor_key, layer, expression, target_sum),
+            *protein_fields(protein_expression_obsm_key, layer, expression),
+        ]
+        register(cls, adata, fields, setup_args, kwargs)
 
     @classmethod
     def setup_mudata(
@@ -232,116 +207,29 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         --------
         >>> mg.BetaTCVAE.setup_mudata(mdata, modalities={"rna_layer": "rna", "protein_layer": "protein"})
         """
-        register_modalities(locals())
+        setup_args = setup_method_args(locals())
+        check_scale("counts", target_sum)
+        places = Modalities(mdata, modalities, setup_args["setup_args"])
+        fields = [
+            *places.count_fields(
+                rna_layer=(REGISTRY_KEYS.X_KEY, rna_layer), protein_layer=(REGISTRY_KEYS.PROTEIN_EXP_KEY, protein_layer)
+            ),
+            places.field(CategoryField, REGISTRY_KEYS.BATCH_KEY, batch_key),
+            places.field(CategoryField, REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+            places.field(CategoryCovariatesField, REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            places.field(NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            *places.size_factor_fields(size_factor_key, rna_layer),
+        ]
+        register(cls, mdata, fields, setup_args, kwargs)
 
-    def train(
-        self,
-        max_epochs: int | None = None,
-        *,
-        batch_size: int = 128,
-        train_size: float = 0.9,
-        lr: float = _LR,
-        accelerator: str = "auto",
-        devices: int | list[int] | str = "auto",
-        plan_kwargs: dict[str, Any] | None = None,
-        stage: str = "beta-TCVAE",
-        **trainer_kwargs,
-    ) -> None:
-        """Train the model.
-
-        Parameters
-        ----------
-        max_epochs
-            Passes through the training cells; by default as many as take about 6,000 steps, at most 400.
-        batch_size
-            Cells in a minibatch; the total correlation is estimated within it.
-        train_size
-            Share of the cells to train on; the rest is for validation (pass ``check_val_every_n_epoch``).
-        lr
-            Learning rate.
-        accelerator, devices
-            As in scvi-tools.
-        plan_kwargs
-            Further arguments of :class:`scvi.train.TrainingPlan`, but those of a warm-up of the KL divergence, whose weight is
-            that of the module throughout.
-        stage
-            Heading of the progress bar.
-        **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer`.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer training cells than a minibatch, ``max_epochs`` is below 1, the plan does not know an argument,
-            or ``early_stopping`` has no validation cells to look at.
-        FloatingPointError
-            If the loss becomes NaN or infinite; the message has the epoch.
-        """
-        check_trainer_arguments(self, trainer_kwargs, elsewhere={"plan_kwargs": TrainingPlan})
-        given = self._plan_arguments(lr, plan_kwargs)
-        stacked = not any(value for name, value in {**trainer_kwargs, **given}.items() if name in _ONE_BY_ONE)
-        data = CellDataModule(
-            registered_arrays(self.adata_manager),
-            batch_size=batch_size,
-            train_size=train_size,
-            n_at_once=MINIBATCHES_AT_ONCE if stacked else None,
-        )
-        monitor = trainer_kwargs.get("early_stopping_monitor") or "elbo_validation"
-        if trainer_kwargs.get("early_stopping") and "validation" in monitor and not data.n_val:
-            raise ValueError(
-                f"early_stopping looks at {monitor!r}, but train_size is {train_size}, which leaves no cells for validation; "
-                "give train_size=0.9"
-            )
-        max_epochs = check_epochs(max_epochs) or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
-        # scvi-tools' default eps of 0.01 would keep Adam from adapting to the small gradients of a mean over cells.
-        settings = {"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **given}
-        if settings.setdefault("optimizer", "Adam") == "Adam":
-            # scvi-tools' takes a loop over the weights where torch has a kernel.
-            adam = {name: settings[name] for name in ("lr", "eps", "weight_decay")}
-            settings["optimizer"] = "Custom"
-            settings["optimizer_creator"] = lambda weights: torch.optim.Adam(weights, **adam, fused=True)
-        plan = ElboTrainingPlan(self.module, **settings)
-        plan.automatic_optimization = not stacked
-        if not data.n_val:
-            # Lightning warns of a plan that can validate where there are no cells for it.
-            plan.validation_step = None
-        run_training(
-            self,
-            plan,
-            data,
-            max_epochs=max_epochs,
-            stage=stage,
-            advice="try a smaller lr or beta, and look for cells with extreme expression",
-            accelerator=accelerator,
-            devices=devices,
-            trainer_kwargs=trainer_kwargs,
-        )
-
-    @staticmethod
-    def _plan_arguments(lr: float, plan_kwargs: dict[str, Any] | None) -> dict[str, Any]:
-        """Arguments of the plan, checked."""
-        given = plan_kwargs
-        if isinstance(given, dict):
-            given = {name: value for name, value in given.items() if not (name in _OF_WARM_UP and value is None)}
-            warm_up = [name for name in _OF_WARM_UP if name in given]
-            if warm_up:
-                raise ValueError(
-                    f"plan_kwargs has {', '.join(warm_up)}, but the KL divergence has the same weight throughout, kl_weight of "
-                    "the constructor; leave this out"
-                )
-        left_out = {"module", "loss_kwargs", "update_only_decoder", *_OF_WARM_UP}
-        known = [name for name in inspect.signature(TrainingPlan).parameters if name not in left_out]
-        given = check_plan_arguments(given, known)
-        if lr != _LR and given.get("lr", lr) != lr:
-            raise ValueError(f"lr is {lr}, and {given['lr']} in plan_kwargs; leave one of them out")
-        return given
+    train = train
 
     @torch.inference_mode()
     def generate(
         self,
         n_samples: int = 1000,
         *,
-        where: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
         latent: np.ndarray | None = None,
         noise: bool = False,
         seed: int = 0,
@@ -352,7 +240,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         ----------
         n_samples
             Cells to generate. Not used with ``latent``.
-        where
+        labels
             Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
         latent
             Decode each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then drawn from the
@@ -361,7 +249,7 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
             Draw from the likelihood instead of taking its mean; which one was done is in ``uns``. The mean is too smooth for
             real cells, and the draw of a normal likelihood, N(mean, 1), too noisy.
         seed
-            Of all draws.
+            Random seed.
 
         Returns
         -------
@@ -372,53 +260,67 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         :meth:`MichiGAN.generate`. Proteins are in ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
         """
         check_trained(self)
-        rng = np.random.default_rng(seed)
+        rng, cells = np.random.default_rng(seed), self.cells
         given = None if latent is None else check_latent(latent, self.module.n_latent)
-        rows = draw_rows(self._labelled, n_samples if given is None else len(given), where, rng)
-        inputs = [covariate_columns(self.adata_manager, self.module.inputs, rows)]
-        totals = self._totals()[rows] if self.module.makes_counts else None
+        rows = cells.sample_rows(n_samples if given is None else len(given), labels, rng)
+        inputs = [torch.from_numpy(cells.covariates(rows))]
+        totals = cells.totals()[rows] if self.module.makes_counts else None
         if totals is not None:
             inputs.append(torch.from_numpy(totals).float())
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             z = given
             if z is None:
-                z = draw_posterior(*self.get_latent_representation(indices=rows, return_dist=True), rng)
+                z = sample_posterior(*self.get_latent_representation(indices=rows, return_dist=True), rng)
             chunks = ([torch.as_tensor(z[c]), *(a[c] for a in inputs)] for c in in_chunks(len(z)))
             x = torch.cat([self.module.sample(*chunk, noise=noise) for chunk in chunks]).cpu().numpy()
         if totals is not None and not noise:
             # Expected counts are no counts: only their logarithms are kept.
-            x, totals = self._log_normalized(x, totals)[0], None
+            x, totals = cells.log_normalize(x, totals)[0], None
         provenance = {"model": "BetaTCVAE", "noise": noise, "seed": seed}
-        cells = self._cells(x, totals, rows=rows if given is None else None, latent=z, provenance=provenance)
-        return self._as_registered(cells if given is None else self._with_covariates(cells, rows))
+        source = {"rows": rows} if given is None else {"rows": None, "covariates_of": rows}
+        return cells.as_registered(cells.generated(x, totals, latent=z, provenance=provenance, **source))
+
+    def encode_expression(self, x: np.ndarray) -> np.ndarray:
+        """Posterior means of the latents of log-normalised expression.
+
+        Parameters
+        ----------
+        x
+            Dense expression as :meth:`get_observed_expression` gives it, genes and proteins side by side, shape
+            ``(n_cells, n_features)``.
+
+        Returns
+        -------
+        Shape ``(n_cells, n_latent)``.
+        """
+        with torch.inference_mode(), torch.random.fork_rng():
+            parts = [self.module.inference(torch.from_numpy(x[c]))["qz"].loc.cpu().numpy() for c in in_chunks(len(x))]
+        return np.concatenate(parts)
+
+    get_normalized_expression = decoded_expression
+
+    def _decode(self, z: np.ndarray, covariates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Mean of the likelihood for cells of the target sum."""
+        inputs = [torch.as_tensor(z), torch.from_numpy(covariates)]
+        if self.module.makes_counts:
+            inputs.append(torch.full((len(z), 1), self.cells.target_sum))
+        return self.module.sample(*inputs).cpu().numpy()
 
 
-def _check_counts(model: BetaTCVAE, gene_likelihood: str) -> None:
+def _check_counts(cells: RegisteredCells, gene_likelihood: str) -> None:
     """Refuse a likelihood of counts where there are none, or two kinds of them."""
-    if model.summary_stats.get("n_proteins", 0):
+    if cells.n_proteins:
         raise ValueError(
-            f"gene_likelihood is {gene_likelihood!r}, but {describe_expression(model)}, are registered; it is for RNA alone: "
+            f"gene_likelihood is {gene_likelihood!r}, but {cells.describe()}, are registered; it is for RNA alone: "
             "leave gene_likelihood out, or take the latent of scvi.model.TOTALVI with MichiGAN.from_latent_model"
         )
-    if kind_of(model) == "counts":
+    if cells.are_counts:
         return
-    x = registered_arrays(model.adata_manager)[REGISTRY_KEYS.X_KEY]
+    x = cells.arrays()[REGISTRY_KEYS.X_KEY]
     values = np.ravel(x.data if sp.issparse(x) else x)
     raise ValueError(
-        f"gene_likelihood is {gene_likelihood!r}, but {describe_expression(model)}, are registered, such as "
+        f"gene_likelihood is {gene_likelihood!r}, but {cells.describe()}, are registered, such as "
         f"{values[values != np.round(values)][0]:g}; register raw counts with setup_anndata(layer=...), or leave "
         "gene_likelihood out"
     )
-
-
-def check_latent_arguments(n_latent: int, beta: float) -> None:
-    """Refuse latents without dimensions, and weights that are negative or infinite."""
-    check_n_latent(n_latent)
-    check_weight("beta", beta, "the total correlation must be 0 (the VAE)")
-
-
-def check_weight(name: str, weight: float, rule: str) -> None:
-    """Refuse weights in the loss that are negative or infinite."""
-    if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
-        raise ValueError(f"{name} is {weight!r}; the weight of {rule} or more, and finite")

@@ -1,193 +1,147 @@
-"""What all GANs do alike: their networks, how these are trained, and the cells they make."""
+"""The machine of all GANs: a generator and a critic on registered cells."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
 import torch
 from anndata import AnnData
 from mudata import MuData
-from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from scmichigan._arrays import dense
-from scmichigan.module import MichiGANModule
-from scmichigan.train import MINIBATCHES_AT_ONCE, AdversarialTrainingPlan, CellDataModule
+from scmichigan._checks import check_choice
+from scmichigan._saved import as_data, check_file, restore_history
+from scmichigan.combinations import Latents, Predictor
+from scmichigan.data import RegisteredCells
+from scmichigan.latents import FittedLatent, ModelLatent, PriorLatent, StoredLatent, model_of
+from scmichigan.module import CellFormat, MichiGANModule
 
-from ._common import (
-    ExpressionMixin,
-    check_epochs,
-    check_latent,
-    check_plan_arguments,
-    check_trained,
-    check_trainer_arguments,
-    covariate_columns,
-    describe_expression,
-    draw_posterior,
-    draw_rows,
-    in_chunks,
-    kind_of,
-    n_features,
-    normalized_expression,
-    own_arguments,
-    registered_arrays,
-    run_training,
-    sizes_of,
-    standardise_numbers,
+from ._decoded import decoded_expression
+from ._latent_recovery import latent_recovery
+from ._latents import (
+    check_latent_arguments,
+    check_stored_width,
+    from_latent_model,
+    get_latent_representation,
+    latent_of_file,
+    observed_expression,
 )
-from ._presets import SCHEDULES, Row, module_settings
-from ._saved import SavedMixin
+from ._predictions import benchmark_predictions, missing_combinations, predict_all, predict_combination
+from ._presets import Row, module_settings
+from ._runs import check_n_latent, own_arguments
+from ._setups import setup_anndata, setup_mudata
+from ._shared import (
+    OF_OTHER_MODELS,
+    check_latent,
+    check_trained,
+    in_chunks,
+    refuses,
+    registered_cells,
+    sample_posterior,
+)
+from ._train_gan import train
+from ._traversal import traverse
 
-_N_CELLS_OF_COMPONENTS = 5000
-_COMPONENT_DEVIATION = 4.0
-_LEAST_DEVIATION = 1e-3
 
+@refuses(*OF_OTHER_MODELS, "get_elbo", "get_reconstruction_error")
+class GAN(BaseModelClass):
+    """A generator and a critic on registered cells; a base only, to which each GAN adds its row and its constructor."""
 
-class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
-    """A generator and a critic on registered cells; a base only."""
+    row: Row
+    latent: StoredLatent | FittedLatent | ModelLatent | PriorLatent
 
-    row: ClassVar[Row]
-    latent_sampling = "sample"
-
-    def _build(self, n_latent: int, preset: str, module_kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _build(
+        self,
+        n_latent: int,
+        module_kwargs: dict[str, Any],
+        *,
+        preset: str = "paper",
+        beta: float | None = None,
+        latent_sampling: str = "sample",
+    ) -> dict[str, Any]:
         """Make the module; give its settings, with which it can be built again for other cells."""
-        args = self.registry["setup_args"]
-        counts = kind_of(self) == "counts"
+        check_n_latent(n_latent)
+        check_choice("latent_sampling", latent_sampling, ("sample", "mean"))
+        cells = RegisteredCells(self.adata_manager)
+        name, key = type(self).__name__, cells.setup_args.get("latent_key")
+        if beta is None:
+            self.latent = PriorLatent(name, self._cells_of, self._codes if self.row.information else None)
+        else:
+            check_latent_arguments(name, beta, module_kwargs)
+            self.latent = FittedLatent(name) if key is None else StoredLatent(key, self._cells_of)
+            n_latent = n_latent if key is None else check_stored_width(self.adata, key, n_latent, beta)
         settings = module_settings(
             self.row,
             preset,
             module_kwargs,
             of_model=own_arguments(type(self)),
-            counts=counts,
-            n_cells=self.summary_stats.n_cells,
+            counts=cells.are_counts,
+            n_cells=cells.n_cells,
         )
-        self.n_latent = n_latent
-        self.preset = preset
-        self.module = MichiGANModule(
-            n_features(self),
-            n_latent,
-            counts=counts,
-            target_sum=args["target_sum"],
-            sums_to_total=args["size_factor_key"] is None,
-            **sizes_of(self),
-            **settings,
-            **self.row.settings(),
-        )
-        standardise_numbers(self)
-        return settings
+        self.n_latent, self.preset, self.beta, self.latent_sampling = n_latent, preset, beta, latent_sampling
+        self.module = MichiGANModule(cells.n_features, n_latent, settings=settings, cells=CellFormat(**cells.format()))
+        self.module.inputs.set_unit(*cells.numbers_unit())
+        return self.row.chosen(settings)
 
-    def _describe(self, latent: str) -> str:
-        """What ``repr`` prints, given where the latent is from."""
+    def _summary(self) -> str:
+        """What ``repr`` prints."""
+        key = self.registry["setup_args"].get("latent_key")
+        latent = "from a prior" if self.beta is None else f"from beta-TCVAE (beta: {self.beta})"
+        latent = latent if key is None else f"from obsm[{key!r}]"
         makes = "counts" if self.module.makes_counts else "log-normalised expression"
-        return f"{type(self).__name__} with n_latent: {self.n_latent} {latent}, on {describe_expression(self)}, makes {makes}"
+        return f"{type(self).__name__} with n_latent: {self.n_latent} {latent}, on {self.cells.describe()}, makes {makes}"
 
-    def _cells_to_train_on(self, batch_size: int | None) -> CellDataModule:
-        batch_size = SCHEDULES[self.preset].batch_size if batch_size is None else batch_size
-        return CellDataModule(
-            registered_arrays(self.adata_manager), batch_size=batch_size, n_at_once=MINIBATCHES_AT_ONCE
+    @property
+    def cells(self) -> RegisteredCells:
+        """The registered cells."""
+        return registered_cells(self)
+
+    @property
+    def latent_model(self) -> BaseModelClass | None:
+        """The model that infers the latents: the fitted beta-TCVAE, or the trained model that was given."""
+        return self.latent.model
+
+    @property
+    def predictor(self) -> Predictor:
+        """Predicts combinations of labels, from the registered cells, their latents and the generator."""
+        return Predictor(
+            self.cells,
+            name=type(self).__name__,
+            covariate_weight=self.module.covariate_weight.numpy(force=True),
+            latents=Latents(self.latent.name, *self._posterior()),
+            render=lambda z, rows, rng: self._render(z, rows, self._sample_noise(len(z), rng)),
         )
-
-    def _plan(self, plan_kwargs: dict[str, Any] | None) -> AdversarialTrainingPlan:
-        known = [name for name in inspect.signature(AdversarialTrainingPlan).parameters if name != "module"]
-        given = check_plan_arguments(plan_kwargs, known)
-        return AdversarialTrainingPlan(self.module, **(SCHEDULES[self.preset].plan_kwargs | given))
-
-    def _check_trainer_arguments(self, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]) -> None:
-        """Refuse what no trainer takes, or none of two networks that take turns."""
-        check_trainer_arguments(self, given, elsewhere={"plan_kwargs": AdversarialTrainingPlan} | elsewhere)
-        for name, nothing in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (None, 1)}.items():
-            if given.get(name) not in nothing:
-                cure = (
-                    f"; for the beta-TCVAE, give it in latent_kwargs={{{name!r}: {given[name]!r}}}" if elsewhere else ""
-                )
-                raise ValueError(
-                    f"{name} is {given[name]!r}, but the generator and the critic take their own steps{cure}"
-                )
-        monitor = given.get("early_stopping_monitor") or "elbo_validation"
-        if given.get("early_stopping") and "validation" in monitor:
-            raise ValueError(
-                f"early_stopping would look at {monitor!r}, and a GAN has no cells for validation: give early_stopping_monitor, "
-                "such as 'generator_loss', or stop by hand, as its losses need not fall while the cells get better"
-            )
-
-    def _epochs(self, max_epochs: int | None, data: CellDataModule) -> int:
-        if max_epochs == 0 and self.module.generator.decoder is not None:
-            return 0
-        return check_epochs(max_epochs) or SCHEDULES[self.preset].epochs(data.n_train, data.batch_size)
-
-    def _train_gan(
-        self, data: CellDataModule, plan: AdversarialTrainingPlan, max_epochs: int, *, stage: str, **train_kwargs
-    ) -> None:
-        if max_epochs == 0:
-            self.module.eval()
-            self.is_trained = True
-            return
-        was_trained = self.is_trained
-        # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
-        self.is_trained = bool(self.history)
-        try:
-            run_training(
-                self,
-                plan,
-                data,
-                max_epochs=max_epochs,
-                stage=stage,
-                advice="try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for "
-                "extreme values in expression and latent",
-                **train_kwargs,
-            )
-        except BaseException:
-            self.is_trained |= was_trained
-            raise
-
-    def _expression_deviation(self) -> torch.Tensor:
-        """Standard deviation of each gene's log-normalised expression."""
-        x = normalized_expression(self.adata_manager, self.module.inputs)
-        return torch.from_numpy(np.sqrt(StandardScaler(with_mean=False).fit(x).var_)).float()
-
-    def _components(self, scale: torch.Tensor, n_components: int) -> torch.Tensor:
-        """Weights of scaled genes in their principal components, shape ``(n_genes, n_components)``, fewer for few cells."""
-        rows = np.sort(np.random.default_rng(0).permutation(self.adata.n_obs)[:_N_CELLS_OF_COMPONENTS])
-        x = dense(normalized_expression(self.adata_manager, self.module.inputs, rows)) * scale.numpy(force=True)
-        pca = PCA(min(n_components, *x.shape), random_state=0).fit(x)
-        deviation = np.sqrt(pca.explained_variance_)
-        is_there = deviation > _LEAST_DEVIATION * deviation[0]
-        weights = pca.components_[is_there].T * (_COMPONENT_DEVIATION / deviation[is_there])
-        return torch.from_numpy(weights)
 
     def generate(
         self,
         n_samples: int = 1000,
         *,
-        where: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
         latent: np.ndarray | None = None,
         size_factor: float | np.ndarray | None = None,
         seed: int = 0,
     ) -> AnnData | MuData:
-        """Sample cells.
+        """Generate cells.
 
         Parameters
         ----------
         n_samples
-            Cells to generate, from latents (and covariates) drawn from the registered cells; by models whose latents
+            Cells to generate, from latents (and covariates) sampled from the registered cells; by models whose latents
             have a prior, from that. Not used with ``latent``.
-        where
-            Labels of the registered cells whose latents are drawn, for example ``{"cell_type": "B cells"}``; ``{}`` takes
+        labels
+            Labels of the registered cells whose latents are sampled, for example ``{"cell_type": "B cells"}``; ``{}`` takes
             all cells.
         latent
             Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then
-            drawn from the registered cells.
+            sampled from the registered cells.
         size_factor
             Expected total counts of each cell, one for all or one each; by default the totals of the source cells. With
             proteins it is that of the RNA, and shape ``(n_samples, 2)`` gives that of the proteins, too. Only of models that
             make counts.
         seed
-            Of all draws.
+            Random seed.
 
         Returns
         -------
@@ -204,43 +158,96 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         RuntimeError
             If the model is untrained.
         ValueError
-            If ``where`` selects no cell, or is given to a model that knows no latents of cells; if ``latent`` has another
+            If no cell has the labels, or they are given to a model that knows no latents of cells; if ``latent`` has another
             width than the model's or is not finite, or ``size_factor`` is no total of so many cells.
         """
         check_trained(self)
-        rng = np.random.default_rng(seed)
+        rng, cells = np.random.default_rng(seed), self.cells
         z = None if latent is None else check_latent(latent, self.n_latent)
-        rows = draw_rows(self._labelled, n_samples if z is None else len(z), where, rng)
+        rows = cells.sample_rows(n_samples if z is None else len(z), labels, rng)
         totals = self._given_totals(size_factor, rows)
         if z is not None:
-            source = "given"
-        elif self.row.latent == "prior" and where is None:
-            source, z = "prior", rng.standard_normal((len(rows), self.n_latent), dtype=np.float32)
+            name = "given"
+        elif self.row.latent == "prior" and labels is None:
+            name, z = "prior", rng.standard_normal((len(rows), self.n_latent), dtype=np.float32)
         else:
-            source, z = self._latent_source(), self._draw_latent(rows, rng)
-        provenance = {"model": type(self).__name__, "latent": source, "seed": seed}
-        output = self._render(z, rows, self._draw_noise(len(z), rng))
-        counts = rng.poisson(self._expected(output, totals)) if self.module.makes_counts else None
-        cells = self._cells(
-            output if counts is None else counts,
-            totals,
-            rows=None if source in ("given", "prior") else rows,
-            latent=z,
-            provenance=provenance,
-        )
-        if source in ("given", "prior"):
-            cells = self._with_covariates(cells, rows)
-        return self._as_registered(cells)
+            name, z = self.latent.name, self._sample_latent(rows, rng)
+        values = self._render(z, rows, self._sample_noise(len(z), rng))
+        if self.module.makes_counts:
+            values = rng.poisson(cells.expected(values, totals))
+        source = {"rows": None, "covariates_of": rows} if name in ("given", "prior") else {"rows": rows}
+        provenance = {"model": type(self).__name__, "latent": name, "seed": seed}
+        return cells.as_registered(cells.generated(values, totals, latent=z, provenance=provenance, **source))
 
-    def _latent_source(self) -> str:
-        """Where the latents of registered cells come from, for the provenance; a ``ValueError`` where there are none."""
-        raise ValueError(f"{type(self).__name__} knows no latents of cells; leave where out")
+    setup_anndata = classmethod(setup_anndata)
+    setup_mudata = classmethod(setup_mudata)
+    from_latent_model = classmethod(from_latent_model)
+    train = train
+    traverse = traverse
+    latent_recovery = latent_recovery
+    predict_combination = predict_combination
+    missing_combinations = missing_combinations
+    predict_all = predict_all
+    benchmark_predictions = classmethod(benchmark_predictions)
+    get_latent_representation = get_latent_representation
+    get_normalized_expression = decoded_expression
+    get_observed_expression = observed_expression
+
+    def save(self, dir_path: str, *args, **kwargs) -> None:
+        """Save the model, and its latent model in the same file; arguments as in scvi-tools."""
+        self.latent_file_ = self.latent.file()  # the underscore has scvi-tools save it
+        try:
+            with as_data(self):
+                super().save(dir_path, *args, **kwargs)
+        finally:
+            del self.latent_file_
+
+    @classmethod
+    def load(
+        cls,
+        dir_path: str,
+        adata: AnnData | MuData | None = None,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+        **kwargs,
+    ) -> Self:
+        """Load a saved model with cells of the same genes; arguments as in scvi-tools.
+
+        Where the model has a latent model, the latents of the cells are inferred by it and, where ``adata`` has none, stored
+        where the model was set up with them.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no saved model.
+        ValueError
+            If ``adata`` has other genes than the model was trained on, or the file holds more than data, which might
+            run when it is loaded.
+        """
+        devices = {"accelerator": accelerator, "device": device}
+        path = check_file(dir_path, kwargs.get("prefix"), kwargs.get("backup_url"))
+        with latent_of_file(path, adata, **devices) as of_cells:
+            model = super().load(dir_path, adata, **devices, **kwargs)
+        restore_history(model)
+        file = vars(model).pop("latent_file_", None)
+        if file is not None:
+            latent_model, posterior = of_cells or (model_of(file, model.adata, **devices), None)
+            key = model.registry["setup_args"].get("latent_key")
+            model.latent = (
+                FittedLatent(cls.__name__, latent_model)
+                if key is None
+                else ModelLatent(latent_model, key, model._cells_of, posterior)
+            )
+        return model
+
+    def _cells_of(self, adata: AnnData | MuData | None) -> RegisteredCells:
+        return registered_cells(self, adata)
 
     def _posterior(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Means and, where cells are to be sampled, variances of the registered cells' latents."""
-        # The beta-TCVAE draws a sample even where its posterior is all that is asked for.
+        # The beta-TCVAE samples even where its posterior is all that is asked for.
         with torch.random.fork_rng():
-            mean, var = self.get_latent_representation(return_dist=True)
+            mean, var = self.latent.posterior()
         return mean, var if self.latent_sampling == "sample" else None
 
     def _given_totals(self, size_factor: float | np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
@@ -249,9 +256,10 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
             if size_factor is not None:
                 raise ValueError("size_factor is for models that make counts; this one makes log-normalised expression")
             return None
+        totals = self.cells.totals()[rows]
         if size_factor is None:
-            return self._totals()[rows]
-        given, totals = np.asarray(size_factor, dtype=np.float64), self._totals()[rows]
+            return totals
+        given = np.asarray(size_factor, dtype=np.float64)
         of_both = given.shape == totals.shape and given.ndim == 2 and totals.shape[1] == 2
         if not (given.shape in ((), (len(rows),)) or of_both) or not (np.isfinite(given).all() and (given > 0).all()):
             raise ValueError(
@@ -263,32 +271,33 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
         totals[:, 0] = given
         return totals
 
-    def _expected(self, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        return rates * self._by_feature(totals / self.module.inputs.target_sum)
-
-    def _draw_latent(
-        self,
-        rows: np.ndarray,
-        rng: np.random.Generator,
-        posterior: tuple[np.ndarray, np.ndarray | None] | None = None,
-    ) -> np.ndarray:
-        """Latents of registered cells; of so many draws that the posterior is better inferred once, it can be given."""
-        mean, var = posterior or self._posterior()
+    def _sample_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Latents of registered cells: means, or a sample of each posterior."""
+        mean, var = self._posterior()
         z = mean[rows]
-        return z if var is None else draw_posterior(z, var[rows], rng)
+        return z if var is None else sample_posterior(z, var[rows], rng)
 
-    def _draw_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
+    def _sample_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))
 
     def _render(
-        self,
-        z: np.ndarray,
-        rows: np.ndarray,
-        noise: torch.Tensor,
-        *,
-        manager: AnnDataManager | None = None,
+        self, z: np.ndarray, rows: np.ndarray, noise: torch.Tensor, *, cells: RegisteredCells | None = None
     ) -> np.ndarray:
         """Output of the generator for latents, the covariates of the given registered cells, and noise."""
-        covariates = covariate_columns(manager or self.adata_manager, self.module.inputs, rows)
-        condition = torch.cat([torch.from_numpy(z), covariates], dim=1)
+        covariates = (cells or self.cells).covariates(rows)
+        condition = torch.from_numpy(np.hstack([z, covariates]).astype(np.float32))
         return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
+
+    def _decode(self, z: np.ndarray, covariates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Output of the generator for latents, covariates and noise of its own."""
+        condition = torch.from_numpy(np.hstack([z, covariates]).astype(np.float32))
+        return self.module.sample(condition, self._sample_noise(len(z), rng)).cpu().numpy()
+
+    def _codes(self, cells: RegisteredCells, rows: np.ndarray) -> np.ndarray:
+        """Codes of cells, as the body of the critic infers them."""
+        columns = torch.from_numpy(cells.covariates(rows))
+        codes = []
+        for chunk in in_chunks(len(rows)):
+            x = torch.from_numpy(dense(cells.expression(rows[chunk])))
+            codes.append(self.module.infer_codes(x, columns[chunk]).cpu().numpy())
+        return np.concatenate(codes)

@@ -15,26 +15,36 @@ import scipy.sparse as sp
 from anndata import AnnData
 from rich.progress import track
 from scipy.linalg import solve_triangular
+from scvi import REGISTRY_KEYS
 from sklearn.mixture import GaussianMixture
 
 from scmichigan._arrays import check_cells_differ, dense, fit_pca, variance_g
 from scmichigan._checks import check_at_least
-from scmichigan._compat import finish_init
+from scmichigan._compat import finish_init, setup_method_args
+from scmichigan.data import (
+    CategoryField,
+    ExpressionField,
+    RegisteredCells,
+    checked_expression,
+    register,
+    size_factor_fields,
+)
+from scmichigan.module import CellFormat, FittedModule
 
-from ._closed_form import ClosedFormModel, refuse_training_arguments
-from ._common import describe_expression, draw_rows, generated_anndata, in_chunks
+from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
+from ._shared import in_chunks
 
 CovarianceType = Literal["full", "diag"]
 
 _N_COMPONENTS = (1, 2, 4, 8, 16, 32)
 _MIN_CELLS_PER_COMPONENT = 10
 _MAX_ITERATIONS = 1000
-# Share of the mean variance that every variance is raised by: without it, a component on a single cell, or on cells
+# Fraction of the mean variance that every variance is raised by: without it, a component on a single cell, or on cells
 # that all lack a gene, would have a likelihood without bound.
 _VARIANCE_FLOOR = 1e-3
 
 
-class GMM(ClosedFormModel):
+class GMM(CellModel):
     """Gaussian mixture of log-normalised expression: the baseline that knows clusters.
 
     Parameters
@@ -74,7 +84,7 @@ class GMM(ClosedFormModel):
     >>> mg.GMM.setup_anndata(adata, labels_key="cell_type", size_factor_key="total_counts")
     >>> model = mg.GMM(adata)
     >>> model.train()
-    >>> cells = model.generate(1000, where={"cell_type": "B cells"})
+    >>> cells = model.generate(1000, labels={"cell_type": "B cells"})
     """
 
     def __init__(
@@ -90,6 +100,8 @@ class GMM(ClosedFormModel):
         if n_pcs is not None:
             check_at_least(1, n_pcs=n_pcs)
         super().__init__(adata)
+        cells = RegisteredCells(self.adata_manager)
+        self.module = FittedModule(CellFormat(**cells.format()))
         self.n_components = _sizes(n_components)
         self.covariance_type = covariance_type
         self.n_pcs = n_pcs
@@ -99,8 +111,40 @@ class GMM(ClosedFormModel):
         number = self.n_components[0] if is_given else "chosen by BIC"
         space = "genes" if n_pcs is None else f"up to {n_pcs} principal components"
         finish_init(
-            self, locals(), f"Gaussian mixture with n_components: {number}, of {space}, on {describe_expression(self)}"
+            self, locals(), f"Gaussian mixture with n_components: {number}, of {space}, on {cells.describe()}"
         )
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        expression: Literal["auto", "counts", "log_normalized"] = "auto",
+        target_sum: float = 1e4,
+        **kwargs,
+    ) -> None:
+        """Register the cells. Batches and covariates are not modelled, and refused.
+
+        Parameters
+        ----------
+        adata, layer, labels_key, size_factor_key, expression, target_sum, **kwargs
+            As in :meth:`BetaTCVAE.setup_anndata`.
+
+        Raises
+        ------
+        KeyError, ValueError
+            As in :meth:`BetaTCVAE.setup_anndata`, and if a batch or covariate is given.
+        """
+        expression = checked_expression(adata, layer, expression, target_sum)
+        setup_args = setup_method_args(locals())
+        fields = [
+            ExpressionField(layer, expression),
+            CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+            *size_factor_fields(adata, size_factor_key, layer, expression, target_sum),
+        ]
+        register(cls, adata, fields, setup_args, kwargs)
 
     @property
     def bic(self) -> pd.DataFrame | None:
@@ -116,7 +160,7 @@ class GMM(ClosedFormModel):
         Parameters
         ----------
         seed
-            Of the principal components, and of the clusters that each fit starts from.
+            Random seed.
         enable_progress_bar
             Show a bar over the candidates.
         **training_kwargs
@@ -129,7 +173,7 @@ class GMM(ClosedFormModel):
         """
         refuse_training_arguments(self, training_kwargs)
         sizes, types = self._candidates()
-        x = self.get_normalized_expression()
+        x = self.cells.expression()
         check_cells_differ(x)
         projection = {} if self.n_pcs is None else _fit_projection(x, self.n_pcs, seed)
         z_nd = _project(x, projection)
@@ -145,7 +189,7 @@ class GMM(ClosedFormModel):
             if bic.loc[size, kind] == bic.min(axis=None):
                 best = {name: getattr(mixture, f"{name}_") for name in ("weights", "means", "precisions_cholesky")}
         self.bic_ = bic.to_dict("tight")
-        self._keep(projection | best)
+        keep_arrays(self, projection | best)
 
     def _candidates(self) -> tuple[list[int], list[CovarianceType]]:
         """Numbers of components and types of covariance to choose from."""
@@ -181,20 +225,20 @@ class GMM(ClosedFormModel):
         -------
         Probabilities p, shape ``(n_cells, n_components)``, and the variances where asked for.
         """
-        p_nc = _responsibilities(self._rows_of_expression(adata, indices), self._fitted()).astype(np.float32)
+        p_nc = _responsibilities(expression_rows(self, adata, indices), fitted_arrays(self)).astype(np.float32)
         return (p_nc, p_nc * (1 - p_nc)) if return_dist else p_nc
 
-    def generate(self, n_samples: int = 1000, *, where: dict[str, str] | None = None, seed: int = 0) -> AnnData:
+    def generate(self, n_samples: int = 1000, *, labels: dict[str, str] | None = None, seed: int = 0) -> AnnData:
         """Sample cells: a component of a registered cell, by its probabilities, and a cell of that component.
 
         Parameters
         ----------
         n_samples
             Cells to generate.
-        where
+        labels
             Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
         seed
-            Of all draws.
+            Random seed.
 
         Returns
         -------
@@ -206,18 +250,17 @@ class GMM(ClosedFormModel):
         RuntimeError
             If the model is untrained.
         KeyError, ValueError
-            If ``where`` selects no cell.
+            If no cell has the labels.
         """
-        fitted = self._fitted()
+        fitted = fitted_arrays(self)
         rng = np.random.default_rng(seed)
-        rows = draw_rows(self.adata, n_samples, where, rng)
-        one_hot_nc = rng.multinomial(1, _responsibilities(self._rows_of_expression(None, rows), fitted))
+        rows = self.cells.sample_rows(n_samples, labels, rng)
+        one_hot_nc = rng.multinomial(1, _responsibilities(expression_rows(self, None, rows), fitted))
         z_nd = _sample_components(fitted, one_hot_nc.argmax(axis=1), rng)
         x = z_nd.astype(np.float32) if self.n_pcs is None else _to_genes(z_nd, fitted, rng)
         space = "genes" if self.n_pcs is None else "principal components"
         provenance = {"model": "GMM", "n_components": one_hot_nc.shape[1], "space": space, "seed": seed}
-        setup_args = self.registry["setup_args"]
-        return generated_anndata(self.adata, x, setup_args, rows=rows, latent=one_hot_nc, provenance=provenance)
+        return self.cells.generated(x, rows=rows, latent=one_hot_nc, provenance=provenance)
 
 
 def _sizes(n_components: int | Sequence[int] | None) -> list[int] | None:

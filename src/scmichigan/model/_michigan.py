@@ -1,4 +1,4 @@
-"""The GANs whose latents are those of cells, one row each."""
+"""The GANs, one row each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from anndata import AnnData
 
 from scmichigan._compat import finish_init
 
-from ._latent_gan import LatentGAN
+from ._gan import GAN
 from ._presets import Row
 
 
-class MichiGAN(LatentGAN):
+class MichiGAN(GAN):
     """Conditional GAN that turns a latent into realistic cells.
 
     The latent is a stored one (``setup_anndata(latent_key=...)``), or that of a beta-TCVAE which :meth:`train` fits
@@ -25,7 +25,7 @@ class MichiGAN(LatentGAN):
     n_latent, beta
         Of the beta-TCVAE; a stored latent has its own width, and no beta.
     latent_sampling
-        ``"sample"`` draws each cell's latent anew from its posterior whenever it is visited, ``"mean"`` takes the
+        ``"sample"`` samples each cell's latent anew from its posterior whenever it is visited, ``"mean"`` takes the
         posterior mean. A stored latent without variance has only means.
     preset
         ``"default"``, or ``"paper"`` for networks, losses and training exactly as published.
@@ -42,11 +42,11 @@ class MichiGAN(LatentGAN):
     Notes
     -----
     Before the first step the generator is set to the best one that can be had in closed form:
-    :func:`~scmichigan.latent.fit_poisson_log_normal` for counts, :func:`~scmichigan.latent.fit_linear_gaussian` for
+    :func:`~scmichigan.closed_form.fit_poisson_log_normal` for counts, :func:`~scmichigan.closed_form.fit_linear_gaussian` for
     log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
     and ``score_gap``, the critic's mean score of real minus that of generated cells; and twenty times in a training
-    ``obedience``, the mean correlation of the latents of 1,000 generated cells with what was asked for, and
-    ``obedience_gap``, how far the least obedient latent is behind what real cells give (see :meth:`obedience`).
+    ``latent_recovery``, the mean correlation of the latents of 1,000 generated cells with those that they were made from,
+    and ``latent_recovery_gap``, how far the least recovered latent is behind real cells (see :meth:`latent_recovery`).
 
     References
     ----------
@@ -73,11 +73,11 @@ class MichiGAN(LatentGAN):
         **module_kwargs,
     ) -> None:
         super().__init__(adata)
-        module_kwargs = self._build_on_latent(n_latent, beta, latent_sampling, preset, module_kwargs)
+        module_kwargs = self._build(n_latent, module_kwargs, preset=preset, beta=beta, latent_sampling=latent_sampling)
         finish_init(self, locals(), self._summary())
 
 
-class CWGANGP(LatentGAN):
+class CWGANGP(GAN):
     """Conditional WGAN-GP by concatenation: MichiGAN whose critic gets cell and latent side by side.
 
     Parameters
@@ -108,11 +108,11 @@ class CWGANGP(LatentGAN):
         **module_kwargs,
     ) -> None:
         super().__init__(adata)
-        module_kwargs = self._build_on_latent(n_latent, beta, latent_sampling, "paper", module_kwargs)
+        module_kwargs = self._build(n_latent, module_kwargs, beta=beta, latent_sampling=latent_sampling)
         finish_init(self, locals(), self._summary())
 
 
-class SemiSupervisedInfoWGANGP(LatentGAN):
+class SemiSupervisedInfoWGANGP(GAN):
     """Semi-supervised InfoWGAN-GP: cells from a prior, and a code that is held to the latents of the real cells.
 
     The critic does not look at the latent. Its body infers one from each cell instead: that which a generated cell was made
@@ -146,5 +146,65 @@ class SemiSupervisedInfoWGANGP(LatentGAN):
         **module_kwargs,
     ) -> None:
         super().__init__(adata)
-        module_kwargs = self._build_on_latent(n_latent, beta, latent_sampling, "paper", module_kwargs)
+        module_kwargs = self._build(n_latent, module_kwargs, beta=beta, latent_sampling=latent_sampling)
+        finish_init(self, locals(), self._summary())
+
+
+class WGANGP(GAN):
+    """Wasserstein GAN with gradient penalty, without any condition: cells from noise.
+
+    Parameters
+    ----------
+    adata
+        Registered with :meth:`setup_anndata`.
+    n_latent
+        Dimensions of the noise: 128 as published, or as few as another model's latent to be compared with it.
+    **module_kwargs
+        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
+
+    Raises
+    ------
+    ValueError
+        If ``n_latent`` is below 1, or another argument is unknown or not one of its choices.
+
+    References
+    ----------
+    Gulrajani et al. 2017, "Improved training of Wasserstein GANs"; Yu and Welch 2021, Methods, "WGAN-GP".
+    """
+
+    row = Row(latent="prior", critic_head=None, n_noise=0)
+
+    def __init__(self, adata: AnnData, n_latent: int = 128, **module_kwargs) -> None:
+        super().__init__(adata)
+        module_kwargs = self._build(n_latent, module_kwargs)
+        finish_init(self, locals(), self._summary())
+
+
+class InfoWGANGP(GAN):
+    """InfoGAN with the Wasserstein distance: cells from a code that can be inferred from them, and noise.
+
+    Parameters
+    ----------
+    adata
+        Registered with :meth:`setup_anndata`.
+    n_latent
+        Dimensions of the code.
+    **module_kwargs
+        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
+
+    Raises
+    ------
+    ValueError
+        If ``n_latent`` is below 1, or another argument is unknown or not one of its choices.
+
+    References
+    ----------
+    Chen et al. 2016, "InfoGAN"; Yu and Welch 2021, Methods, "InfoGAN and ssInfoGAN".
+    """
+
+    row = Row(latent="prior", critic_head=None, information="generated")
+
+    def __init__(self, adata: AnnData, n_latent: int = 10, **module_kwargs) -> None:
+        super().__init__(adata)
+        module_kwargs = self._build(n_latent, module_kwargs)
         finish_init(self, locals(), self._summary())

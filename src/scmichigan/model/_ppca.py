@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from anndata import AnnData
+from scvi import REGISTRY_KEYS
 
-from scmichigan._compat import finish_init
-from scmichigan.latent import ProbabilisticPCA, fit_ppca
-
-from ._closed_form import ClosedFormModel, refuse_training_arguments
-from ._common import (
-    check_latent,
-    check_n_latent,
-    check_n_samples,
-    describe_expression,
-    draw_posterior,
-    draw_rows,
-    generated_anndata,
+from scmichigan._checks import check_n_samples
+from scmichigan._compat import finish_init, setup_method_args
+from scmichigan.closed_form import ProbabilisticPCA, fit_ppca
+from scmichigan.data import (
+    CategoryField,
+    ExpressionField,
+    RegisteredCells,
+    checked_expression,
+    register,
+    size_factor_fields,
 )
+from scmichigan.module import CellFormat, FittedModule
+
+from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
+from ._runs import check_n_latent
+from ._shared import check_latent, sample_posterior
 
 
-class PPCA(ClosedFormModel):
+class PPCA(CellModel):
     r"""Probabilistic PCA of log-normalised expression, in closed form: the linear baseline.
 
     :math:`x = W z + \mu + \epsilon` with :math:`z \sim N(0, I)` and :math:`\epsilon \sim N(0, \sigma^2 I)`.
@@ -60,8 +65,42 @@ class PPCA(ClosedFormModel):
     def __init__(self, adata: AnnData, n_latent: int = 10) -> None:
         check_n_latent(n_latent)
         super().__init__(adata)
+        cells = RegisteredCells(self.adata_manager)
         self.n_latent = n_latent
-        finish_init(self, locals(), f"Probabilistic PCA with n_latent: {n_latent}, on {describe_expression(self)}")
+        self.module = FittedModule(CellFormat(**cells.format()))
+        finish_init(self, locals(), f"Probabilistic PCA with n_latent: {n_latent}, on {cells.describe()}")
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        expression: Literal["auto", "counts", "log_normalized"] = "auto",
+        target_sum: float = 1e4,
+        **kwargs,
+    ) -> None:
+        """Register the cells. Batches and covariates are not modelled, and refused.
+
+        Parameters
+        ----------
+        adata, layer, labels_key, size_factor_key, expression, target_sum, **kwargs
+            As in :meth:`BetaTCVAE.setup_anndata`.
+
+        Raises
+        ------
+        KeyError, ValueError
+            As in :meth:`BetaTCVAE.setup_anndata`, and if a batch or covariate is given.
+        """
+        expression = checked_expression(adata, layer, expression, target_sum)
+        setup_args = setup_method_args(locals())
+        fields = [
+            ExpressionField(layer, expression),
+            CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+            *size_factor_fields(adata, size_factor_key, layer, expression, target_sum),
+        ]
+        register(cls, adata, fields, setup_args, kwargs)
 
     def train(self, *, seed: int = 0, **training_kwargs) -> None:
         """Fit by maximum likelihood, in closed form.
@@ -80,7 +119,7 @@ class PPCA(ClosedFormModel):
             arguments are given.
         """
         refuse_training_arguments(self, training_kwargs)
-        self._keep(fit_ppca(self.get_normalized_expression(), self.n_latent, seed=seed)._asdict())
+        keep_arrays(self, fit_ppca(self.cells.expression(), self.n_latent, seed=seed)._asdict())
 
     def get_latent_representation(
         self,
@@ -89,7 +128,7 @@ class PPCA(ClosedFormModel):
         *,
         return_dist: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Posterior of the latents, see :meth:`~scmichigan.latent.ProbabilisticPCA.posterior`.
+        """Posterior of the latents, see :meth:`~scmichigan.closed_form.ProbabilisticPCA.posterior`.
 
         Parameters
         ----------
@@ -104,15 +143,15 @@ class PPCA(ClosedFormModel):
         -------
         Posterior means, shape ``(n_cells, n_latent)``, and the variances where asked for.
         """
-        fit = ProbabilisticPCA(**self._fitted())
-        mean, var = (a.astype(np.float32) for a in fit.posterior(self._rows_of_expression(adata, indices)))
+        fit = ProbabilisticPCA(**fitted_arrays(self))
+        mean, var = (a.astype(np.float32) for a in fit.posterior(expression_rows(self, adata, indices)))
         return (mean, var) if return_dist else mean
 
     def generate(
         self,
         n_samples: int = 1000,
         *,
-        where: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
         latent: np.ndarray | None = None,
         seed: int = 0,
     ) -> AnnData:
@@ -122,41 +161,39 @@ class PPCA(ClosedFormModel):
         ----------
         n_samples
             Cells to generate from the prior. Not used with ``latent``.
-        where
-            Draw the latents from the posteriors of the registered cells with these labels instead, for example
+        labels
+            Sample the latents from the posteriors of the registered cells with these labels instead, for example
             ``{"cell_type": "B cells"}``; ``{}`` takes all cells.
         latent
             Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``.
         seed
-            Of all draws.
+            Random seed.
 
         Returns
         -------
         AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, provenance in
-        ``uns["michigan"]``; with ``where``, labels and names of the source cells in obs.
+        ``uns["michigan"]``; with ``labels``, labels and names of the source cells in obs.
 
         Raises
         ------
         RuntimeError
             If the model is untrained.
         KeyError, ValueError
-            If ``where`` selects no cell or is given with ``latent``, or ``latent`` has another width than the model's
+            If no cell has the labels or they are given with ``latent``, or ``latent`` has another width than the model's
             or is not finite.
         """
-        fit = ProbabilisticPCA(**self._fitted())
+        fit = ProbabilisticPCA(**fitted_arrays(self))
         rng = np.random.default_rng(seed)
         rows = None
         if latent is not None:
-            if where is not None:
-                raise ValueError("where and latent were both given; the cells are made from one of them, leave one out")
+            if labels is not None:
+                raise ValueError("labels and latent were both given; the cells are made from one of them, leave one out")
             source, z = "given", check_latent(latent, self.n_latent)
-        elif where is not None:
-            rows = draw_rows(self.adata, n_samples, where, rng)
-            source, z = "posterior", draw_posterior(*self.get_latent_representation(None, rows, return_dist=True), rng)
+        elif labels is not None:
+            rows = self.cells.sample_rows(n_samples, labels, rng)
+            source, z = "posterior", sample_posterior(*self.get_latent_representation(None, rows, return_dist=True), rng)
         else:
             check_n_samples(n_samples)
             source, z = "prior", rng.standard_normal((n_samples, self.n_latent), dtype=np.float32)
         provenance = {"model": "PPCA", "latent": source, "seed": seed}
-        return generated_anndata(
-            self.adata, fit.sample(z, rng), self.registry["setup_args"], rows=rows, latent=z, provenance=provenance
-        )
+        return self.cells.generated(fit.sample(z, rng), rows=rows, latent=z, provenance=provenance)

@@ -1,0 +1,60 @@
+"""No latent of cells: what is generated comes from a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from anndata import AnnData
+
+from ._encoder import RidgeEncoder
+from ._stored import CellsOf, Posterior
+
+
+class PriorLatent:
+    """The standard normal prior of a GAN; codes of cells where its critic infers them.
+
+    Parameters
+    ----------
+    of
+        Name of the model, for errors.
+    cells_of
+        Gives registered cells.
+    infer
+        Gives codes of cells from their rows; ``None`` where nothing infers any.
+    """
+
+    model = None
+    encoder_name = RidgeEncoder.name
+
+    def __init__(
+        self, of: str, cells_of: CellsOf, infer: Callable[..., np.ndarray] | None = None
+    ) -> None:
+        self.of = of
+        self.cells_of = cells_of
+        self.infer = infer
+        self.encoder = RidgeEncoder()
+
+    @property
+    def name(self) -> str:
+        """Where the latents of cells come from; an error where there are none."""
+        if self.infer is None:
+            raise ValueError(f"{self.of} knows no latents of cells; leave labels out, or take MichiGAN")
+        return "inferred codes"
+
+    def posterior(self, adata: AnnData | None = None, indices: Sequence[int] | None = None) -> Posterior:
+        """Codes of cells, with a variance of 1."""
+        if self.infer is None:
+            raise ValueError(f"{self.of} generates cells from a prior and knows no latents of cells; take MichiGAN")
+        cells = self.cells_of(adata)
+        mean = self.infer(cells, np.arange(cells.n_cells) if indices is None else np.asarray(indices))
+        return mean, np.ones_like(mean)
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Codes of log-normalised expression, by a ridge regression on the registered cells."""
+        if self.encoder.ridge is None:
+            self.encoder.fit(self.cells_of(None).expression(), self.posterior()[0])
+        return self.encoder.encode(x)
+
+    def file(self) -> None:
+        """Nothing to save beside the cells."""

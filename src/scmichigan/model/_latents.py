@@ -1,0 +1,218 @@
+"""The latents of GANs: checked, taken from a trained model, inferred, and found again in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+from scvi.model.base import BaseModelClass
+
+from scmichigan import _keys
+from scmichigan._saved import read_attributes
+from scmichigan.data import check_genes
+from scmichigan.latents import (
+    ModelLatent,
+    cells_for_expression,
+    check_latent_model,
+    check_width,
+    lacks_latent,
+    model_of,
+    posterior_of,
+    setup_arguments,
+    stored,
+)
+
+from ._runs import check_weight
+from ._shared import sample_posterior
+
+if TYPE_CHECKING:
+    from ._gan import GAN
+
+_N_LATENT, _BETA = 10, 10.0  # by default
+_OF_LATENT_MODEL = ("gene_likelihood", "kl_weight", "hidden")
+
+
+def check_latent_arguments(name: str, beta: float, module_kwargs: dict[str, Any]) -> None:
+    """Refuse a weight out of range, and arguments of the beta-TCVAE alone."""
+    check_weight("beta", beta, "the total correlation must be 0 (the VAE)")
+    for argument in _OF_LATENT_MODEL:
+        if argument in module_kwargs:
+            raise ValueError(
+                f"{argument} is an argument of the beta-TCVAE: train a BetaTCVAE(adata, {argument}="
+                f"{module_kwargs[argument]!r}) and give it to {name}.from_latent_model"
+            )
+
+
+def check_stored_width(adata: AnnData | MuData, key: str, n_latent: int, beta: float) -> int:
+    """Width of a stored latent; other widths than the default are refused, and so is a beta."""
+    width = adata.obsm[key].shape[1]
+    if n_latent not in (width, _N_LATENT):
+        raise ValueError(
+            f"n_latent is {n_latent}, and obsm[{key!r}], which is registered as the latent, has {width} columns; leave "
+            "n_latent out"
+        )
+    if beta != _BETA:
+        raise ValueError(f"beta is {beta}, but the latent is there already, in obsm[{key!r}]; leave beta out")
+    return width
+
+
+def from_latent_model(
+    cls: type[GAN], latent_model: BaseModelClass, *, setup_kwargs: dict[str, Any] | None = None, **kwargs
+) -> GAN:
+    """Make a model on the latent of a trained one, such as an :class:`scvi.model.SCVI`, and on its cells.
+
+    Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
+    ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
+    model as it is now. A copy of it is saved and loaded with the new one.
+
+    Parameters
+    ----------
+    latent_model
+        Trained model of scvi-tools or of this package with ``get_latent_representation``, on an AnnData or on a MuData
+        with RNA. Proteins that it was set up with are generated beside the RNA, peaks are not.
+    setup_kwargs
+        Arguments of :meth:`setup_anndata` (:meth:`setup_mudata`) that differ from those that the trained model was set up
+        with (layers, batch, labels, size factor, covariates and proteins); ``modalities`` are added to its own.
+    **kwargs
+        Arguments of the new model, but those of a latent (``n_latent``, ``beta``).
+
+    Raises
+    ------
+    RuntimeError
+        If the latent model is untrained.
+    ValueError
+        If it has no latent of cells, if one is asked for in ``kwargs``, or as in :meth:`setup_anndata` or
+        :meth:`setup_mudata`.
+
+    Examples
+    --------
+    >>> scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
+    >>> vae = scvi.model.SCVI(adata)
+    >>> vae.train()
+    >>> model = mg.MichiGAN.from_latent_model(vae)
+    >>> model.train()
+    """
+    check_latent_model(latent_model)
+    cls.row.check_knows_cells(cls.__name__)
+    of_latent = [name for name in ("n_latent", "beta") if name in kwargs]
+    if of_latent:
+        raise ValueError(
+            f"{', '.join(of_latent)} cannot be chosen: the latent is that of the {type(latent_model).__name__} as it is; "
+            "leave this out, or train another latent model"
+        )
+    adata = latent_model.adata
+    mean, var = posterior_of(latent_model)
+    broken = ~np.isfinite(mean).all(axis=1)
+    if broken.any():
+        raise ValueError(
+            f"the latent of the {type(latent_model).__name__} is not finite in {broken.sum()} of {len(mean)} cells, the "
+            f"first is {adata.obs_names[np.argmax(broken)]!r}: look at its history, and train it again with a smaller "
+            "learning rate"
+        )
+    adata.obsm[_keys.LATENT] = mean
+    keys = {"latent_key": _keys.LATENT}
+    provenance = {"model": type(latent_model).__name__}
+    if var is not None:
+        adata.obsm[_keys.LATENT_VAR] = var
+        keys["latent_var_key"] = provenance["variance"] = _keys.LATENT_VAR
+    adata.uns[_keys.LATENT] = provenance
+    setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
+    setup(adata, **setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
+    model = cls(adata, **kwargs)
+    model.latent = ModelLatent.from_model(latent_model, model.latent.name, model._cells_of, (mean, var))
+    return model
+
+
+@contextmanager
+def latent_of_file(
+    path: str, adata: AnnData | MuData | None, **devices: Any
+) -> Iterator[tuple[BaseModelClass, tuple[np.ndarray, np.ndarray | None]] | None]:
+    """The latent model of a saved GAN with the latents of the cells, which are stored with them for a while to be loaded.
+
+    ``None`` where the file has no latent model, or the cells of the file are to be loaded.
+    """
+    saved = {} if adata is None else read_attributes(path)
+    setup_args = saved["registry_"]["setup_args"] if saved else {}
+    key = setup_args.get("latent_key")
+    if saved.get("latent_file_") is None or not key:
+        yield None
+        return
+    if isinstance(adata, AnnData):  # before a model of scvi-tools says so, without the cure
+        registered = saved["registry_"]["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]
+        check_genes(registered["column_names"], adata.var_names, "adata")
+    latent_model = model_of(saved["latent_file_"], adata, **devices)
+    posterior = posterior_of(latent_model)
+    if lacks_latent(setup_args, adata):
+        with stored(posterior, setup_args, adata):
+            yield latent_model, posterior
+    else:
+        check_width(posterior[0], key, adata)
+        yield latent_model, posterior
+
+
+def get_latent_representation(
+    self: GAN,
+    adata: AnnData | MuData | None = None,
+    indices: Sequence[int] | None = None,
+    give_mean: bool = True,
+    *,
+    return_dist: bool = False,
+    seed: int = 0,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray | None]:
+    """Latents of cells: inferred by the beta-TCVAE or the latent model, or read from ``obsm``.
+
+    Of an :class:`InfoWGANGP`, codes as the body of the critic infers them.
+
+    Parameters
+    ----------
+    adata
+        Cells with the same genes; ``None`` for the registered ones. Without a latent model they need the stored latent.
+    indices
+        Cells to return, all by default.
+    give_mean
+        Whether to give the posterior means, or a sample of each posterior.
+    return_dist
+        Also return the posterior variances (``None`` where a stored latent has none).
+    seed
+        Random seed of the samples.
+
+    Returns
+    -------
+    Posterior means (or samples), shape ``(n_cells, n_latent)``, and the variances where asked for.
+
+    Raises
+    ------
+    RuntimeError
+        If the beta-TCVAE, or the critic that infers codes, is untrained.
+    ValueError
+        If the model knows no latents of cells.
+    """
+    mean, var = self.latent.posterior(adata, indices)
+    if not give_mean and var is not None:
+        mean = sample_posterior(mean, var, np.random.default_rng(seed))
+    return (mean, var) if return_dist else mean
+
+
+def observed_expression(
+    self: GAN, adata: AnnData | MuData | None = None
+) -> np.ndarray | sp.csr_matrix | tuple[np.ndarray | sp.csr_matrix, ...]:
+    """Observed expression, log-normalised as the model sees it.
+
+    Parameters
+    ----------
+    adata
+        Cells with the same genes; ``None`` for the registered ones. They need no stored latent.
+
+    Returns
+    -------
+    A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is; where proteins are registered,
+    those of genes and of proteins.
+    """
+    return cells_for_expression(self._cells_of, self.cells, adata, self.n_latent).observed()

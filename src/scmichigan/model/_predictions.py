@@ -1,0 +1,231 @@
+"""Predictions by the GANs: what CombinationPredictor does, with the latents and the generator of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+
+from scmichigan.combinations import Method
+from scmichigan.combinations import benchmark_predictions as benchmark
+
+from ._shared import check_trained
+
+if TYPE_CHECKING:
+    from ._gan import GAN
+
+
+def predict_combination(
+    self: GAN,
+    labels: dict[str, object],
+    *,
+    method: str | Method = "kriging",
+    along: str | None = None,
+    references: Sequence[str] | None = None,
+    n_samples: int | None = None,
+    seed: int = 0,
+) -> AnnData | MuData:
+    """Predict the cells of a combination of labels that was never seen.
+
+    The prediction is that of :meth:`CombinationPredictor.predict`, which documents the arguments. A trained model adds the
+    latents of the predicted cells and the methods that need a generator: ``"paper"``, the published latent arithmetic,
+    and ``"kriging_generator"``.
+
+    Parameters
+    ----------
+    labels
+        Label of each of two or more obs keys, for example ``{"cell_type": "B cells", "condition": "stim"}``.
+    method, along, references, n_samples, seed
+        As in :meth:`CombinationPredictor.predict`.
+
+    Returns
+    -------
+    As from :meth:`CombinationPredictor.predict`, with predicted latents in ``obsm["X_michigan"]``. The predicted latent
+    (posterior mean plus shift) of each cell of the references is also written to ``obsm["X_michigan_predicted"]`` of the
+    model's adata (NaN for all others), with the same provenance in ``uns["X_michigan_predicted"]``.
+
+    Raises
+    ------
+    RuntimeError
+        If the model is untrained.
+    KeyError, ValueError
+        As in :meth:`CombinationPredictor.predict`, and if the model knows no latents of cells.
+
+    Warns
+    -----
+    UserWarning
+        As in :meth:`CombinationPredictor.predict`.
+
+    References
+    ----------
+    Yu and Welch 2021, "Latent space vector arithmetic".
+    """
+    check_trained(self)
+    return self.predictor.predict(
+        labels, method=method, along=along, references=references, n_samples=n_samples, seed=seed
+    )
+
+
+def missing_combinations(self: GAN, keys: Sequence[str], *, enable_progress_bar: bool = True) -> pd.DataFrame:
+    """List the combinations of labels that no cell has, with the expected error of their predictions.
+
+    Parameters
+    ----------
+    keys
+        Two or more obs keys.
+    enable_progress_bar
+        Whether to show how far it is.
+
+    Returns
+    -------
+    As from :meth:`CombinationPredictor.missing`.
+
+    Raises
+    ------
+    RuntimeError
+        If the model is untrained.
+    KeyError, ValueError
+        As in :meth:`CombinationPredictor.missing`.
+
+    Examples
+    --------
+    >>> table = model.missing_combinations(["cell_type", "condition"])
+    >>> cells = model.predict_all(table[table["expected_error"] < table["predicted_change"]])
+    """
+    check_trained(self)
+    return self.predictor.missing(keys, enable_progress_bar=enable_progress_bar)
+
+
+def predict_all(
+    self: GAN,
+    combinations: Sequence[str] | Sequence[Mapping[str, object]] | pd.DataFrame,
+    *,
+    n_samples: int = 500,
+    seed: int = 0,
+    enable_progress_bar: bool = True,
+) -> AnnData | MuData:
+    """Predict the cells of all combinations of labels that no cell has, or of some.
+
+    Parameters
+    ----------
+    combinations
+        Two or more obs keys, for all missing combinations of their labels that can be predicted; or as in
+        :meth:`CombinationPredictor.predict_all`.
+    n_samples, seed, enable_progress_bar
+        As in :meth:`CombinationPredictor.predict_all`.
+
+    Returns
+    -------
+    As from :meth:`CombinationPredictor.predict_all`, with predicted latents in ``obsm["X_michigan"]``.
+
+    Raises
+    ------
+    RuntimeError
+        If the model is untrained.
+    KeyError, ValueError
+        As in :meth:`CombinationPredictor.predict_all`.
+    """
+    check_trained(self)
+    return self.predictor.predict_all(
+        combinations, n_samples=n_samples, seed=seed, enable_progress_bar=enable_progress_bar
+    )
+
+
+def _decoded(model: GAN, labels: dict[str, Any], *, noise: bool) -> AnnData:
+    latent = model.predict_combination(labels, method="paper").obsm["X_michigan"]
+    return model.latent_model.generate(latent=latent, noise=noise)
+
+
+PREDICTORS = {
+    "MichiGAN": lambda model, labels: model.predict_combination(labels),
+    "MichiGAN, as published": lambda model, labels: model.predict_combination(labels, method="paper"),
+    "decoder, mean": lambda model, labels: _decoded(model, labels, noise=False),
+    "decoder, with noise": lambda model, labels: _decoded(model, labels, noise=True),
+}
+"""Predictions by the generator and by the decoder of its beta-TCVAE, the latter as other methods do it."""
+
+
+def benchmark_predictions(
+    cls: type[GAN],
+    adata: AnnData,
+    keys: Sequence[str],
+    control_labels: Mapping[str, Any],
+    *,
+    predictors: Mapping[str, Any] | None = None,
+    setup_kwargs: Mapping[str, Any] | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    train_kwargs: Mapping[str, Any] | None = None,
+    folder: Path | str | None = None,
+    **benchmark_kwargs: Any,
+) -> pd.DataFrame:
+    """Hide combinations of labels one at a time, train a model without each, and judge what it predicts of it.
+
+    Parameters
+    ----------
+    adata, keys, control_labels, setup_kwargs, folder
+        As in :func:`benchmark_predictions`.
+    predictors
+        Functions that take a trained model and the labels to predict and return cells; the first is judged against the
+        others. By default the model's prediction, the published one, and the decoder of the beta-TCVAE without and with
+        noise.
+    model_kwargs, train_kwargs
+        Arguments of the model and of its training.
+    **benchmark_kwargs
+        Further arguments of :func:`benchmark_predictions`, such as ``hold_out``, ``n_genes``, ``n_jobs`` and ``seed``.
+
+    Returns
+    -------
+    As from :func:`benchmark_predictions`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As in :func:`benchmark_predictions`, and if a stored latent is asked for.
+
+    Examples
+    --------
+    >>> table = mg.MichiGAN.benchmark_predictions(
+    ...     adata, ["cell_type", "condition"], {"condition": "ctrl"}, setup_kwargs={"size_factor_key": "total_counts"}
+    ... )
+    >>> table.pivot_table(index="metric", columns="predictor", values="value")
+    """
+    setup_kwargs = dict(setup_kwargs or {})
+    if setup_kwargs.get("latent_key") is not None:
+        raise ValueError("setup_kwargs has a latent_key: a stored latent has seen the hidden cells; leave it out")
+    fit = partial(
+        _fit,
+        model=cls,
+        setup_kwargs=setup_kwargs,
+        model_kwargs=dict(model_kwargs or {}),
+        train_kwargs=dict(train_kwargs or {}),
+    )
+    return benchmark(
+        adata,
+        keys,
+        control_labels,
+        fit=fit,
+        predictors=PREDICTORS if predictors is None else predictors,
+        setup_kwargs=setup_kwargs,
+        folder=folder,
+        **benchmark_kwargs,
+    )
+
+
+def _fit(
+    train: AnnData,
+    keys: Sequence[str],
+    *,
+    model: type[GAN],
+    setup_kwargs: dict[str, Any],
+    model_kwargs: dict[str, Any],
+    train_kwargs: dict[str, Any],
+) -> GAN:
+    model.setup_anndata(train, **setup_kwargs)
+    fitted = model(train, **model_kwargs)
+    fitted.train(**{"enable_progress_bar": False, **train_kwargs})
+    return fitted

@@ -1,0 +1,146 @@
+"""Training runs of all models, and the checks of their arguments."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from scvi.model.base import BaseModelClass
+from scvi.train import Trainer, TrainRunner
+
+from scmichigan.data import RegisteredCells
+from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
+
+logger = logging.getLogger("scmichigan")
+
+
+def epochs_for(n_steps: int, n_cells: int, batch_size: int) -> int:
+    """Epochs that take about ``n_steps`` minibatches."""
+    return max(1, round(n_steps / max(1, n_cells // batch_size)))
+
+
+def check_epochs(max_epochs: int | None) -> int | None:
+    """Refuse anything but a positive number of epochs; ``None`` stays."""
+    if not isinstance(max_epochs, Integral | None) or (max_epochs is not None and max_epochs < 1):
+        raise ValueError(f"max_epochs is {max_epochs!r}; give a whole number, 1 or more, or None to have the default")
+    return max_epochs
+
+
+def own_arguments(model: type[BaseModelClass]) -> list[str]:
+    """Names of the arguments of a model but for the cells, and for those that it passes to its module."""
+    parameters = inspect.signature(model).parameters.values()
+    return [p.name for p in parameters if p.name != "adata" and p.kind is not p.VAR_KEYWORD]
+
+
+def check_trainer_arguments(
+    model: BaseModelClass, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]
+) -> None:
+    """Refuse what no trainer takes; ``elsewhere`` are arguments of ``train`` with functions whose arguments they hold."""
+    known = {name for trainer in (Trainer, pl.Trainer) for name in inspect.signature(trainer).parameters} - {
+        "overfit_batches"
+    }
+    for name in set(given) - known - {"ckpt_path"}:
+        own = ", ".join(
+            key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
+        )
+        cure = f"its arguments are {own}, and those of scvi.train.Trainer"
+        if name in [*own_arguments(type(model)), *inspect.signature(type(model.module)).parameters]:
+            cure = f"it is one of the constructor, {name}={given[name]!r} where the model is made"
+        for argument, function in elsewhere.items():
+            if name in inspect.signature(function).parameters:
+                cure = f"give it in {argument}={{{name!r}: {given[name]!r}}}"
+        raise TypeError(f"{type(model).__name__}.train has no {name}; {cure}")
+    path = given.get("ckpt_path")
+    # Lightning takes addresses and words of its own, too, and would miss a file only when a first stage is over.
+    if path is not None and Path(path).suffix and "://" not in str(path) and not Path(path).exists():
+        raise FileNotFoundError(
+            f"ckpt_path is {str(path)!r}, and there is no such file; give one that a ModelCheckpoint wrote"
+        )
+
+
+def check_plan_arguments(given: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a training plan; refuse what it does not know."""
+    if not isinstance(given, dict | None):
+        raise ValueError(f"plan_kwargs is {given!r}; give a dictionary, whose keys may be {', '.join(known)}")
+    unknown = [str(name) for name in given or {} if name not in known]
+    if unknown:
+        raise ValueError(f"plan_kwargs has {', '.join(unknown)}; its arguments are {', '.join(known)}")
+    return given or {}
+
+
+def run_training(
+    model: BaseModelClass,
+    plan: pl.LightningModule,
+    data: CellDataModule,
+    *,
+    max_epochs: int,
+    stage: str,
+    advice: str,
+    accelerator: str,
+    devices: int | list[int] | str,
+    trainer_kwargs: dict[str, Any],
+) -> None:
+    """Train with scvi-tools' runner, our progress bar and a stop at losses that are no numbers, with the weights from before."""
+    # The plans log epochs, and an epoch of few steps is none to warn of.
+    trainer_kwargs = {"log_every_n_steps": 0} | trainer_kwargs
+    trainer_kwargs.pop("simple_progress_bar", None)
+    callbacks = [StopOnNonFinite(advice), *(trainer_kwargs.pop("callbacks", None) or [])]
+    if trainer_kwargs.pop("enable_progress_bar", True):
+        callbacks.append(StageProgressBar(stage))
+    logger.info("%s on %s: %d epochs", stage, RegisteredCells(model.adata_manager).describe(), max_epochs)
+    runner = TrainRunner(
+        model,
+        training_plan=plan,
+        data_splitter=data,
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        callbacks=callbacks,
+        simple_progress_bar=False,
+        enable_progress_bar=any(isinstance(c, StageProgressBar) for c in callbacks),
+        **trainer_kwargs,
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    # scvi-tools leaves a trained module in evaluation mode; without this, further training would keep it there.
+    model.module.train()
+    try:
+        runner()
+    except FloatingPointError:
+        model.module.load_state_dict(before)
+        raise
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        # Lightning ends the program, and has switched off Ctrl+C for whatever comes before the end.
+        signal.signal(signal.SIGINT, handler)
+        if runner.trainer.current_epoch > 0:  # what was learned is kept
+            model.is_trained = True
+            model.to_device(runner.device)
+        raise KeyboardInterrupt(f"training stopped in epoch {runner.trainer.current_epoch + 1}") from None
+    finally:
+        model.module.eval()
+
+
+def check_latent_arguments(n_latent: int, beta: float) -> None:
+    """Refuse latents without dimensions, and weights that are negative or infinite."""
+    check_n_latent(n_latent)
+    check_weight("beta", beta, "the total correlation must be 0 (the VAE)")
+
+
+def check_weight(name: str, weight: float, rule: str) -> None:
+    """Refuse weights in the loss that are negative or infinite."""
+    if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
+        raise ValueError(f"{name} is {weight!r}; the weight of {rule} or more, and finite")
+
+
+def check_n_latent(n_latent: int) -> None:
+    """Refuse latents without dimensions."""
+    if not isinstance(n_latent, Integral) or n_latent < 1:
+        raise ValueError(f"n_latent is {n_latent!r}; a latent needs at least 1 dimension, a whole number")

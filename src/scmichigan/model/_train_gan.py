@@ -1,0 +1,194 @@
+"""The training of the GANs: the latent, the closed-form start, and the adversarial steps."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+
+from scmichigan import _keys
+from scmichigan.latents import FittedLatent
+from scmichigan.train import MINIBATCHES_AT_ONCE, AdversarialTrainingPlan, CellDataModule, LogSometimes
+
+from ._beta_tcvae import BetaTCVAE
+from ._latent_recovery import gap, measure_latent_recovery
+from ._presets import SCHEDULES
+from ._runs import check_epochs, check_plan_arguments, check_trainer_arguments, run_training
+from ._start import scale_expression, start
+
+if TYPE_CHECKING:
+    from ._gan import GAN
+
+_N_CELLS_WATCHED = 1000
+_N_LOOKS = 20
+_ADVICE = (
+    "try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for extreme values in "
+    "expression and latent"
+)
+
+
+def train(
+    self: GAN,
+    max_epochs: int | None = None,
+    *,
+    batch_size: int | None = None,
+    latent_kwargs: dict[str, Any] | None = None,
+    accelerator: str = "auto",
+    devices: int | list[int] | str = "auto",
+    plan_kwargs: dict[str, Any] | None = None,
+    **trainer_kwargs,
+) -> None:
+    """Train the generator; where the latent is neither stored nor given, fit the beta-TCVAE first.
+
+    Writes the latent of a beta-TCVAE to ``obsm["X_michigan"]`` (posterior means) and ``obsm["X_michigan_var"]``,
+    with its provenance in ``uns["X_michigan"]``; its history is ``latent_model.history``. Train again to continue with
+    the generator.
+
+    Parameters
+    ----------
+    max_epochs
+        Passes of the generator's training through the cells; by default 150, but such that they take between 3,000
+        and 12,000 critic steps (1,000 epochs with the published settings). 0 leaves the generator as the closed form has it.
+    batch_size
+        Cells in a minibatch, in both stages; by default 128 (32 with the published settings).
+    latent_kwargs
+        Arguments of :meth:`BetaTCVAE.train` for the first stage, where there is one.
+    accelerator, devices
+        As in scvi-tools, for both stages.
+    plan_kwargs
+        Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
+    **trainer_kwargs
+        Passed to :class:`scvi.train.Trainer` in both stages; in the second alone, ``ckpt_path``, a checkpoint to go on from,
+        ``callbacks``, and ``early_stopping`` with what belongs to it. What it takes for a batch of the generator's training, as in
+        ``limit_train_batches``, is five minibatches (fewer of more than 128 cells), and it looks at the number of steps
+        (``max_steps``), those of both networks, after these: save checkpoints by epochs.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer cells than a minibatch, or ``max_epochs`` is negative, or 0 where no closed form starts
+        the generator.
+    FloatingPointError
+        If a loss becomes NaN or infinite; the message has the epoch.
+    KeyboardInterrupt
+        If it is interrupted; what the generator has learned is kept, and ``train`` continues.
+    """
+    _check_latent_kwargs(self, latent_kwargs)
+    knows_cells, fits_latent = self.beta is not None, isinstance(self.latent, FittedLatent)
+    lacks_latent = fits_latent and self.latent_model is None
+    _check_trainer_arguments(self, trainer_kwargs, {"latent_kwargs": BetaTCVAE.train} if lacks_latent else {})
+    schedule = SCHEDULES[self.preset]
+    data = CellDataModule(
+        self.cells.arrays(),
+        batch_size=schedule.batch_size if batch_size is None else batch_size,
+        n_at_once=MINIBATCHES_AT_ONCE,
+    )
+    if not (max_epochs == 0 and self.module.generator.decoder is not None):
+        max_epochs = check_epochs(max_epochs) or schedule.epochs(data.n_train, data.batch_size)
+    known = [name for name in inspect.signature(AdversarialTrainingPlan).parameters if name != "module"]
+    given = check_plan_arguments(plan_kwargs, known)
+    plan = AdversarialTrainingPlan(self.module, **(schedule.plan_kwargs | given))
+    devices_kwargs = {"accelerator": accelerator, "devices": devices}
+    if lacks_latent:
+        shared_kwargs = {"batch_size": data.batch_size, **devices_kwargs, **trainer_kwargs}
+        of_first = {
+            name: value
+            for name, value in shared_kwargs.items()
+            if name not in ("ckpt_path", "callbacks") and not name.startswith("early_stopping")
+        }
+        _fit_latent_model(self, of_first | (latent_kwargs or {}))
+    if knows_cells:
+        mean, var = self._posterior()
+        data.add(_keys.LATENT_MEAN_TENSOR, mean)
+        if var is not None:
+            data.add(_keys.LATENT_VAR_TENSOR, var)
+        if not self.is_trained:
+            start(self, mean, var)
+        # The closed form alone has no history to write to.
+        trainer_kwargs = _watching_latent_recovery(self, trainer_kwargs, max_epochs) if max_epochs else trainer_kwargs
+    elif not self.is_trained:
+        scale_expression(self)
+    heading = "conditional GAN" if knows_cells else type(self).__name__
+    stage = f"stage 2 of 2: {heading}" if fits_latent else heading
+    _train_adversarially(
+        self, data, plan, max_epochs, stage=stage, trainer_kwargs=trainer_kwargs, **devices_kwargs
+    )
+
+
+def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> None:
+    """Refuse arguments of a first stage where there is none, or it is over."""
+    if not isinstance(latent_kwargs, dict | None):
+        raise ValueError(f"latent_kwargs is {latent_kwargs!r}; give a dictionary of arguments of BetaTCVAE.train")
+    if not latent_kwargs:
+        return
+    if model.beta is None:
+        raise ValueError(f"latent_kwargs are for fitting a latent, and {type(model).__name__} has a prior; leave them out")
+    key = model.registry["setup_args"].get("latent_key")
+    if key is not None:
+        raise ValueError(
+            f"latent_kwargs are for fitting a latent, but obsm[{key!r}] is registered as one; leave them out"
+        )
+    if model.latent_model is not None:
+        raise ValueError(
+            "latent_kwargs are for fitting the latent, which this model has done; leave them out to train the generator "
+            "further, or make a new model"
+        )
+
+
+def _check_trainer_arguments(model: GAN, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]) -> None:
+    """Refuse what no trainer takes, or none of two networks that take turns."""
+    check_trainer_arguments(model, given, elsewhere={"plan_kwargs": AdversarialTrainingPlan} | elsewhere)
+    for name, nothing in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (None, 1)}.items():
+        if given.get(name) not in nothing:
+            cure = f"; for the beta-TCVAE, give it in latent_kwargs={{{name!r}: {given[name]!r}}}" if elsewhere else ""
+            raise ValueError(f"{name} is {given[name]!r}, but the generator and the critic take their own steps{cure}")
+    monitor = given.get("early_stopping_monitor") or "elbo_validation"
+    if given.get("early_stopping") and "validation" in monitor:
+        raise ValueError(
+            f"early_stopping would look at {monitor!r}, and a GAN has no cells for validation: give early_stopping_monitor, "
+            "such as 'generator_loss', or stop by hand, as its losses need not fall while the cells get better"
+        )
+
+
+def _fit_latent_model(model: GAN, train_kwargs: dict[str, Any]) -> None:
+    """Stage 1: the beta-TCVAE on the same cells; its latent goes to obsm."""
+    args = {k: v for k, v in model.registry["setup_args"].items() if not k.startswith("latent")}
+    setup = BetaTCVAE.setup_anndata if isinstance(model.adata, AnnData) else BetaTCVAE.setup_mudata
+    setup(model.adata, **args)
+    latent_model = BetaTCVAE(model.adata, n_latent=model.n_latent, beta=model.beta)
+    latent_model.train(**{"train_size": 1.0, "stage": "stage 1 of 2: beta-TCVAE", **train_kwargs})
+    model.latent = FittedLatent(type(model).__name__, latent_model)
+    model.adata.obsm[_keys.LATENT], model.adata.obsm[_keys.LATENT_VAR] = model.latent.posterior()
+    model.adata.uns[_keys.LATENT] = {"model": "BetaTCVAE", "beta": model.beta, "variance": _keys.LATENT_VAR}
+
+
+def _watching_latent_recovery(model: GAN, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
+    measure = measure_latent_recovery(model, model.cells, n_cells=_N_CELLS_WATCHED, seed=0)
+
+    def mean_and_gap() -> dict[str, float]:
+        table = measure()
+        return {"latent_recovery": table["generated"].mean(), "latent_recovery_gap": gap(table)}
+
+    watch = LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
+    return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}
+
+
+def _train_adversarially(
+    model: GAN, data: CellDataModule, plan: AdversarialTrainingPlan, max_epochs: int, *, stage: str, **train_kwargs
+) -> None:
+    """Stage 2: critic and generator; without epochs the generator stays as the closed form has it."""
+    if max_epochs == 0:
+        model.module.eval()
+        model.is_trained = True
+        return
+    was_trained = model.is_trained
+    # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
+    model.is_trained = bool(model.history)
+    try:
+        run_training(model, plan, data, max_epochs=max_epochs, stage=stage, advice=_ADVICE, **train_kwargs)
+    except BaseException:
+        model.is_trained |= was_trained
+        raise
