@@ -21,7 +21,7 @@ from scmichigan import _keys
 from scmichigan._arrays import dense, unit_of
 from scmichigan._checks import check_at_least, check_choice
 from scmichigan._compat import manager_of
-from scmichigan.latent import fit_linear_gaussian, fit_poisson_log_normal
+from scmichigan.closed_form import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.train import LogSometimes
 
 from ._beta_tcvae import BetaTCVAE, check_latent_arguments

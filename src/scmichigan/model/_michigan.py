@@ -42,7 +42,7 @@ class MichiGAN(LatentGAN):
     Notes
     -----
     Before the first step the generator is set to the best one that can be had in closed form:
-    :func:`~scmichigan.latent.fit_poisson_log_normal` for counts, :func:`~scmichigan.latent.fit_linear_gaussian` for
+    :func:`~scmichigan.closed_form.fit_poisson_log_normal` for counts, :func:`~scmichigan.closed_form.fit_linear_gaussian` for
     log-normalised expression. ``history`` holds, per epoch, ``critic_loss``, ``generator_loss``, ``gradient_penalty``
     and ``score_gap``, the critic's mean score of real minus that of generated cells; and twenty times in a training
     ``obedience``, the mean correlation of the latents of 1,000 generated cells with what was asked for, and

@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from scmichigan._compat import finish_init
-from scmichigan.latent import ProbabilisticPCA, fit_ppca
+from scmichigan.closed_form import ProbabilisticPCA, fit_ppca
 
 from ._closed_form import ClosedFormModel, refuse_training_arguments
 from ._common import (
@@ -89,7 +89,7 @@ class PPCA(ClosedFormModel):
         *,
         return_dist: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Posterior of the latents, see :meth:`~scmichigan.latent.ProbabilisticPCA.posterior`.
+        """Posterior of the latents, see :meth:`~scmichigan.closed_form.ProbabilisticPCA.posterior`.
 
         Parameters
         ----------
