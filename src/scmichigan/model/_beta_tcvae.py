@@ -22,6 +22,7 @@ from scmichigan.train import MINIBATCHES_AT_ONCE, CellDataModule, ElboTrainingPl
 
 from ._common import (
     ExpressionMixin,
+    cell_format,
     check_epochs,
     check_latent,
     check_n_latent,
@@ -38,7 +39,6 @@ from ._common import (
     n_features,
     registered_arrays,
     run_training,
-    sizes_of,
     standardise_numbers,
 )
 from ._fields import register_cells
@@ -114,23 +114,13 @@ class BetaTCVAE(ExpressionMixin, SavedMixin, VAEMixin, BaseModelClass):
         check_weight("kl_weight", module_kwargs.get("kl_weight", 1.0), "the KL divergence must be 0")
         check_choice("gene_likelihood", gene_likelihood, ("normal", "nb", "zinb", "poisson"))
         super().__init__(adata)
-        settings = sizes_of(self)
         if gene_likelihood == "normal":
-            module, own = BetaTCVAEModule, {"counts": kind_of(self) == "counts"}
+            module, own = BetaTCVAEModule, {}
         else:
             _check_counts(self, gene_likelihood)
-            settings.pop("n_proteins")
-            module = CountTCVAEModule
-            has_totals = self.registry["setup_args"]["size_factor_key"] is not None
-            own = {"gene_likelihood": gene_likelihood, "has_totals": has_totals}
+            module, own = CountTCVAEModule, {"gene_likelihood": gene_likelihood}
         self.module = module(
-            n_features(self),
-            n_latent=n_latent,
-            beta=beta,
-            target_sum=self.registry["setup_args"]["target_sum"],
-            **own,
-            **settings,
-            **module_kwargs,
+            n_features(self), cells=cell_format(self), n_latent=n_latent, beta=beta, **own, **module_kwargs
         )
         standardise_numbers(self)
         finish_init(

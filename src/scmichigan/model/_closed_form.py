@@ -11,7 +11,7 @@ from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
 from scmichigan._compat import manager_of
-from scmichigan.module import FittedModule
+from scmichigan.module import CellFormat, FittedModule
 
 from ._common import ExpressionMixin, check_trained, normalized_expression
 from ._fields import PlainSetupMixin
@@ -24,7 +24,7 @@ class ClosedFormModel(PlainSetupMixin, ExpressionMixin, SavedMixin, BaseModelCla
     def __init__(self, adata: AnnData) -> None:
         super().__init__(adata)
         args = self.registry["setup_args"]
-        self.module = FittedModule(counts=args["expression"] == "counts", target_sum=args["target_sum"])
+        self.module = FittedModule(CellFormat(counts=args["expression"] == "counts", target_sum=args["target_sum"]))
         # The underscore has scvi-tools save it.
         self.shapes_: dict[str, tuple[int, ...]] = {}
 

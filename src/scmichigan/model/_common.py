@@ -25,7 +25,7 @@ from scvi.train import Trainer, TrainRunner
 from scmichigan import _keys
 from scmichigan._arrays import dense, unit_of
 from scmichigan._checks import check_obs_keys, is_number
-from scmichigan.module._expression import ExpressionInputs
+from scmichigan.module import CellFormat, ExpressionInputs
 from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
 
 from ._fields import ExpressionKind, place_of
@@ -238,18 +238,21 @@ def n_features(model: BaseModelClass) -> int:
     return model.summary_stats.n_vars + model.summary_stats.get("n_proteins", 0)
 
 
-def sizes_of(model: BaseModelClass) -> dict[str, Any]:
-    """Arguments of the modules that come from the registered proteins and covariates."""
-    manager = model.adata_manager
+def cell_format(model: BaseModelClass) -> CellFormat:
+    """What is registered of each cell, for the modules."""
+    manager, args = model.adata_manager, model.registry["setup_args"]
     has_categories = REGISTRY_KEYS.CAT_COVS_KEY in manager.data_registry
-    return {
-        "n_proteins": model.summary_stats.get("n_proteins", 0),
-        "n_batch": model.summary_stats.n_batch,
-        "n_cats_per_cov": (
+    return CellFormat(
+        counts=kind_of(model) == "counts",
+        has_totals=args["size_factor_key"] is not None,
+        target_sum=args["target_sum"],
+        n_proteins=model.summary_stats.get("n_proteins", 0),
+        n_batch=model.summary_stats.n_batch,
+        n_cats_per_cov=(
             tuple(manager.get_state_registry(REGISTRY_KEYS.CAT_COVS_KEY).n_cats_per_key) if has_categories else ()
         ),
-        "n_continuous_cov": model.summary_stats.get("n_extra_continuous_covs", 0),
-    }
+        n_continuous_cov=model.summary_stats.get("n_extra_continuous_covs", 0),
+    )
 
 
 def standardise_numbers(model: BaseModelClass) -> None:

@@ -21,6 +21,7 @@ from scmichigan.train import MINIBATCHES_AT_ONCE, AdversarialTrainingPlan, CellD
 
 from ._common import (
     ExpressionMixin,
+    cell_format,
     check_epochs,
     check_latent,
     check_plan_arguments,
@@ -31,13 +32,11 @@ from ._common import (
     draw_posterior,
     draw_rows,
     in_chunks,
-    kind_of,
     n_features,
     normalized_expression,
     own_arguments,
     registered_arrays,
     run_training,
-    sizes_of,
     standardise_numbers,
 )
 from ._presets import SCHEDULES, Row, module_settings
@@ -56,30 +55,20 @@ class GANBase(ExpressionMixin, SavedMixin, BaseModelClass):
 
     def _build(self, n_latent: int, preset: str, module_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Make the module; give its settings, with which it can be built again for other cells."""
-        args = self.registry["setup_args"]
-        counts = kind_of(self) == "counts"
+        cells = cell_format(self)
         settings = module_settings(
             self.row,
             preset,
             module_kwargs,
             of_model=own_arguments(type(self)),
-            counts=counts,
+            counts=cells.counts,
             n_cells=self.summary_stats.n_cells,
         )
         self.n_latent = n_latent
         self.preset = preset
-        self.module = MichiGANModule(
-            n_features(self),
-            n_latent,
-            counts=counts,
-            target_sum=args["target_sum"],
-            sums_to_total=args["size_factor_key"] is None,
-            **sizes_of(self),
-            **settings,
-            **self.row.settings(),
-        )
+        self.module = MichiGANModule(n_features(self), n_latent, settings=settings, cells=cells)
         standardise_numbers(self)
-        return settings
+        return self.row.chosen(settings)
 
     def _describe(self, latent: str) -> str:
         """What ``repr`` prints, given where the latent is from."""
