@@ -22,8 +22,8 @@ from anndata import read_h5ad
 from generators import halves, markdown, register_totals
 
 from scmichigan import PPCA
-from scmichigan.latent import fit_poisson_log_normal
-from scmichigan.latent._poisson_log_normal import _basis, _log_rate_covariance
+from scmichigan.closed_form import fit_poisson_log_normal
+from scmichigan.closed_form._poisson_log_normal import _basis, _log_rate_covariance
 
 EDGES = (0.03, 0.1, 0.3, 1, 3, np.inf)
 

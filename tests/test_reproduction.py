@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from scipy.stats import norm
 
 from scmichigan import PPCA, BetaTCVAE, datasets, metrics
-from scmichigan.latent import fit_ppca
+from scmichigan.closed_form import fit_ppca
 
 FOLDER = Path(__file__).parents[1] / "reproduction"
 FACTORS = ["cell_type", "condition"]

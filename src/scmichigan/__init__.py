@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, latent, losses, metrics, module, nn, pl, train
+    from . import closed_form, datasets, losses, metrics, module, nn, pl, train
     from .model import (
         CWGANGP,
         GMM,
@@ -29,7 +29,7 @@ _MODELS = (
     "WGANGP",
     "benchmark_predictions",
 )
-_ROOMS = ("datasets", "latent", "losses", "metrics", "module", "nn", "pl", "train")
+_ROOMS = ("closed_form", "datasets", "losses", "metrics", "module", "nn", "pl", "train")
 
 __all__ = [
     "GMM",
@@ -41,8 +41,8 @@ __all__ = [
     "SemiSupervisedInfoWGANGP",
     "WGANGP",
     "benchmark_predictions",
+    "closed_form",
     "datasets",
-    "latent",
     "losses",
     "metrics",
     "module",

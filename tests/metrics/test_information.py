@@ -6,7 +6,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from sklearn.metrics import mutual_info_score
 
-from scmichigan.latent import ppca_posterior
+from scmichigan.closed_form import ppca_posterior
 from scmichigan.metrics import mutual_information, mutual_information_gap
 
 

@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from scmichigan import GMM, PPCA, MichiGAN
-from scmichigan.latent import ppca_posterior
+from scmichigan.closed_form import ppca_posterior
 
 BOTH = [(PPCA, {"n_latent": 3}), (GMM, {"n_components": 4, "n_pcs": 6})]
 

@@ -35,7 +35,7 @@ def test_settings_are_the_published_ones(stored, name):
     module = cls(stored).module
     widths = [layer.out_features for layer in module.critic.body if isinstance(layer, torch.nn.Linear)]
     assert widths == [1024, 512, 10]
-    assert (module.loss_name, module.penalty_weight, module.makes_counts) == ("wgan-gp", 10, False)
+    assert (module.settings.loss, module.penalty_weight, module.makes_counts) == ("wgan-gp", 10, False)
     assert module.generator.decoder is None
     assert module.averaged_generator is None
     # [code, noise] of 10 + 118, or noise alone of 128; the stored latent here has 3 columns

@@ -313,7 +313,7 @@ def test_the_papers_generator(stored, make_gan, latent):
     model = make_gan(stored, **latent, init=PAPER)
     module = model.module
     assert not module.makes_counts
-    assert module.loss_name == "wgan-gp"
+    assert module.settings.loss == "wgan-gp"
     assert (module.penalty_weight, module.n_noise, module.scale_inputs) == (10, 5, False)
     assert module.generator.decoder is module.generator.noise is module.averaged_generator is None
     assert {type(m).__name__ for m in module.critic.body} == {"Linear", "ReferenceBatchNorm", "LeakyReLU"}

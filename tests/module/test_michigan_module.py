@@ -5,13 +5,21 @@ import torch
 from scvi import REGISTRY_KEYS
 
 from scmichigan._keys import LATENT_MEAN_TENSOR, LATENT_VAR_TENSOR
-from scmichigan.module import MichiGANModule
+from scmichigan.losses import ADVERSARIAL_LOSSES, AdversarialLoss, zero_slope_penalty
+from scmichigan.module import CellFormat, GANSettings, MichiGANModule
+
+LOGGED = CellFormat(counts=False)
 
 
-def make_module(**kwargs):
+def make_module(cells=LOGGED, **settings):
     torch.manual_seed(0)
-    settings = {"n_noise": 4, "generator_hidden": (16,), "critic_hidden": (16, 5), "counts": False} | kwargs
-    return MichiGANModule(12, 3, **settings)
+    settings = {"n_noise": 4, "generator_hidden": (16,), "critic_hidden": (16, 5)} | settings
+    return MichiGANModule(12, 3, settings=GANSettings(**settings), cells=cells)
+
+
+def make_counting_module(**settings):
+    """Module of counts with registered totals, which are scaled to 1,000."""
+    return make_module(CellFormat(has_totals=True, target_sum=1e3), observation="poisson", **settings)
 
 
 def make_tensors(n=32, *, var=False):
@@ -30,8 +38,8 @@ def run(module, tensors, player):
 
 
 def test_condition_is_the_mean_and_the_batch():
-    tensors = make_tensors()
-    out = make_module(n_batch=2).inference(**make_module(n_batch=2)._get_inference_input(tensors))
+    module, tensors = make_module(CellFormat(counts=False, n_batch=2)), make_tensors()
+    out = module.inference(**module._get_inference_input(tensors))
     torch.testing.assert_close(out["condition"][:, :3], tensors[LATENT_MEAN_TENSOR])
     torch.testing.assert_close(out["condition"][:, 3:].argmax(1), tensors[REGISTRY_KEYS.BATCH_KEY][:, 0])
 
@@ -77,7 +85,9 @@ def test_losses_of_pairs(critic_norm):
 def test_published_penalty_is_at_mixes_of_one_uniform_weight_a_cell():
     module, n, found = make_module(loss="wgan-gp"), 20_000, []
     compute = module.critic.scores_and_slopes
-    module.critic.scores_and_slopes = lambda *args, mixing: found.append(mixing) or compute(*args, mixing=mixing)
+    module.critic.scores_and_slopes = lambda *args, mixing, **kwargs: (
+        found.append(mixing) or compute(*args, mixing=mixing, **kwargs)
+    )
     run(module, make_tensors(n), "critic")
     (share,) = found
     assert share.shape == (n, 1)
@@ -85,6 +95,42 @@ def test_published_penalty_is_at_mixes_of_one_uniform_weight_a_cell():
     # Uniform weights: mean 1/2 with sd 1/sqrt(12), second moment 1/3 with sd 0.298; four standard errors of each.
     assert share.mean().item() == pytest.approx(1 / 2, abs=0.0082)
     assert share.square().mean().item() == pytest.approx(1 / 3, abs=0.0085)
+
+
+@pytest.mark.parametrize("cells_per_slope", [1, 5])
+@pytest.mark.parametrize("needs_real", [False, True])
+def test_a_loss_of_ones_own_is_a_row(monkeypatch, needs_real, cells_per_slope):
+    seen = []
+
+    def generator_loss(score_real, score_fake):
+        seen.append(score_real)
+        return -score_fake.mean()
+
+    hinge = AdversarialLoss(
+        lambda real, fake: (1 - real).relu().mean() + (1 + fake).relu().mean(),
+        generator_loss,
+        zero_slope_penalty,
+        penalty_weight=0.2,
+        at_mixes=False,
+        cells_per_slope=cells_per_slope,
+        needs_real=needs_real,
+    )
+    monkeypatch.setitem(ADVERSARIAL_LOSSES, "hinge", hinge)
+    module, tensors = make_module(loss="hinge"), make_tensors()
+    inference = module.inference(**module._get_inference_input(tensors))
+    fake, condition = module.generative(inference["condition"]), inference["condition"]
+    points = [tensors[REGISTRY_KEYS.X_KEY].requires_grad_(), fake["x"].detach().requires_grad_()]
+    real_score, fake_score = (module.critic(x, condition) for x in points)
+    slopes = torch.autograd.grad(real_score.sum() + fake_score.sum(), points)
+    n_sloped = -(-32 // cells_per_slope)
+    penalty = sum(slope[:n_sloped].square().sum() / n_sloped for slope in slopes)
+    expected = (1 - real_score).clamp_min(0).mean() + (1 + fake_score).clamp_min(0).mean() + 0.2 * penalty
+    torch.testing.assert_close(module.loss(tensors, inference, fake, player="critic").loss, expected)
+    torch.testing.assert_close(module.loss(tensors, inference, fake, player="generator").loss, -fake_score.mean())
+    (of_real,) = seen
+    assert (of_real is not None) == needs_real
+    if needs_real:
+        torch.testing.assert_close(of_real, real_score)
 
 
 @pytest.mark.parametrize(("loss", "weight"), [("relativistic", 0.5), ("wgan-gp", 10.0)])
@@ -135,7 +181,7 @@ def test_information_is_added_to_both_players(information, critic_norm):
 
 
 def test_counts_are_those_of_cells_with_the_totals_of_the_real_ones():
-    module = make_module(observation="poisson", counts=True, target_sum=1e3, output_activation="relu")
+    module = make_counting_module(output_activation="relu")
     n = 20_000
     tensors = make_tensors(n) | {REGISTRY_KEYS.X_KEY: torch.full((n, 12), 3.0)}
     inference = module.inference(**module._get_inference_input(tensors))
@@ -161,7 +207,7 @@ def test_counts_are_those_of_cells_with_the_totals_of_the_real_ones():
 
 
 def test_thinned_cells_are_cells_of_a_thinned_total():
-    module, n = make_module(observation="poisson", counts=True, thinning=0.4), 20_000
+    module, n = make_counting_module(thinning=0.4), 20_000
     counts = torch.tensor([0.0, 1, 2, 5, 40] * 2 + [100, 100]).repeat(n, 1)
     tensors = {REGISTRY_KEYS.X_KEY: counts, REGISTRY_KEYS.SIZE_FACTOR_KEY: torch.full((n, 1), 1000.0)}
     thinned = module.augment(tensors)
@@ -182,7 +228,7 @@ def test_thinned_cells_are_cells_of_a_thinned_total():
 
 
 def test_cells_without_a_count_left_are_empty():
-    module = make_module(observation="poisson", counts=True, thinning=0.1)
+    module = make_counting_module(thinning=0.1)
     tensors = module.augment(make_tensors() | {REGISTRY_KEYS.X_KEY: torch.eye(32, 12)})
     x = module.inputs.expression(tensors)
     assert x.isfinite().all()
@@ -192,14 +238,14 @@ def test_cells_without_a_count_left_are_empty():
     assert module.loss(tensors, inference, fake, player="critic").loss.isfinite()
 
 
-@pytest.mark.parametrize("kwargs", [{"observation": "poisson", "counts": True, "thinning": 1.0}, {}])
-def test_whole_cells_and_logarithms_are_left_as_they_are(kwargs):
+@pytest.mark.parametrize("module", [make_counting_module(thinning=1.0), make_module()])
+def test_whole_cells_and_logarithms_are_left_as_they_are(module):
     tensors = make_tensors()
-    assert make_module(**kwargs).augment(tensors) is tensors
+    assert module.augment(tensors) is tensors
 
 
 def test_no_gene_has_more_than_all_counts():
-    module = make_module(observation="poisson", counts=True, target_sum=1e3)
+    module = make_counting_module()
     with torch.no_grad():
         module.averaged_generator.module.decoder.bias.fill_(100.0)
     rates = module.sample(torch.randn(5, 3), torch.randn(5, 4))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from scmichigan.latent._poisson_log_normal import _basis, _centres
+from scmichigan.closed_form._poisson_log_normal import _basis, _centres
 from scmichigan.nn import KernelBasis
 
 

@@ -6,7 +6,7 @@ from scvi import REGISTRY_KEYS
 from scvi.train import Trainer
 
 from scmichigan._keys import LATENT_MEAN_TENSOR
-from scmichigan.module import MichiGANModule
+from scmichigan.module import CellFormat, GANSettings, MichiGANModule
 from scmichigan.train import AdversarialTrainingPlan, CellDataModule
 
 
@@ -19,6 +19,11 @@ def make_arrays(n=64, n_genes=12):
     }
 
 
+def make_module():
+    settings = GANSettings(n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5))
+    return MichiGANModule(12, 3, settings=settings, cells=CellFormat(counts=False))
+
+
 def cells(n_at_once=3):
     """Four minibatches an epoch, by default three in the first step and one in the other."""
     return CellDataModule(make_arrays(), batch_size=16, n_at_once=n_at_once)
@@ -26,7 +31,7 @@ def cells(n_at_once=3):
 
 def fit(max_epochs=1, n_at_once=3, **plan_kwargs):
     torch.manual_seed(0)
-    module = MichiGANModule(12, 3, n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5), counts=False)
+    module = make_module()
     steps = {"generator": 0, "average": 0, "critic": 0}
     loss, update_average = module.loss, module.update_average
 
@@ -91,7 +96,7 @@ def test_players_only_move_their_own_weights():
     generator_still, _, _ = fit(lr_generator=0.0, n_critic=1)
     critic_still, _, _ = fit(lr_critic=0.0, n_critic=1)
     torch.manual_seed(0)
-    fresh = MichiGANModule(12, 3, n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5), counts=False)
+    fresh = make_module()
     for still, moved, name in ((generator_still, critic_still, "generator"), (critic_still, generator_still, "critic")):
         states = [getattr(m, name).state_dict() for m in (fresh, still, moved)]
         trained = {key for key, _ in getattr(fresh, name).named_parameters()}
@@ -162,7 +167,7 @@ def test_impossible_splits_are_refused(kwargs, message):
 def watched_fit(**plan_kwargs):
     """Train, and note the generator's weights whenever it makes cells, and after each of its own steps."""
     torch.manual_seed(0)
-    module = MichiGANModule(12, 3, n_noise=4, generator_hidden=(16,), critic_hidden=(16, 5), counts=False)
+    module = make_module()
     used, steps = [], []
 
     def weights():

@@ -1,6 +1,8 @@
-"""Loss terms as pure functions of tensors."""
+"""Losses as pure functions of tensors, and the table of adversarial losses."""
 
 from ._adversarial import (
+    ADVERSARIAL_LOSSES,
+    AdversarialLoss,
     code_error,
     relativistic_critic_loss,
     relativistic_generator_loss,
@@ -12,6 +14,8 @@ from ._adversarial import (
 from ._total_correlation import TotalCorrelationParts, stratified_log_weights, total_correlation_parts
 
 __all__ = [
+    "ADVERSARIAL_LOSSES",
+    "AdversarialLoss",
     "TotalCorrelationParts",
     "code_error",
     "relativistic_critic_loss",

@@ -1,4 +1,4 @@
-"""What critic and generator minimise, what keeps critics smooth, and what holds generators to their codes.
+"""Adversarial losses and penalties, and the table of those that a GAN can be trained with.
 
 Scores have shape ``(n_minibatch,)``, slopes (gradients of the scores with respect to the cells)
 ``(n_minibatch, n_genes)``.
@@ -6,8 +6,43 @@ Scores have shape ``(n_minibatch,)``, slopes (gradients of the scores with respe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch.nn.functional import softplus
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """What critic and generator minimise: one row of :data:`ADVERSARIAL_LOSSES`.
+
+    Parameters
+    ----------
+    critic
+        Loss of the critic, given the scores of real and of generated cells.
+    generator
+        Loss of the generator, given the same; the scores of real cells are ``None`` without ``needs_real``.
+    penalty
+        Penalty on slopes, which is added to the critic's loss.
+    penalty_weight
+        Its weight, unless another one is given.
+    at_mixes
+        Whether slopes are taken at random mixes of a real and a generated cell of the same condition. Otherwise they are
+        taken at both, and the penalties are added.
+    cells_per_slope
+        Slopes are taken at one cell in so many.
+    needs_real
+        Whether the generator's loss depends on the scores of real cells.
+    """
+
+    critic: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    generator: Callable[[torch.Tensor | None, torch.Tensor], torch.Tensor]
+    penalty: Callable[[torch.Tensor], torch.Tensor]
+    penalty_weight: float
+    at_mixes: bool
+    cells_per_slope: int
+    needs_real: bool
 
 
 def wasserstein_critic_loss(score_real: torch.Tensor, score_fake: torch.Tensor) -> torch.Tensor:
@@ -28,7 +63,7 @@ def wasserstein_generator_loss(score_fake: torch.Tensor) -> torch.Tensor:
 def relativistic_critic_loss(score_real: torch.Tensor, score_fake: torch.Tensor) -> torch.Tensor:
     """``E log(1 + exp(D(fake) - D(real)))`` over pairs of a real and a generated cell.
 
-    Here the cells of a pair have the same condition, so that the critic never gains by telling conditions apart.
+    Here the cells of a pair have the same condition, so that the critic gains nothing by distinguishing conditions.
 
     References
     ----------
@@ -82,3 +117,26 @@ def code_error(inferred: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
     Chen et al. 2016, "InfoGAN", equation 5; Yu and Welch 2021, Methods, "InfoGAN and ssInfoGAN".
     """
     return (inferred - code).square().sum(1).mean() / 2
+
+
+ADVERSARIAL_LOSSES = {
+    "relativistic": AdversarialLoss(
+        relativistic_critic_loss,
+        relativistic_generator_loss,
+        zero_slope_penalty,
+        penalty_weight=0.5,
+        at_mixes=False,
+        # The slopes of a fourth say enough of the critic's, and those of all cells would take a fifth more time.
+        cells_per_slope=4,
+        needs_real=True,
+    ),
+    "wgan-gp": AdversarialLoss(
+        wasserstein_critic_loss,
+        lambda _, score_fake: wasserstein_generator_loss(score_fake),
+        unit_slope_penalty,
+        penalty_weight=10.0,
+        at_mixes=True,
+        cells_per_slope=1,
+        needs_real=False,
+    ),
+}

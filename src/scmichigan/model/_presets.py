@@ -1,97 +1,50 @@
-"""Settings of the GAN by name: ours, and the published ones."""
+"""Settings of the GANs by name: ours, and the published ones."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from scmichigan._checks import check_choice
-from scmichigan.module import MichiGANModule
+from scmichigan.module import GANSettings
 
 from ._common import epochs_for
 
 _CELLS_PER_CENTRE = 15
 _N_CENTRES = 100
-_FROM_CELLS = (
-    "n_input",
-    "n_latent",
-    "n_batch",
-    "n_cats_per_cov",
-    "n_continuous_cov",
-    "counts",
-    "n_proteins",
-    "target_sum",
-    "sums_to_total",
-)
-_CHOICES = {
-    "observation": ("poisson", "log_normalized"),
-    "loss": ("relativistic", "wgan-gp"),
-    "generator_norm": ("batch", "layer", None),
-    "critic_norm": ("batch", "layer", None),
-    "output_activation": ("relu", "softplus", None),
-}
-_RANGES = {
-    "dropout": (lambda p: _is_number(p) and 0 <= p < 1, "at least 0 and below 1"),
-    "average_decay": (
-        lambda decay: decay is None or (_is_number(decay) and 0 <= decay < 1),
-        "at least 0 and below 1, or None for no average",
-    ),
-    "penalty_weight": (
-        lambda weight: weight is None or (_is_number(weight) and 0 <= weight < math.inf),
-        "finite and at least 0, or None for the loss's own",
-    ),
-    "information_weight": (lambda weight: _is_number(weight) and 0 <= weight < math.inf, "finite and at least 0"),
-    "thinning": (lambda share: _is_number(share) and 0 < share <= 1, "above 0 and at most 1"),
-    **dict.fromkeys(
-        ("n_noise", "critic_components", "n_centres"),
-        (lambda n: isinstance(n, Integral) and n >= 0, "a whole number, at least 0"),
-    ),
-    **dict.fromkeys(
-        ("generator_hidden", "critic_hidden"),
-        (
-            lambda sizes: (
-                isinstance(sizes, Sequence) and len(sizes) > 0 and all(isinstance(n, Integral) and n > 0 for n in sizes)
-            ),
-            "a sequence of one whole number or more, each above 0, such as (256, 512)",
-        ),
-    ),
-    **dict.fromkeys(
-        ("closed_form_start", "scale_inputs"), (lambda flag: isinstance(flag, bool | np.bool_), "True or False")
-    ),
-}
-_PAPER = {
-    "observation": "log_normalized",
-    "loss": "wgan-gp",
-    "generator_hidden": (256, 512, 1024),
-    "critic_hidden": (1024, 512, 10),
-    "critic_components": 0,
-    "generator_norm": "batch",
-    "critic_norm": "batch",
-    "dropout": 0.2,
-    "closed_form_start": False,
-    "scale_inputs": False,
-    "average_decay": None,
-    "thinning": 1.0,
-    "output_activation": None,
+# What differs from the defaults of GANSettings.
+PRESETS = {
+    "default": {},
+    "paper": {
+        "observation": "log_normalized",
+        "loss": "wgan-gp",
+        "generator_hidden": (256, 512, 1024),
+        "critic_hidden": (1024, 512, 10),
+        "critic_components": 0,
+        "generator_norm": "batch",
+        "critic_norm": "batch",
+        "dropout": 0.2,
+        "closed_form_start": False,
+        "scale_inputs": False,
+        "average_decay": None,
+        "thinning": 1.0,
+        "output_activation": None,
+    },
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """What makes one GAN of the family; see the module's arguments of the same names.
+    """What makes one GAN of the family, and is not for the user to choose.
 
     Parameters
     ----------
     latent, critic_head, information
-        As in :class:`~scmichigan.module.MichiGANModule`.
+        As in :class:`~scmichigan.module.GANSettings`.
     n_noise
-        Noise beside the latent where it is not for the user to choose.
+        Noise beside the latent; ``None`` leaves it to the user.
     """
 
     latent: Literal["stored", "prior"]
@@ -99,14 +52,23 @@ class Row:
     information: Literal["generated", "both"] | None = None
     n_noise: int | None = None
 
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the module that are fixed."""
-        fixed = {"latent": self.latent, "critic_head": self.critic_head, "information": self.information}
+    def fixed(self) -> dict[str, Any]:
+        """Settings that are fixed."""
+        settings = {"latent": self.latent, "critic_head": self.critic_head, "information": self.information}
         if self.n_noise is not None:
-            fixed["n_noise"] = self.n_noise
+            settings["n_noise"] = self.n_noise
         if self.latent == "prior":  # no latent of a cell, no closed form of its expression
-            fixed |= {"closed_form_start": False, "n_centres": 0}
-        return fixed
+            settings |= {"closed_form_start": False, "n_centres": 0}
+        return settings
+
+    def choices(self) -> list[str]:
+        """Names of the settings that the user can choose."""
+        not_for_users = {*self.fixed(), *(() if self.information else ("information_weight",))}
+        return [setting.name for setting in fields(GANSettings) if setting.name not in not_for_users]
+
+    def chosen(self, settings: GANSettings) -> dict[str, Any]:
+        """Values of those, with which the same module can be made again."""
+        return {name: getattr(settings, name) for name in self.choices()}
 
 
 @dataclass(frozen=True)
@@ -154,8 +116,8 @@ SCHEDULES = {
 
 def module_settings(
     row: Row, preset: str, given: dict[str, Any], *, of_model: Sequence[str], counts: bool, n_cells: int
-) -> dict[str, Any]:
-    """Arguments of the module: those of the preset and, over them, those given; not those of the row.
+) -> GANSettings:
+    """Settings of the module: those of the row; over those of the preset, those that are given.
 
     ``of_model`` names the arguments that the model has itself, for the message of an unknown one.
 
@@ -164,40 +126,26 @@ def module_settings(
     ValueError
         If one is unknown, not one of its choices, out of range, without effect, or asks for counts where there are none.
     """
-    check_choice("preset", preset, tuple(SCHEDULES))
-    fixed = row.settings()
-    hidden = (*_FROM_CELLS, *fixed, *(() if row.information else ("information_weight",)))
-    of_module = inspect.signature(MichiGANModule).parameters
-    known = [name for name in of_module if name not in hidden]
+    check_choice("preset", preset, tuple(PRESETS))
+    known = row.choices()
     unknown = [name for name in given if name not in known]
     if unknown:
         choices = ", ".join([*of_model, *known])
         raise ValueError(f"this GAN does not know {', '.join(unknown)}; its arguments are {choices}")
-    settings = (
-        {"observation": "poisson" if counts else "log_normalized"} | (_PAPER if preset == "paper" else {}) | given
-    )
-    for name, choices in _CHOICES.items():
-        if name in settings:
-            check_choice(name, settings[name], choices)
-    for name, (accepts, range_) in _RANGES.items():
-        if name in settings and not accepts(settings[name]):
-            raise ValueError(f"{name} is {settings[name]!r}; it must be {range_}")
-    makes_counts = settings["observation"] == "poisson"
-    if makes_counts and not counts:
+    by_default = {"observation": "poisson"} if counts else {}
+    settings = GANSettings(**(by_default | PRESETS[preset] | given | row.fixed()))
+    if settings.makes_counts and not counts:
         raise ValueError(
             "observation is 'poisson', but log-normalised expression is registered; register raw counts with "
             "setup_anndata(layer=...), or leave observation out"
         )
-    for name, nothing in ({"output_activation": None} if makes_counts else {"n_centres": 0, "thinning": 1}).items():
-        if given.get(name, nothing) not in (nothing, of_module[name].default):
+    without_effect = {"output_activation": None} if settings.makes_counts else {"n_centres": 0, "thinning": 1}
+    for name, nothing in without_effect.items():
+        if given.get(name, nothing) not in (nothing, getattr(GANSettings, name)):
             raise ValueError(
-                f"{name} is {given[name]!r}, but has no effect where observation is {settings['observation']!r}; leave {name} out"
+                f"{name} is {given[name]!r}, but has no effect where observation is {settings.observation!r}; leave {name} out"
             )
-    if makes_counts:
+    if settings.makes_counts and "n_centres" not in given | row.fixed():
         n_centres = min(_N_CENTRES, n_cells // _CELLS_PER_CENTRE)
-        settings = {"n_centres": n_centres if n_centres > 1 else 0} | settings
-    return {name: value for name, value in settings.items() if name not in fixed}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real)
+        settings = replace(settings, n_centres=n_centres if n_centres > 1 else 0)
+    return settings

@@ -2,7 +2,17 @@
 
 from ._beta_tcvae import BetaTCVAEModule
 from ._count_tcvae import CountTCVAEModule
+from ._expression import CellFormat, ExpressionInputs
 from ._fitted import FittedModule
 from ._michigan import MichiGANModule
+from ._settings import GANSettings
 
-__all__ = ["BetaTCVAEModule", "CountTCVAEModule", "FittedModule", "MichiGANModule"]
+__all__ = [
+    "BetaTCVAEModule",
+    "CellFormat",
+    "CountTCVAEModule",
+    "ExpressionInputs",
+    "FittedModule",
+    "GANSettings",
+    "MichiGANModule",
+]

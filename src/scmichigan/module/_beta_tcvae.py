@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from torch.nn.functional import mse_loss, softplus
 from scmichigan.losses import total_correlation_parts
 from scmichigan.nn import MLP
 
-from ._expression import ExpressionInputs
+from ._expression import CellFormat, ExpressionInputs
 
 _MIN_SCALE = 1e-4
 
@@ -24,18 +25,21 @@ class TCVAEBase(BaseModuleClass):
     """Posterior of log-normalised expression, and a loss that weighs the total correlation; a base only."""
 
     makes_counts: ClassVar[bool]
-    n_latent: int
-    beta: float
-    kl_weight: float
-    inputs: ExpressionInputs
 
+    def __init__(self, *, n_latent: int, beta: float, kl_weight: float, cells: CellFormat) -> None:
+        super().__init__()
+        self.n_latent = n_latent
+        self.beta = beta
+        self.kl_weight = kl_weight
+        self.inputs = ExpressionInputs(cells)
+
+    @abstractmethod
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Means and standard deviations of the posteriors."""
-        raise NotImplementedError
+        """Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``."""
 
+    @abstractmethod
     def reconstruction(self, tensors: dict[str, torch.Tensor], x: torch.Tensor, px: Distribution) -> torch.Tensor:
         """``-log p`` of each cell, summed over genes."""
-        raise NotImplementedError
 
     def _get_inference_input(self, tensors: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
         return {"x": self.inputs.expression(tensors)}
@@ -56,7 +60,7 @@ class TCVAEBase(BaseModuleClass):
     ) -> LossOutput:
         """Loss and its parts; ``n_obs`` is the number of training cells, ``kl_weight`` the module's unless it is given.
 
-        By its name among the parameters, scvi-tools' plan would take it for one to be warmed up.
+        It is not a named parameter, for scvi-tools' plan would warm it up.
         """
         kl_weight = weight.pop("kl_weight", self.kl_weight)
         if weight:
@@ -66,7 +70,7 @@ class TCVAEBase(BaseModuleClass):
         kl_n = kl_divergence(qz, Normal(0.0, 1.0)).sum(-1)
         loss = reconstruction_n.mean() + kl_weight * kl_n.mean()
         parts = {}
-        # A single cell (the tail of a validation set) says nothing of the aggregate posterior.
+        # A single cell (the end of a validation set) has no aggregate posterior.
         if len(z) > 1:
             estimates = total_correlation_parts(z, qz.loc, qz.scale, n_obs=max(n_obs, len(z)))
             parts = {name: value.mean() for name, value in estimates._asdict().items()}
@@ -75,7 +79,7 @@ class TCVAEBase(BaseModuleClass):
 
 
 class BetaTCVAEModule(TCVAEBase):
-    r"""Variational autoencoder whose loss weighs the total correlation of the latent.
+    r"""Variational autoencoder with a penalty on the total correlation of its latent.
 
     Loss per cell: :math:`-\log p(x|z) + w KL(q(z|x) || N(0, I)) + \beta TC(q(z))` with :math:`p(x|z) = N(\mu(z), 1)`
     on log-normalised expression, summed over genes. :math:`\beta = 0`, w = 1 is the VAE. In the three parts of the KL
@@ -86,6 +90,8 @@ class BetaTCVAEModule(TCVAEBase):
     ----------
     n_input
         Genes and proteins.
+    cells
+        What is registered of each cell.
     n_latent
         Latent dimensions.
     hidden
@@ -96,11 +102,6 @@ class BetaTCVAEModule(TCVAEBase):
         Weight w of the whole KL divergence (a beta-VAE where beta = 0).
     dropout
         Dropout probability of every hidden layer.
-    n_batch, n_cats_per_cov, n_continuous_cov
-        Covariates given to the decoder.
-    counts, n_proteins, target_sum
-        Whether the registered expression is raw counts, how many of its columns are proteins, and the total that counts are
-        scaled to in each modality.
 
     References
     ----------
@@ -113,30 +114,14 @@ class BetaTCVAEModule(TCVAEBase):
         self,
         n_input: int,
         *,
+        cells: CellFormat,
         n_latent: int = 10,
         hidden: Sequence[int] = (512, 256),
         beta: float = 10.0,
         kl_weight: float = 1.0,
         dropout: float = 0.2,
-        n_batch: int = 1,
-        n_cats_per_cov: Sequence[int] = (),
-        n_continuous_cov: int = 0,
-        counts: bool = True,
-        n_proteins: int = 0,
-        target_sum: float = 1e4,
     ) -> None:
-        super().__init__()
-        self.n_latent = n_latent
-        self.beta = beta
-        self.kl_weight = kl_weight
-        self.inputs = ExpressionInputs(
-            n_batch=n_batch,
-            n_cats_per_cov=n_cats_per_cov,
-            n_continuous_cov=n_continuous_cov,
-            counts=counts,
-            n_proteins=n_proteins,
-            target_sum=target_sum,
-        )
+        super().__init__(n_latent=n_latent, beta=beta, kl_weight=kl_weight, cells=cells)
         self.encoder = MLP(n_input, hidden, dropout=dropout)
         self.posterior = nn.Linear(hidden[-1], 2 * n_latent)
         self.decoder = nn.Sequential(
@@ -175,7 +160,7 @@ class BetaTCVAEModule(TCVAEBase):
         z, covariates
             Latents ``(n_cells, n_latent)`` and covariate columns.
         noise
-            Draw from the likelihood instead of returning its mean.
+            Sample from the likelihood instead of returning its mean.
         """
         px = self.generative(z, covariates)["px"]
         return px.sample() if noise else px.mean

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,42 +13,32 @@ from torch import nn
 from torch.distributions import Distribution
 
 from ._beta_tcvae import TCVAEBase
-from ._expression import ExpressionInputs
+from ._expression import CellFormat
 
 # What scvi-tools' negative binomial adds to its means.
 _MIN_RATE = 1e-8
 
 
 class CountTCVAEModule(TCVAEBase):
-    r"""Variational autoencoder of counts whose loss weighs the total correlation of the latent.
+    r"""Variational autoencoder of counts with a penalty on the total correlation of its latent.
 
-    The loss of :class:`BetaTCVAEModule` with a likelihood of counts, on the encoder and decoder of
-    :class:`scvi.model.SCVI`. The expected counts of a cell are its total T times :math:`\mathrm{softmax}_g f(z)`; where
-    totals are registered, which may count other genes, too, they are :math:`T / G \cdot \mathrm{softplus} f_g(z)` for G
-    genes. The encoder sees log-normalised expression.
+    The loss of :class:`BetaTCVAEModule` with a likelihood of counts, and the encoder and decoder of
+    :class:`scvi.model.SCVI`. The expected counts of a cell are its total T times :math:`\mathrm{softmax}_g f(z)`. Registered
+    totals may count other genes, too: with these they are :math:`T / G \cdot \mathrm{softplus} f_g(z)` for G genes. The
+    encoder sees log-normalised expression.
 
     Parameters
     ----------
     n_input
         Genes.
     gene_likelihood
-        ``"poisson"``, ``"nb"`` (negative binomial) or ``"zinb"`` (with more zeros). The dispersion is one of each gene.
-    n_latent
-        Latent dimensions.
+        ``"poisson"``, ``"nb"`` (negative binomial) or ``"zinb"`` (zero-inflated). Each gene has one dispersion.
     n_hidden, n_layers
         Width and number of the hidden layers of encoder and decoder.
-    beta
-        Weight of the total correlation.
-    kl_weight
-        Weight of the whole KL divergence.
     dropout
         Dropout probability of the encoder's hidden layers.
-    has_totals
-        Whether totals are registered.
-    n_batch, n_cats_per_cov, n_continuous_cov
-        Covariates given to the decoder.
-    target_sum
-        Total that the encoder's counts are scaled to.
+    cells, n_latent, beta, kl_weight
+        As in :class:`BetaTCVAEModule`.
 
     References
     ----------
@@ -62,6 +51,7 @@ class CountTCVAEModule(TCVAEBase):
         self,
         n_input: int,
         *,
+        cells: CellFormat,
         gene_likelihood: Literal["poisson", "nb", "zinb"] = "nb",
         n_latent: int = 10,
         n_hidden: int = 128,
@@ -69,34 +59,20 @@ class CountTCVAEModule(TCVAEBase):
         beta: float = 10.0,
         kl_weight: float = 1.0,
         dropout: float = 0.1,
-        has_totals: bool = False,
-        n_batch: int = 1,
-        n_cats_per_cov: Sequence[int] = (),
-        n_continuous_cov: int = 0,
-        target_sum: float = 1e4,
     ) -> None:
-        super().__init__()
+        super().__init__(n_latent=n_latent, beta=beta, kl_weight=kl_weight, cells=cells)
         self.gene_likelihood = gene_likelihood
-        self.n_latent = n_latent
-        self.beta = beta
-        self.kl_weight = kl_weight
-        self.inputs = ExpressionInputs(
-            n_batch=n_batch,
-            n_cats_per_cov=n_cats_per_cov,
-            n_continuous_cov=n_continuous_cov,
-            target_sum=target_sum,
-        )
         layers = {"n_hidden": n_hidden, "n_layers": n_layers, "use_batch_norm": True}
         self.encoder = Encoder(n_input, n_latent, dropout_rate=dropout, **layers)
-        # SCVI's decoder, too, gets one-hot columns of the categories in its first layer.
+        # The covariate columns enter the first layer, as in SCVI.
         self.decoder = DecoderSCVI(
             n_latent + self.inputs.n_columns,
             n_input,
-            scale_activation="softplus" if has_totals else "softmax",
+            scale_activation="softplus" if cells.has_totals else "softmax",
             **layers,
         )
-        # A softplus starts near 1: that is made the share of an average gene, whatever the unit of the totals.
-        self.size_unit = n_input if has_totals else 1
+        # A softplus starts near 1: the total is divided so that this is an average gene's fraction of it.
+        self.size_unit = n_input if cells.has_totals else 1
         if gene_likelihood != "poisson":
             self.log_theta = nn.Parameter(torch.zeros(n_input))
 
@@ -111,7 +87,7 @@ class CountTCVAEModule(TCVAEBase):
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``."""
-        # The parts of the encoder: as a whole it makes a distribution that refuses NaN before the loss, which is watched.
+        # Part by part: the whole encoder makes a distribution that refuses NaN, and only the loss is watched for it.
         q = self.encoder
         hidden = q.encoder(x)
         return q.mean_encoder(hidden), (q.var_activation(q.var_encoder(hidden)) + q.var_eps).sqrt()
@@ -143,7 +119,7 @@ class CountTCVAEModule(TCVAEBase):
         z, covariates, totals
             Latents ``(n_cells, n_latent)``, covariate columns, and total counts ``(n_cells, 1)``.
         noise
-            Draw counts from the likelihood instead.
+            Sample counts from the likelihood instead.
         """
         px = self.generative(z, covariates, totals)["px"]
         return px.sample() if noise else px.mean

@@ -1,8 +1,9 @@
-"""What both modules do alike with a minibatch."""
+"""What all modules do alike with a minibatch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -15,44 +16,60 @@ from scmichigan.nn import encode_covariates, log_normalize, n_covariate_columns
 Columns = TypeVar("Columns", torch.Tensor, np.ndarray)
 
 
+@dataclass(frozen=True)
+class CellFormat:
+    """What is registered of each cell.
+
+    Parameters
+    ----------
+    counts
+        Whether the expression is raw counts; otherwise it is log-normalised.
+    has_totals
+        Whether each cell's total of RNA is registered (a size factor); otherwise it is the sum over the given genes.
+    target_sum
+        Total that counts are scaled to, in each modality.
+    n_proteins
+        Proteins that were counted beside the genes, with totals of their own. They are the last columns of the expression.
+    n_batch, n_cats_per_cov, n_continuous_cov
+        Levels of the batch and of each categorical covariate; number of continuous covariates.
+    """
+
+    counts: bool = True
+    has_totals: bool = False
+    target_sum: float = 1e4
+    n_proteins: int = 0
+    n_batch: int = 1
+    n_cats_per_cov: Sequence[int] = ()
+    n_continuous_cov: int = 0
+
+
 class ExpressionInputs(nn.Module):
     """Turns registered tensors into log-normalised expression and covariate columns.
 
     Parameters
     ----------
-    n_batch, n_cats_per_cov, n_continuous_cov
-        Levels of the batch and of each categorical covariate; number of continuous ones.
-    counts
-        Whether the registered expression is raw counts.
-    n_proteins
-        Proteins that were counted beside the genes, with totals of their own. They are the last columns of the expression.
-    target_sum
-        Total that counts are scaled to, in each modality.
+    cells
+        What is registered of each cell.
+
+    Attributes
+    ----------
+    n_columns
+        Number of covariate columns.
     """
 
-    def __init__(
-        self,
-        *,
-        n_batch: int = 1,
-        n_cats_per_cov: Sequence[int] = (),
-        n_continuous_cov: int = 0,
-        counts: bool = True,
-        n_proteins: int = 0,
-        target_sum: float = 1e4,
-    ) -> None:
+    def __init__(self, cells: CellFormat) -> None:
         super().__init__()
-        self.n_batch = n_batch
-        self.n_cats_per_cov = tuple(n_cats_per_cov)
-        self.n_columns = n_covariate_columns(n_batch, self.n_cats_per_cov, n_continuous_cov)
-        self.counts = counts
-        self.n_proteins = n_proteins
-        self.target_sum = target_sum
-        self.register_buffer("number_mean", torch.zeros(n_continuous_cov))
-        self.register_buffer("number_scale", torch.ones(n_continuous_cov))
+        self.counts = cells.counts
+        self.n_proteins = cells.n_proteins
+        self.target_sum = cells.target_sum
+        self.n_levels = {"n_batch": cells.n_batch, "n_cats_per_cov": tuple(cells.n_cats_per_cov)}
+        self.n_columns = n_covariate_columns(**self.n_levels, n_continuous_cov=cells.n_continuous_cov)
+        self.register_buffer("number_mean", torch.zeros(cells.n_continuous_cov))
+        self.register_buffer("number_scale", torch.ones(cells.n_continuous_cov))
 
     @torch.no_grad()
     def set_unit(self, mean: np.ndarray, deviation: np.ndarray) -> None:
-        """Set what is taken off continuous covariates, and what they are divided by, shape ``(n_continuous,)``."""
+        """Set what is subtracted from continuous covariates and what they are divided by, shape ``(n_continuous,)``."""
         self.number_mean.copy_(torch.from_numpy(mean))
         self.number_scale.copy_(torch.from_numpy(deviation))
 
@@ -86,10 +103,5 @@ class ExpressionInputs(nn.Module):
         numbers = tensors.get(REGISTRY_KEYS.CONT_COVS_KEY)
         if numbers is not None:
             numbers = (numbers - self.number_mean.to(numbers.device)) / self.number_scale.to(numbers.device)
-        return encode_covariates(
-            tensors[REGISTRY_KEYS.BATCH_KEY],
-            tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
-            numbers,
-            n_batch=self.n_batch,
-            n_cats_per_cov=self.n_cats_per_cov,
-        )
+        batch, categories = tensors[REGISTRY_KEYS.BATCH_KEY], tensors.get(REGISTRY_KEYS.CAT_COVS_KEY)
+        return encode_covariates(batch, categories, numbers, **self.n_levels)

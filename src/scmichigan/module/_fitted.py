@@ -1,4 +1,4 @@
-"""Module of the models that are computed rather than trained."""
+"""Module of the models that are fitted in closed form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scvi.module.base import BaseModuleClass
 
-from ._expression import ExpressionInputs
+from ._expression import CellFormat, ExpressionInputs
 
 
 class FittedModule(BaseModuleClass):
@@ -16,13 +16,13 @@ class FittedModule(BaseModuleClass):
 
     Parameters
     ----------
-    counts, target_sum
-        Whether the registered expression is raw counts, and the total that they are scaled to.
+    cells
+        What is registered of each cell.
     """
 
-    def __init__(self, *, counts: bool, target_sum: float) -> None:
+    def __init__(self, cells: CellFormat) -> None:
         super().__init__()
-        self.inputs = ExpressionInputs(counts=counts, target_sum=target_sum)
+        self.inputs = ExpressionInputs(cells)
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,7 @@ import scipy.sparse as sp
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
-from scmichigan.latent import ProbabilisticPCA, fit_ppca, ppca_posterior
+from scmichigan.closed_form import ProbabilisticPCA, fit_ppca, ppca_posterior
 
 
 @pytest.fixture

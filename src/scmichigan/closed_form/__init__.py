@@ -1,4 +1,4 @@
-"""Stored latents and what can be had from them in closed form."""
+"""Models that are fitted in closed form: arrays in, arrays out."""
 
 from ._linear_gaussian import LinearGaussian, fit_linear_gaussian
 from ._poisson_log_normal import KernelCentres, PoissonLogNormal, fit_poisson_log_normal

@@ -3,8 +3,8 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import xlogy
 
-from scmichigan.latent import fit_poisson_log_normal
-from scmichigan.latent._poisson_log_normal import _basis
+from scmichigan.closed_form import fit_poisson_log_normal
+from scmichigan.closed_form._poisson_log_normal import _basis
 
 N, G, C, D = 2000, 30, 3, 2
 

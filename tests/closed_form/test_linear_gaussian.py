@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scmichigan.latent import fit_linear_gaussian
+from scmichigan.closed_form import fit_linear_gaussian
 
 
 @pytest.fixture
