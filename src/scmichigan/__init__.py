@@ -5,7 +5,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import closed_form, datasets, losses, metrics, module, nn, pl, train
+    from . import closed_form, combinations, datasets, losses, metrics, module, nn, pl, train
+    from .combinations import CombinationPredictor, benchmark_predictions
     from .model import (
         CWGANGP,
         GMM,
@@ -15,33 +16,27 @@ if TYPE_CHECKING:
         InfoWGANGP,
         MichiGAN,
         SemiSupervisedInfoWGANGP,
-        benchmark_predictions,
     )
 
-_MODELS = (
-    "BetaTCVAE",
-    "CWGANGP",
-    "GMM",
-    "InfoWGANGP",
-    "MichiGAN",
-    "PPCA",
-    "SemiSupervisedInfoWGANGP",
-    "WGANGP",
-    "benchmark_predictions",
-)
-_ROOMS = ("closed_form", "datasets", "losses", "metrics", "module", "nn", "pl", "train")
+_NAMES = {
+    "combinations": ("CombinationPredictor", "benchmark_predictions"),
+    "model": ("BetaTCVAE", "CWGANGP", "GMM", "InfoWGANGP", "MichiGAN", "PPCA", "SemiSupervisedInfoWGANGP", "WGANGP"),
+}
+_ROOMS = ("closed_form", "combinations", "datasets", "losses", "metrics", "module", "nn", "pl", "train")
 
 __all__ = [
     "GMM",
     "PPCA",
     "BetaTCVAE",
     "CWGANGP",
+    "CombinationPredictor",
     "InfoWGANGP",
     "MichiGAN",
     "SemiSupervisedInfoWGANGP",
     "WGANGP",
     "benchmark_predictions",
     "closed_form",
+    "combinations",
     "datasets",
     "losses",
     "metrics",
@@ -55,8 +50,9 @@ __version__ = version("scmichigan")
 
 def __getattr__(name: str) -> Any:
     # scvi-tools takes seconds to import, which `scmichigan --help` or a lone metric need not wait for.
-    if name in _MODELS:
-        return getattr(import_module("scmichigan.model"), name)
+    for room, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"scmichigan.{room}"), name)
     if name in _ROOMS:
         return import_module(f"scmichigan.{name}")
     raise AttributeError(f"module 'scmichigan' has no attribute {name!r}")

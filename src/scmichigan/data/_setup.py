@@ -142,14 +142,10 @@ class Modalities:
         self.mdata, self.names = mdata, names
 
     def field(
-        self,
-        field_class: type[BaseAnnDataField],
-        argument: str,
-        registry_key: str,
-        keys: str | list[str] | None,
-        **kwargs,
+        self, field_class: type[BaseAnnDataField], registry_key: str, keys: str | list[str] | None, **kwargs
     ) -> BaseAnnDataField:
-        """A field of the columns of obs that an argument names, in the modality where they are."""
+        """A field of columns of obs, in the modality where they are."""
+        argument = ARGUMENTS[registry_key]
         self._check_obs(argument, keys if isinstance(keys, list) else [keys])
         return self._wrapped(field_class, argument, registry_key, keys, **kwargs)
 

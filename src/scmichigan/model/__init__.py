@@ -1,11 +1,9 @@
 """scvi-tools models: AnnData in, AnnData out."""
 
-from ._benchmark import benchmark_predictions
 from ._beta_tcvae import BetaTCVAE
 from ._gmm import GMM
-from ._michigan import CWGANGP, MichiGAN, SemiSupervisedInfoWGANGP
+from ._michigan import CWGANGP, WGANGP, InfoWGANGP, MichiGAN, SemiSupervisedInfoWGANGP
 from ._ppca import PPCA
-from ._prior_gans import WGANGP, InfoWGANGP
 
 __all__ = [
     "CWGANGP",
@@ -16,5 +14,4 @@ __all__ = [
     "InfoWGANGP",
     "MichiGAN",
     "SemiSupervisedInfoWGANGP",
-    "benchmark_predictions",
 ]

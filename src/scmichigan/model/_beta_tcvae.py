@@ -35,6 +35,7 @@ from ._runs import check_latent_arguments, check_weight
 from ._shared import check_latent, check_trained, in_chunks, sample_posterior
 from ._train_beta_tcvae import train
 
+
 class BetaTCVAE(CellModel, VAEMixin):
     """Variational autoencoder with a penalty on the total correlation of its latent.
 

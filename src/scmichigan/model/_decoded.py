@@ -118,7 +118,9 @@ def _covariates_by_batch(
         return [own]
     key, known = cells.setup_args.get("batch_key"), cells.batches()
     if key is None:
-        raise ValueError("transform_batch is given, but no batch is registered; set up with batch_key=, or leave it out")
+        raise ValueError(
+            "transform_batch is given, but no batch is registered; set up with batch_key=, or leave it out"
+        )
     changed = []
     for batch in [batches] if np.isscalar(batches) else batches:
         if batch not in known:

@@ -91,7 +91,9 @@ class GAN(BaseModelClass):
         latent = "from a prior" if self.beta is None else f"from beta-TCVAE (beta: {self.beta})"
         latent = latent if key is None else f"from obsm[{key!r}]"
         makes = "counts" if self.module.makes_counts else "log-normalised expression"
-        return f"{type(self).__name__} with n_latent: {self.n_latent} {latent}, on {self.cells.describe()}, makes {makes}"
+        return (
+            f"{type(self).__name__} with n_latent: {self.n_latent} {latent}, on {self.cells.describe()}, makes {makes}"
+        )
 
     @property
     def cells(self) -> RegisteredCells:
@@ -110,6 +112,7 @@ class GAN(BaseModelClass):
             self.cells,
             name=type(self).__name__,
             covariate_weight=self.module.covariate_weight.numpy(force=True),
+            makes_counts=self.module.makes_counts,
             latents=Latents(self.latent.name, *self._posterior()),
             render=lambda z, rows, rng: self._render(z, rows, self._sample_noise(len(z), rng)),
         )

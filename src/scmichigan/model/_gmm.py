@@ -110,9 +110,7 @@ class GMM(CellModel):
         is_given = self.n_components is not None and len(self.n_components) == 1
         number = self.n_components[0] if is_given else "chosen by BIC"
         space = "genes" if n_pcs is None else f"up to {n_pcs} principal components"
-        finish_init(
-            self, locals(), f"Gaussian mixture with n_components: {number}, of {space}, on {cells.describe()}"
-        )
+        finish_init(self, locals(), f"Gaussian mixture with n_components: {number}, of {space}, on {cells.describe()}")
 
     @classmethod
     def setup_anndata(

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from mudata import MuData
 
 from scmichigan._arrays import dense
 from scmichigan._checks import check_at_least

@@ -88,9 +88,7 @@ def fitted_arrays(model: CellModel) -> dict[str, np.ndarray]:
     return model.module.arrays
 
 
-def expression_rows(
-    model: CellModel, adata: AnnData | None, rows: Sequence[int] | None
-) -> np.ndarray | sp.csr_matrix:
+def expression_rows(model: CellModel, adata: AnnData | None, rows: Sequence[int] | None) -> np.ndarray | sp.csr_matrix:
     """Log-normalised expression of the given cells, of all where ``rows`` is ``None``."""
     x = registered_cells(model, adata).expression()
     return x if rows is None else x[np.asarray(rows)]

@@ -187,11 +187,16 @@ class PPCA(CellModel):
         rows = None
         if latent is not None:
             if labels is not None:
-                raise ValueError("labels and latent were both given; the cells are made from one of them, leave one out")
+                raise ValueError(
+                    "labels and latent were both given; the cells are made from one of them, leave one out"
+                )
             source, z = "given", check_latent(latent, self.n_latent)
         elif labels is not None:
             rows = self.cells.sample_rows(n_samples, labels, rng)
-            source, z = "posterior", sample_posterior(*self.get_latent_representation(None, rows, return_dist=True), rng)
+            source, z = (
+                "posterior",
+                sample_posterior(*self.get_latent_representation(None, rows, return_dist=True), rng),
+            )
         else:
             check_n_samples(n_samples)
             source, z = "prior", rng.standard_normal((n_samples, self.n_latent), dtype=np.float32)

@@ -11,8 +11,8 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
+from scmichigan import combinations
 from scmichigan.combinations import Method
-from scmichigan.combinations import benchmark_predictions as benchmark
 
 from ._shared import check_trained
 
@@ -204,7 +204,7 @@ def benchmark_predictions(
         model_kwargs=dict(model_kwargs or {}),
         train_kwargs=dict(train_kwargs or {}),
     )
-    return benchmark(
+    return combinations.benchmark_predictions(
         adata,
         keys,
         control_labels,

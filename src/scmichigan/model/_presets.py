@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from scmichigan._checks import check_choice
+from scmichigan.data import refuse_covariates
 from scmichigan.module import GANSettings
 
-from ._common import epochs_for
+from ._runs import epochs_for
 
 _CELLS_PER_CENTRE = 15
 _N_CENTRES = 100
@@ -51,6 +52,26 @@ class Row:
     critic_head: Literal["projection", "concatenation"] | None
     information: Literal["generated", "both"] | None = None
     n_noise: int | None = None
+
+    @property
+    def knows_cells(self) -> bool:
+        """Whether the GAN is trained with latents of cells."""
+        return self.latent == "stored" or self.information == "both"
+
+    def check_knows_cells(self, name: str) -> None:
+        """Refuse latents of cells for a GAN that has no use for any."""
+        if not self.knows_cells:
+            raise ValueError(
+                f"{name} generates cells from a prior and is not trained with latents of cells; take MichiGAN"
+            )
+
+    def check_setup(self, name: str, setup_args: Mapping[str, Any]) -> None:
+        """Refuse what a GAN with a prior alone does not model."""
+        if self.knows_cells:
+            return
+        refuse_covariates(name, setup_args)
+        if setup_args.get("latent_key") is not None or setup_args.get("latent_var_key") is not None:
+            self.check_knows_cells(name)
 
     def fixed(self) -> dict[str, Any]:
         """Settings that are fixed."""

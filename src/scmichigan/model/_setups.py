@@ -87,6 +87,7 @@ def setup_anndata(
     ]
     register(cls, adata, fields, setup_args, kwargs)
 
+
 def setup_mudata(
     cls: type[GAN],
     mdata: MuData,

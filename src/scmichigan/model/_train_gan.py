@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from anndata import AnnData
 
 from scmichigan import _keys
@@ -113,9 +112,7 @@ def train(
         scale_expression(self)
     heading = "conditional GAN" if knows_cells else type(self).__name__
     stage = f"stage 2 of 2: {heading}" if fits_latent else heading
-    _train_adversarially(
-        self, data, plan, max_epochs, stage=stage, trainer_kwargs=trainer_kwargs, **devices_kwargs
-    )
+    _train_adversarially(self, data, plan, max_epochs, stage=stage, trainer_kwargs=trainer_kwargs, **devices_kwargs)
 
 
 def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> None:
@@ -125,7 +122,9 @@ def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> No
     if not latent_kwargs:
         return
     if model.beta is None:
-        raise ValueError(f"latent_kwargs are for fitting a latent, and {type(model).__name__} has a prior; leave them out")
+        raise ValueError(
+            f"latent_kwargs are for fitting a latent, and {type(model).__name__} has a prior; leave them out"
+        )
     key = model.registry["setup_args"].get("latent_key")
     if key is not None:
         raise ValueError(

@@ -73,6 +73,10 @@ class ExpressionInputs(nn.Module):
         self.number_mean.copy_(torch.from_numpy(mean))
         self.number_scale.copy_(torch.from_numpy(deviation))
 
+    def unit(self) -> tuple[np.ndarray, np.ndarray]:
+        """What was set so."""
+        return self.number_mean.numpy(force=True), self.number_scale.numpy(force=True)
+
     def expression(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Log-normalised expression, shape ``(n_cells, n_genes)``."""
         if not self.counts:
