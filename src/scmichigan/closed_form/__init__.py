@@ -1,5 +1,6 @@
 """Models that are fitted in closed form: arrays in, arrays out."""
 
+from ._gaussian_mixture import fit_gaussian_mixture, mixture_responsibilities, sample_mixture
 from ._linear_gaussian import LinearGaussian, fit_linear_gaussian
 from ._poisson_log_normal import KernelCentres, PoissonLogNormal, fit_poisson_log_normal
 from ._ppca import ProbabilisticPCA, fit_ppca, ppca_posterior
@@ -9,8 +10,11 @@ __all__ = [
     "LinearGaussian",
     "PoissonLogNormal",
     "ProbabilisticPCA",
+    "fit_gaussian_mixture",
     "fit_linear_gaussian",
     "fit_poisson_log_normal",
     "fit_ppca",
+    "mixture_responsibilities",
     "ppca_posterior",
+    "sample_mixture",
 ]

@@ -3,9 +3,17 @@
 All have ``posterior(adata, indices)``, ``encode(x, cells)``, ``name``, ``model`` and ``file()``.
 """
 
-from ._model import FittedLatent, ModelLatent, check_latent_model, model_of, posterior_of, setup_arguments
+from ._model import (
+    FittedLatent,
+    ModelLatent,
+    check_latent_model,
+    latent_of_file,
+    model_of,
+    posterior_of,
+    setup_arguments,
+)
 from ._prior import PriorLatent
-from ._stored import StoredLatent, cells_for_expression, cells_with_latent, check_width, lacks_latent, stored
+from ._stored import StoredLatent, cells_for_expression, cells_with_latent
 
 __all__ = [
     "FittedLatent",
@@ -15,10 +23,8 @@ __all__ = [
     "cells_for_expression",
     "cells_with_latent",
     "check_latent_model",
-    "check_width",
-    "lacks_latent",
+    "latent_of_file",
     "model_of",
     "posterior_of",
     "setup_arguments",
-    "stored",
 ]

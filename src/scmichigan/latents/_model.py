@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
 
 from scmichigan import _keys
 from scmichigan._compat import saved_file
-from scmichigan._saved import as_data, check_holds_data, restore_history
+from scmichigan._saved import as_data, check_holds_data, read_attributes, restore_history
 from scmichigan.data import check_genes
 
 from ._encoder import RidgeEncoder
-from ._stored import CellsOf, Posterior
+from ._stored import CellsOf, Posterior, check_width, lacks_latent, stored
 
 # Where the class of a latent model is looked for by its name: no other code is imported for a file.
 _PACKAGES = ("scmichigan.model", "scvi.model", "scvi.external")
@@ -201,3 +203,30 @@ def _class_of(name: str) -> type[BaseModelClass]:
         f"the latent model is a {name}, which none of {', '.join(_PACKAGES)} has; load it yourself, store its latent in "
         "obsm, and set up a new model with latent_key"
     )
+
+
+@contextmanager
+def latent_of_file(
+    path: str, adata: AnnData | MuData | None, **devices: Any
+) -> Iterator[tuple[BaseModelClass, tuple[np.ndarray, np.ndarray | None]] | None]:
+    """The latent model of a saved GAN with the latents of the cells, which are stored with them for a while to be loaded.
+
+    ``None`` where the file has no latent model, or the cells of the file are to be loaded.
+    """
+    saved = {} if adata is None else read_attributes(path)
+    setup_args = saved["registry_"]["setup_args"] if saved else {}
+    key = setup_args.get("latent_key")
+    if saved.get("latent_file_") is None or not key:
+        yield None
+        return
+    if isinstance(adata, AnnData):  # before a model of scvi-tools says so, without the cure
+        registered = saved["registry_"]["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]
+        check_genes(registered["column_names"], adata.var_names, "adata")
+    latent_model = model_of(saved["latent_file_"], adata, **devices)
+    posterior = posterior_of(latent_model)
+    if lacks_latent(setup_args, adata):
+        with stored(posterior, setup_args, adata):
+            yield latent_model, posterior
+    else:
+        check_width(posterior[0], key, adata)
+        yield latent_model, posterior

@@ -27,9 +27,7 @@ class PriorLatent:
     model = None
     encoder_name = RidgeEncoder.name
 
-    def __init__(
-        self, of: str, cells_of: CellsOf, infer: Callable[..., np.ndarray] | None = None
-    ) -> None:
+    def __init__(self, of: str, cells_of: CellsOf, infer: Callable[..., np.ndarray] | None = None) -> None:
         self.of = of
         self.cells_of = cells_of
         self.infer = infer

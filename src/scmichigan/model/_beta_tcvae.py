@@ -31,8 +31,7 @@ from scmichigan.module import BetaTCVAEModule, CellFormat, CountTCVAEModule
 
 from ._decoded import decoded_expression
 from ._model import CellModel
-from ._runs import check_latent_arguments, check_weight
-from ._shared import check_latent, check_trained, in_chunks, sample_posterior
+from ._shared import check_latent, check_n_latent, check_trained, check_weight, in_chunks, sample_posterior
 from ._train_beta_tcvae import train
 
 
@@ -85,7 +84,8 @@ class BetaTCVAE(CellModel, VAEMixin):
         gene_likelihood: Literal["normal", "nb", "zinb", "poisson"] = "normal",
         **module_kwargs,
     ) -> None:
-        check_latent_arguments(n_latent, beta)
+        check_n_latent(n_latent)
+        check_weight("beta", beta, "the total correlation must be 0 (the VAE)")
         check_weight("kl_weight", module_kwargs.get("kl_weight", 1.0), "the KL divergence must be 0")
         check_choice("gene_likelihood", gene_likelihood, ("normal", "nb", "zinb", "poisson"))
         super().__init__(adata)

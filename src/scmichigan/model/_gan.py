@@ -15,8 +15,9 @@ from scmichigan._checks import check_choice
 from scmichigan._saved import as_data, check_file, restore_history
 from scmichigan.combinations import Latents, Predictor
 from scmichigan.data import RegisteredCells
-from scmichigan.latents import FittedLatent, ModelLatent, PriorLatent, StoredLatent, model_of
+from scmichigan.latents import FittedLatent, ModelLatent, PriorLatent, StoredLatent, latent_of_file, model_of
 from scmichigan.module import CellFormat, MichiGANModule
+from scmichigan.train import own_arguments
 
 from ._decoded import decoded_expression
 from ._latent_recovery import latent_recovery
@@ -25,16 +26,15 @@ from ._latents import (
     check_stored_width,
     from_latent_model,
     get_latent_representation,
-    latent_of_file,
     observed_expression,
 )
 from ._predictions import benchmark_predictions, missing_combinations, predict_all, predict_combination
 from ._presets import Row, module_settings
-from ._runs import check_n_latent, own_arguments
 from ._setups import setup_anndata, setup_mudata
 from ._shared import (
     OF_OTHER_MODELS,
     check_latent,
+    check_n_latent,
     check_trained,
     in_chunks,
     refuses,

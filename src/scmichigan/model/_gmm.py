@@ -6,21 +6,16 @@ Legend: n cells, g genes, d dimensions of the mixture, c components of the mixtu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from anndata import AnnData
-from rich.progress import track
-from scipy.linalg import solve_triangular
 from scvi import REGISTRY_KEYS
-from sklearn.mixture import GaussianMixture
 
-from scmichigan._arrays import check_cells_differ, dense, fit_pca, variance_g
 from scmichigan._checks import check_at_least
 from scmichigan._compat import finish_init, setup_method_args
+from scmichigan.closed_form import fit_gaussian_mixture, mixture_responsibilities, sample_mixture
 from scmichigan.data import (
     CategoryField,
     ExpressionField,
@@ -32,16 +27,11 @@ from scmichigan.data import (
 from scmichigan.module import CellFormat, FittedModule
 
 from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
-from ._shared import in_chunks
 
 CovarianceType = Literal["full", "diag"]
 
 _N_COMPONENTS = (1, 2, 4, 8, 16, 32)
 _MIN_CELLS_PER_COMPONENT = 10
-_MAX_ITERATIONS = 1000
-# Fraction of the mean variance that every variance is raised by: without it, a component on a single cell, or on cells
-# that all lack a gene, would have a likelihood without bound.
-_VARIANCE_FLOOR = 1e-3
 
 
 class GMM(CellModel):
@@ -171,23 +161,16 @@ class GMM(CellModel):
         """
         refuse_training_arguments(self, training_kwargs)
         sizes, types = self._candidates()
-        x = self.cells.expression()
-        check_cells_differ(x)
-        projection = {} if self.n_pcs is None else _fit_projection(x, self.n_pcs, seed)
-        z_nd = _project(x, projection)
-        floor = _VARIANCE_FLOOR * z_nd.var(axis=0).mean()
-        index, columns = pd.Index(sizes, name="n_components"), pd.Index(types, name="covariance_type")
-        bic = pd.DataFrame(index=index, columns=columns, dtype=float)
-        candidates = list(product(sizes, types))
-        for size, kind in track(candidates, "Gaussian mixtures", disable=not enable_progress_bar):
-            mixture = GaussianMixture(
-                size, covariance_type=kind, reg_covar=floor, max_iter=_MAX_ITERATIONS, random_state=seed
-            ).fit(z_nd)
-            bic.loc[size, kind] = mixture.bic(z_nd)
-            if bic.loc[size, kind] == bic.min(axis=None):
-                best = {name: getattr(mixture, f"{name}_") for name in ("weights", "means", "precisions_cholesky")}
+        arrays, bic = fit_gaussian_mixture(
+            self.cells.expression(),
+            sizes,
+            types,
+            n_pcs=self.n_pcs,
+            seed=seed,
+            enable_progress_bar=enable_progress_bar,
+        )
         self.bic_ = bic.to_dict("tight")
-        keep_arrays(self, projection | best)
+        keep_arrays(self, arrays)
 
     def _candidates(self) -> tuple[list[int], list[CovarianceType]]:
         """Numbers of components and types of covariance to choose from."""
@@ -223,7 +206,7 @@ class GMM(CellModel):
         -------
         Probabilities p, shape ``(n_cells, n_components)``, and the variances where asked for.
         """
-        p_nc = _responsibilities(expression_rows(self, adata, indices), fitted_arrays(self)).astype(np.float32)
+        p_nc = mixture_responsibilities(expression_rows(self, adata, indices), fitted_arrays(self)).astype(np.float32)
         return (p_nc, p_nc * (1 - p_nc)) if return_dist else p_nc
 
     def generate(self, n_samples: int = 1000, *, labels: dict[str, str] | None = None, seed: int = 0) -> AnnData:
@@ -253,9 +236,8 @@ class GMM(CellModel):
         fitted = fitted_arrays(self)
         rng = np.random.default_rng(seed)
         rows = self.cells.sample_rows(n_samples, labels, rng)
-        one_hot_nc = rng.multinomial(1, _responsibilities(expression_rows(self, None, rows), fitted))
-        z_nd = _sample_components(fitted, one_hot_nc.argmax(axis=1), rng)
-        x = z_nd.astype(np.float32) if self.n_pcs is None else _to_genes(z_nd, fitted, rng)
+        one_hot_nc = rng.multinomial(1, mixture_responsibilities(expression_rows(self, None, rows), fitted))
+        x = sample_mixture(fitted, one_hot_nc.argmax(axis=1), rng)
         space = "genes" if self.n_pcs is None else "principal components"
         provenance = {"model": "GMM", "n_components": one_hot_nc.shape[1], "space": space, "seed": seed}
         return self.cells.generated(x, rows=rows, latent=one_hot_nc, provenance=provenance)
@@ -269,47 +251,3 @@ def _sizes(n_components: int | Sequence[int] | None) -> list[int] | None:
         raise ValueError("n_components is empty; give at least one number, or None for the default ones")
     check_at_least(1, n_components=min(sizes))
     return sizes
-
-
-def _fit_projection(x: np.ndarray | sp.csr_matrix, n_pcs: int, seed: int) -> dict[str, np.ndarray]:
-    """Principal components, and the standard deviation of each gene that they leave out."""
-    pca = fit_pca(x, n_components=n_pcs, seed=seed)
-    kept_g = pca.explained_variance_ @ pca.components_**2 * (1 - 1 / x.shape[0])
-    left_g = np.maximum(variance_g(x) - kept_g, 0)
-    return {"center": np.asarray(pca.mean_).ravel(), "directions": pca.components_, "residual_scale": np.sqrt(left_g)}
-
-
-def _project(x: np.ndarray | sp.csr_matrix, fitted: dict[str, np.ndarray]) -> np.ndarray:
-    """What the mixture is fitted to, in double precision: principal components where there are any, else genes."""
-    if "directions" not in fitted:
-        return dense(x).astype(np.float64)
-    directions_gd = fitted["directions"].T.astype(np.float64)
-    return np.asarray(x @ directions_gd) - fitted["center"] @ directions_gd
-
-
-def _responsibilities(x: np.ndarray | sp.csr_matrix, fitted: dict[str, np.ndarray]) -> np.ndarray:
-    """Probability of each component given the cell, shape ``(n_cells, n_components)``."""
-    precisions = fitted["precisions_cholesky"].astype(np.float64)
-    mixture = GaussianMixture(len(precisions), covariance_type="full" if precisions.ndim == 3 else "diag")
-    mixture.weights_, mixture.means_ = fitted["weights"], fitted["means"]
-    mixture.precisions_cholesky_ = precisions
-    return np.concatenate([mixture.predict_proba(_project(x[rows], fitted)) for rows in in_chunks(x.shape[0])])
-
-
-def _sample_components(fitted: dict[str, np.ndarray], component_n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One point from the given component each, shape ``(n_samples, n_dimensions)``."""
-    z_nd = rng.standard_normal((len(component_n), fitted["means"].shape[1]))
-    for c in np.unique(component_n):
-        precision, at = fitted["precisions_cholesky"][c], component_n == c
-        # The precision is P P^T, so that P^-T turns white noise into that of the component.
-        noise = z_nd[at] / precision if precision.ndim == 1 else solve_triangular(precision, z_nd[at].T, trans="T").T
-        z_nd[at] = fitted["means"][c] + noise
-    return z_nd
-
-
-def _to_genes(z_nd: np.ndarray, fitted: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Cells at the given points of the mixture's space: with principal components, plus noise that they leave out."""
-    directions_dg, z_nd = fitted["directions"], z_nd.astype(np.float32)
-    noise_ng = fitted["residual_scale"] * rng.standard_normal((len(z_nd), directions_dg.shape[1]), dtype=np.float32)
-    # Within the components the mixture has all of the variance; noise there would come on top.
-    return fitted["center"] + (z_nd - noise_ng @ directions_dg.T) @ directions_dg + noise_ng

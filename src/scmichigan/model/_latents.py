@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
-from scvi import REGISTRY_KEYS
 from scvi.model.base import BaseModelClass
 
 from scmichigan import _keys
-from scmichigan._saved import read_attributes
-from scmichigan.data import check_genes
 from scmichigan.latents import (
     ModelLatent,
     cells_for_expression,
     check_latent_model,
-    check_width,
-    lacks_latent,
-    model_of,
     posterior_of,
     setup_arguments,
-    stored,
 )
 
-from ._runs import check_weight
-from ._shared import sample_posterior
+from ._shared import check_weight, sample_posterior
 
 if TYPE_CHECKING:
     from ._gan import GAN
@@ -127,33 +118,6 @@ def from_latent_model(
     model = cls(adata, **kwargs)
     model.latent = ModelLatent.from_model(latent_model, model.latent.name, model._cells_of, (mean, var))
     return model
-
-
-@contextmanager
-def latent_of_file(
-    path: str, adata: AnnData | MuData | None, **devices: Any
-) -> Iterator[tuple[BaseModelClass, tuple[np.ndarray, np.ndarray | None]] | None]:
-    """The latent model of a saved GAN with the latents of the cells, which are stored with them for a while to be loaded.
-
-    ``None`` where the file has no latent model, or the cells of the file are to be loaded.
-    """
-    saved = {} if adata is None else read_attributes(path)
-    setup_args = saved["registry_"]["setup_args"] if saved else {}
-    key = setup_args.get("latent_key")
-    if saved.get("latent_file_") is None or not key:
-        yield None
-        return
-    if isinstance(adata, AnnData):  # before a model of scvi-tools says so, without the cure
-        registered = saved["registry_"]["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]
-        check_genes(registered["column_names"], adata.var_names, "adata")
-    latent_model = model_of(saved["latent_file_"], adata, **devices)
-    posterior = posterior_of(latent_model)
-    if lacks_latent(setup_args, adata):
-        with stored(posterior, setup_args, adata):
-            yield latent_model, posterior
-    else:
-        check_width(posterior[0], key, adata)
-        yield latent_model, posterior
 
 
 def get_latent_representation(

@@ -23,8 +23,7 @@ from scmichigan.data import (
 from scmichigan.module import CellFormat, FittedModule
 
 from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
-from ._runs import check_n_latent
-from ._shared import check_latent, sample_posterior
+from ._shared import check_latent, check_n_latent, sample_posterior
 
 
 class PPCA(CellModel):

@@ -10,8 +10,7 @@ from typing import Any, Literal
 from scmichigan._checks import check_choice
 from scmichigan.data import refuse_covariates
 from scmichigan.module import GANSettings
-
-from ._runs import epochs_for
+from scmichigan.train import epochs_for
 
 _CELLS_PER_CENTRE = 15
 _N_CENTRES = 100

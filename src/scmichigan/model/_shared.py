@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import NoReturn
 
 import numpy as np
@@ -73,6 +74,18 @@ def check_trained(model: BaseModelClass) -> None:
     """Refuse to answer from random weights."""
     if not model.is_trained:
         raise RuntimeError(f"this {type(model).__name__} is untrained; call train() first")
+
+
+def check_n_latent(n_latent: int) -> None:
+    """Refuse latents without dimensions."""
+    if not isinstance(n_latent, Integral) or n_latent < 1:
+        raise ValueError(f"n_latent is {n_latent!r}; a latent needs at least 1 dimension, a whole number")
+
+
+def check_weight(name: str, weight: float, rule: str) -> None:
+    """Refuse weights in the loss that are negative or infinite."""
+    if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
+        raise ValueError(f"{name} is {weight!r}; the weight of {rule} or more, and finite")
 
 
 def check_latent(latent: np.ndarray, n_latent: int) -> np.ndarray:

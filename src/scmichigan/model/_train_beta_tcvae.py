@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.train import TrainingPlan
 
-from scmichigan.train import MINIBATCHES_AT_ONCE, CellDataModule, ElboTrainingPlan
-
-from ._runs import check_epochs, check_plan_arguments, check_trainer_arguments, epochs_for, run_training
+from scmichigan.train import (
+    MINIBATCHES_AT_ONCE,
+    CellDataModule,
+    ElboTrainingPlan,
+    check_epochs,
+    check_plan_arguments,
+    check_trainer_arguments,
+    epochs_for,
+    run_training,
+)
 
 if TYPE_CHECKING:
     from ._beta_tcvae import BetaTCVAE
@@ -108,6 +115,7 @@ def train(
         data,
         max_epochs=max_epochs,
         stage=stage,
+        expression=self.cells.describe(),
         advice="try a smaller lr or beta, and look for cells with extreme expression",
         accelerator=accelerator,
         devices=devices,

@@ -10,12 +10,20 @@ from anndata import AnnData
 
 from scmichigan import _keys
 from scmichigan.latents import FittedLatent
-from scmichigan.train import MINIBATCHES_AT_ONCE, AdversarialTrainingPlan, CellDataModule, LogSometimes
+from scmichigan.train import (
+    MINIBATCHES_AT_ONCE,
+    AdversarialTrainingPlan,
+    CellDataModule,
+    LogSometimes,
+    check_epochs,
+    check_plan_arguments,
+    check_trainer_arguments,
+    run_training,
+)
 
 from ._beta_tcvae import BetaTCVAE
 from ._latent_recovery import gap, measure_latent_recovery
 from ._presets import SCHEDULES
-from ._runs import check_epochs, check_plan_arguments, check_trainer_arguments, run_training
 from ._start import scale_expression, start
 
 if TYPE_CHECKING:
@@ -187,7 +195,16 @@ def _train_adversarially(
     # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
     model.is_trained = bool(model.history)
     try:
-        run_training(model, plan, data, max_epochs=max_epochs, stage=stage, advice=_ADVICE, **train_kwargs)
+        run_training(
+            model,
+            plan,
+            data,
+            max_epochs=max_epochs,
+            stage=stage,
+            expression=model.cells.describe(),
+            advice=_ADVICE,
+            **train_kwargs,
+        )
     except BaseException:
         model.is_trained |= was_trained
         raise

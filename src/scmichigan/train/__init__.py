@@ -4,6 +4,14 @@ from ._adversarial import AdversarialTrainingPlan
 from ._callbacks import LogSometimes, StageProgressBar, StopOnNonFinite
 from ._data import MINIBATCHES_AT_ONCE, CellDataModule
 from ._elbo import ElboTrainingPlan
+from ._runs import (
+    check_epochs,
+    check_plan_arguments,
+    check_trainer_arguments,
+    epochs_for,
+    own_arguments,
+    run_training,
+)
 
 __all__ = [
     "MINIBATCHES_AT_ONCE",
@@ -13,4 +21,10 @@ __all__ = [
     "LogSometimes",
     "StageProgressBar",
     "StopOnNonFinite",
+    "check_epochs",
+    "check_plan_arguments",
+    "check_trainer_arguments",
+    "epochs_for",
+    "own_arguments",
+    "run_training",
 ]

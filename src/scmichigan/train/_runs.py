@@ -6,7 +6,7 @@ import inspect
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import lightning.pytorch as pl
 from scvi.model.base import BaseModelClass
 from scvi.train import Trainer, TrainRunner
 
-from scmichigan.data import RegisteredCells
-from scmichigan.train import CellDataModule, StageProgressBar, StopOnNonFinite
+from ._callbacks import StageProgressBar, StopOnNonFinite
+from ._data import CellDataModule
 
 logger = logging.getLogger("scmichigan")
 
@@ -81,6 +81,7 @@ def run_training(
     *,
     max_epochs: int,
     stage: str,
+    expression: str,
     advice: str,
     accelerator: str,
     devices: int | list[int] | str,
@@ -93,7 +94,7 @@ def run_training(
     callbacks = [StopOnNonFinite(advice), *(trainer_kwargs.pop("callbacks", None) or [])]
     if trainer_kwargs.pop("enable_progress_bar", True):
         callbacks.append(StageProgressBar(stage))
-    logger.info("%s on %s: %d epochs", stage, RegisteredCells(model.adata_manager).describe(), max_epochs)
+    logger.info("%s on %s: %d epochs", stage, expression, max_epochs)
     runner = TrainRunner(
         model,
         training_plan=plan,
@@ -126,21 +127,3 @@ def run_training(
         raise KeyboardInterrupt(f"training stopped in epoch {runner.trainer.current_epoch + 1}") from None
     finally:
         model.module.eval()
-
-
-def check_latent_arguments(n_latent: int, beta: float) -> None:
-    """Refuse latents without dimensions, and weights that are negative or infinite."""
-    check_n_latent(n_latent)
-    check_weight("beta", beta, "the total correlation must be 0 (the VAE)")
-
-
-def check_weight(name: str, weight: float, rule: str) -> None:
-    """Refuse weights in the loss that are negative or infinite."""
-    if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
-        raise ValueError(f"{name} is {weight!r}; the weight of {rule} or more, and finite")
-
-
-def check_n_latent(n_latent: int) -> None:
-    """Refuse latents without dimensions."""
-    if not isinstance(n_latent, Integral) or n_latent < 1:
-        raise ValueError(f"n_latent is {n_latent!r}; a latent needs at least 1 dimension, a whole number")

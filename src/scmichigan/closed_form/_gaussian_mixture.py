@@ -1,0 +1,134 @@
+"""Gaussian mixtures of log-normalised expression.
+
+Legend: n cells, g genes, d dimensions of the mixture, c components of the mixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from rich.progress import track
+from scipy.linalg import solve_triangular
+from sklearn.mixture import GaussianMixture
+
+from scmichigan._arrays import check_cells_differ, dense, fit_pca, variance_g
+
+_MAX_ITERATIONS = 1000
+# Fraction of the mean variance that every variance is raised by: without it, a component on a single cell, or on cells
+# that all lack a gene, would have a likelihood without bound.
+_VARIANCE_FLOOR = 1e-3
+_CHUNK_ROWS = 4096
+
+
+def fit_gaussian_mixture(
+    x: np.ndarray | sp.csr_matrix,
+    n_components: Sequence[int],
+    covariance_types: Sequence[str],
+    *,
+    n_pcs: int | None = 50,
+    seed: int = 0,
+    enable_progress_bar: bool = True,
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Fit Gaussian mixtures by expectation maximisation, and choose one by the Bayesian information criterion (BIC).
+
+    Parameters
+    ----------
+    x
+        Log-normalised expression, shape ``(n_cells, n_genes)``.
+    n_components, covariance_types
+        Numbers of components and types of covariance (``"full"``, ``"diag"``) to choose from.
+    n_pcs
+        Principal components that mixtures are fitted to; ``None`` fits them to the genes.
+    seed
+        Random seed.
+    enable_progress_bar
+        Whether to show how far it is.
+
+    Returns
+    -------
+    Arrays of the mixture with the lowest BIC, and the BIC of each number (rows) and type (columns).
+
+    Raises
+    ------
+    ValueError
+        If all cells are the same.
+
+    References
+    ----------
+    Schwarz 1978, "Estimating the dimension of a model".
+    """
+    check_cells_differ(x)
+    projection = {} if n_pcs is None else _fit_projection(x, n_pcs, seed)
+    z_nd = _project(x, projection)
+    floor = _VARIANCE_FLOOR * z_nd.var(axis=0).mean()
+    index, columns = pd.Index(n_components, name="n_components"), pd.Index(covariance_types, name="covariance_type")
+    bic = pd.DataFrame(index=index, columns=columns, dtype=float)
+    candidates = list(product(n_components, covariance_types))
+    for size, kind in track(candidates, "Gaussian mixtures", disable=not enable_progress_bar):
+        mixture = GaussianMixture(
+            size, covariance_type=kind, reg_covar=floor, max_iter=_MAX_ITERATIONS, random_state=seed
+        ).fit(z_nd)
+        bic.loc[size, kind] = mixture.bic(z_nd)
+        if bic.loc[size, kind] == bic.min(axis=None):
+            best = {name: getattr(mixture, f"{name}_") for name in ("weights", "means", "precisions_cholesky")}
+    return projection | best, bic
+
+
+def mixture_responsibilities(x: np.ndarray | sp.csr_matrix, fitted: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Probability of each component of a fitted mixture given the cell, shape ``(n_cells, n_components)``."""
+    precisions = fitted["precisions_cholesky"].astype(np.float64)
+    mixture = GaussianMixture(len(precisions), covariance_type="full" if precisions.ndim == 3 else "diag")
+    mixture.weights_, mixture.means_ = fitted["weights"], fitted["means"]
+    mixture.precisions_cholesky_ = precisions
+    chunks = [slice(start, start + _CHUNK_ROWS) for start in range(0, x.shape[0], _CHUNK_ROWS)]
+    return np.concatenate([mixture.predict_proba(_project(x[rows], fitted)) for rows in chunks])
+
+
+def sample_mixture(fitted: Mapping[str, np.ndarray], component_n: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One cell from the given component of a fitted mixture each, shape ``(n_samples, n_genes)``.
+
+    With principal components, noise that they leave out is added, independent between genes.
+    """
+    z_nd = _sample_components(fitted, component_n, rng)
+    return _to_genes(z_nd, fitted, rng) if "directions" in fitted else z_nd.astype(np.float32)
+
+
+def _fit_projection(x: np.ndarray | sp.csr_matrix, n_pcs: int, seed: int) -> dict[str, np.ndarray]:
+    """Principal components, and the standard deviation of each gene that they leave out."""
+    pca = fit_pca(x, n_components=n_pcs, seed=seed)
+    kept_g = pca.explained_variance_ @ pca.components_**2 * (1 - 1 / x.shape[0])
+    left_g = np.maximum(variance_g(x) - kept_g, 0)
+    return {"center": np.asarray(pca.mean_).ravel(), "directions": pca.components_, "residual_scale": np.sqrt(left_g)}
+
+
+def _project(x: np.ndarray | sp.csr_matrix, fitted: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the mixture is fitted to, in double precision: principal components where there are any, else genes."""
+    if "directions" not in fitted:
+        return dense(x).astype(np.float64)
+    directions_gd = fitted["directions"].T.astype(np.float64)
+    return np.asarray(x @ directions_gd) - fitted["center"] @ directions_gd
+
+
+def _sample_components(
+    fitted: Mapping[str, np.ndarray], component_n: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """One point from the given component each, shape ``(n_samples, n_dimensions)``."""
+    z_nd = rng.standard_normal((len(component_n), fitted["means"].shape[1]))
+    for c in np.unique(component_n):
+        precision, at = fitted["precisions_cholesky"][c], component_n == c
+        # The precision is P P^T, so that P^-T turns white noise into that of the component.
+        noise = z_nd[at] / precision if precision.ndim == 1 else solve_triangular(precision, z_nd[at].T, trans="T").T
+        z_nd[at] = fitted["means"][c] + noise
+    return z_nd
+
+
+def _to_genes(z_nd: np.ndarray, fitted: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Cells at the given points of the mixture's space: with principal components, plus noise that they leave out."""
+    directions_dg, z_nd = fitted["directions"], z_nd.astype(np.float32)
+    noise_ng = fitted["residual_scale"] * rng.standard_normal((len(z_nd), directions_dg.shape[1]), dtype=np.float32)
+    # Within the components the mixture has all of the variance; noise there would come on top.
+    return fitted["center"] + (z_nd - noise_ng @ directions_dg.T) @ directions_dg + noise_ng
