@@ -2,7 +2,7 @@
 
 from ._linear_gaussian import LinearGaussian, fit_linear_gaussian
 from ._poisson_log_normal import KernelCentres, PoissonLogNormal, fit_poisson_log_normal
-from ._ppca import ProbabilisticPCA, fit_ppca, ppca_posterior
+from ._ppca import ProbabilisticPCA, fit_ppca
 
 __all__ = [
     "KernelCentres",
@@ -12,5 +12,4 @@ __all__ = [
     "fit_linear_gaussian",
     "fit_poisson_log_normal",
     "fit_ppca",
-    "ppca_posterior",
 ]

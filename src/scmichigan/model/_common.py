@@ -329,7 +329,9 @@ def check_trainer_arguments(
             key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
         )
         cure = f"its arguments are {own}, and those of scvi.train.Trainer"
-        if name in [*own_arguments(type(model)), *inspect.signature(type(model.module)).parameters]:
+        settings = getattr(model.module, "settings", None)
+        of_module = inspect.signature(type(model.module) if settings is None else type(settings)).parameters
+        if name in [*own_arguments(type(model)), *of_module]:
             cure = f"it is one of the constructor, {name}={given[name]!r} where the model is made"
         for argument, function in elsewhere.items():
             if name in inspect.signature(function).parameters:
