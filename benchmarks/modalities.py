@@ -88,7 +88,7 @@ def main() -> None:
         expression = whole.get_normalized_expression(cells)
         cells["rna"].layers["lognorm"], cells["protein"].layers["lognorm"] = expression
     x = np.hstack([seen["rna"].layers["lognorm"].toarray(), seen["protein"].layers["lognorm"]])
-    seen.obsm["Z"], seen.obsm["Z_var"] = mg.closed_form.ppca_posterior(x, args.n_latent)
+    seen.obsm["Z"], seen.obsm["Z_var"] = mg.closed_form.fit_ppca(x, args.n_latent).posterior(x)
     scvi.settings.seed = args.seed
     mg.MichiGAN.setup_mudata(seen, modalities=MODALITIES, latent_key="Z", latent_var_key="Z_var")
     model = mg.MichiGAN(seen)

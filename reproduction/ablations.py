@@ -151,12 +151,12 @@ def adversarially(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> It
         model = ReverseKL.from_latent_model(vae, preset="paper", information_weight=weight)
         encoder = vae.module.eval().requires_grad_(False)
 
-        def code_error(x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-            mean, scale = encoder.encode(x)
-            z = condition[:, : vae.module.n_latent]
-            return (0.5 * ((z - mean) / scale).square() + scale.log()).sum(1).mean()
+        def code_errors(real: torch.Tensor, fake: torch.Tensor, inferred: dict) -> dict[str, torch.Tensor]:
+            mean, scale = encoder.encode(fake)
+            z = inferred["condition"][:, : vae.module.n_latent]
+            return {"code_error": (0.5 * ((z - mean) / scale).square() + scale.log()).sum(1).mean()}
 
-        model.module._code_error = code_error
+        model.module._code_errors = code_errors
     else:
         model = MichiGAN.from_latent_model(vae, preset="paper")
     for _ in range(N_LOOKS):

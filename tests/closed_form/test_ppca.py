@@ -4,7 +4,7 @@ import scipy.sparse as sp
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
-from scmichigan.closed_form import ProbabilisticPCA, fit_ppca, ppca_posterior
+from scmichigan.closed_form import ProbabilisticPCA, fit_ppca
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def _log_likelihood(fit, x):
 
 
 def test_posterior_is_that_of_the_generative_model(cells):
-    mean, var = ppca_posterior(cells, 3)
+    mean, var = fit_ppca(cells, 3).posterior(cells)
     # Loadings from the eigendecomposition of the covariance, posterior from Gaussian conditioning on the joint.
     values, vectors = np.linalg.eigh(np.cov(cells.T))
     noise = values[:-3].mean()
@@ -88,7 +88,7 @@ def test_sparse_expression_is_taken(cells, form):
     counts = np.maximum(cells, 0)
     for a, b in zip(fit_ppca(counts, 2), fit_ppca(form(counts), 2), strict=True):
         np.testing.assert_allclose(a, b)
-    for a, b in zip(ppca_posterior(counts, 2), ppca_posterior(form(counts), 2), strict=True):
+    for a, b in zip(*(fit_ppca(x, 2).posterior(x) for x in (counts, form(counts))), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
@@ -97,7 +97,7 @@ def test_latents_beyond_the_directions_of_the_data_keep_their_prior():
     line = np.outer(rng.normal(size=50), rng.normal(size=8))
     line[:, 3] = 0
     for x in (line, line.astype(np.float32), sp.csr_matrix(line)):
-        mean, var = ppca_posterior(x, 3)
+        mean, var = fit_ppca(x, 3).posterior(x)
         assert mean[:, 0].std() == pytest.approx(1, abs=0.03)
         np.testing.assert_allclose(mean[:, 1:], 0, atol=1e-3)
         np.testing.assert_allclose(var[:, 1:], 1, atol=1e-3)
@@ -107,7 +107,7 @@ def test_latents_beyond_the_directions_of_the_data_keep_their_prior():
 @pytest.mark.parametrize("n_latent", [0, 12, 300])
 def test_impossible_dimensions_are_refused(cells, n_latent):
     with pytest.raises(ValueError, match=f"n_latent is {n_latent}, the data have 300 cells and 12 genes"):
-        ppca_posterior(cells, n_latent)
+        fit_ppca(cells, n_latent)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csr_array])

@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from scmichigan import GMM, PPCA, MichiGAN
-from scmichigan.closed_form import ppca_posterior
+from scmichigan.closed_form import fit_ppca
 
 BOTH = [(PPCA, {"n_latent": 3}), (GMM, {"n_components": 4, "n_pcs": 6})]
 
@@ -170,7 +170,8 @@ def test_equal_cells_are_refused(counts, cls, init):
 def test_ppca_latents(counts):
     model = _make(PPCA, counts, {"n_latent": 3})
     mean, var = model.get_latent_representation(return_dist=True)
-    expected = ppca_posterior(model.get_normalized_expression().toarray().astype(np.float64), 3)
+    x = model.get_normalized_expression().toarray().astype(np.float64)
+    expected = fit_ppca(x, 3).posterior(x)
     # kept in single precision, of expression up to 9 in 40 genes
     np.testing.assert_allclose(mean, expected[0], atol=1e-4)
     np.testing.assert_allclose(var, expected[1], rtol=1e-4)

@@ -49,8 +49,8 @@ def test_score_is_affine_in_the_condition():
 
 
 def test_mlp_layers_are_linear_norm_activation_dropout():
-    names = [type(layer).__name__ for layer in MLP(4, (8, 3), norm="batch", activation="relu", dropout=0.2)]
-    assert names == ["Linear", "BatchNorm1d", "ReLU", "Dropout"] * 2
+    names = [type(layer).__name__ for layer in MLP(4, (8, 3), norm="batch", dropout=0.2)]
+    assert names == ["Linear", "BatchNorm1d", "LeakyReLU", "Dropout"] * 2
 
 
 def test_log_normalize_against_numpy():

@@ -3,7 +3,7 @@
 from ._gaussian_mixture import fit_gaussian_mixture, mixture_responsibilities, sample_mixture
 from ._linear_gaussian import LinearGaussian, fit_linear_gaussian
 from ._poisson_log_normal import KernelCentres, PoissonLogNormal, fit_poisson_log_normal
-from ._ppca import ProbabilisticPCA, fit_ppca, ppca_posterior
+from ._ppca import ProbabilisticPCA, fit_ppca
 
 __all__ = [
     "KernelCentres",
@@ -15,6 +15,5 @@ __all__ = [
     "fit_poisson_log_normal",
     "fit_ppca",
     "mixture_responsibilities",
-    "ppca_posterior",
     "sample_mixture",
 ]

@@ -1,4 +1,4 @@
-"""The best linear-Gaussian generator given stored latents, in closed form.
+"""Linear-Gaussian generator of expression given latents, fitted in closed form.
 
 Legend: n cells, c condition columns, g genes, d noise dimensions.
 """
@@ -15,7 +15,10 @@ _N_POWER_ITERATIONS = 6
 
 
 class LinearGaussian(NamedTuple):
-    """Expression given the condition: ``x = weight @ c + bias + loadings @ eps`` with standard normal eps."""
+    """Expression given the condition: ``x = weight @ c + bias + loadings @ eps`` with standard normal eps.
+
+    Shapes ``(n_genes, n_condition)``, ``(n_genes,)`` and ``(n_genes, n_noise)``.
+    """
 
     weight: np.ndarray
     bias: np.ndarray
@@ -32,33 +35,24 @@ def fit_linear_gaussian(
 ) -> LinearGaussian:
     r"""Regress expression on the condition and keep the leading principal directions of the residuals.
 
-    With a condition that is drawn anew from :math:`N(\mu_n, \mathrm{diag}(v_n))` at each visit, the regression and
-    the residual covariance are the exact expectations over those draws:
+    Where a condition is a new sample from :math:`N(\mu_n, \mathrm{diag}(v_n))` at each visit, the regression and the
+    residual covariance are the exact expectations over these samples:
     :math:`A = C_{x\mu} (C_{\mu\mu} + \mathrm{diag}(\bar v))^{-1}`, and the residuals' covariance is that of
     :math:`x - A \mu` plus :math:`A\, \mathrm{diag}(\bar v) A^T`.
 
     Parameters
     ----------
     x
-        Expression, shape ``(n_cells, n_genes)``, dense or sparse; never densified.
-    condition
-        Means of the condition, shape ``(n_cells, n_condition)``.
-    condition_var
-        Variances of the same shape, zero for exact columns; ``None`` for an exact condition.
-    n_noise
-        Noise dimensions. Directions beyond what the data have are zero.
-    seed
-        Start of the randomised decomposition.
-
-    Returns
-    -------
-    Weight ``(n_genes, n_condition)``, bias ``(n_genes,)`` and loadings ``(n_genes, n_noise)``, float32.
+        Expression, shape ``(n_cells, n_genes)``, dense or sparse; sparse input stays sparse.
+    condition, condition_var
+        Means and variances of the condition, shape ``(n_cells, n_condition)``; ``None`` for no variance.
+    n_noise, seed
+        Noise dimensions, of which those that the data do not have are zero; random seed.
 
     References
     ----------
-    Tipping and Bishop 1999, "Probabilistic principal component analysis", for the principal directions as the
-    maximum-likelihood loadings of Gaussian noise; Halko, Martinsson and Tropp 2011, algorithm 4.4, for the
-    decomposition, which needs only products with the residuals.
+    Tipping and Bishop 1999, "Probabilistic principal component analysis", for principal directions as maximum-likelihood
+    loadings; Halko, Martinsson and Tropp 2011, algorithm 4.4, for a decomposition by products with the residuals.
     """
     n, g = x.shape
     mean_x = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
@@ -69,12 +63,11 @@ def fit_linear_gaussian(
     # Centred conditions sum to zero, so the mean of x drops out of the cross product and x stays sparse.
     cross_cg = np.asarray(x.T @ c_nc).T
     gram_cc = c_nc.T @ c_nc + n * np.diag(mean_var)
-    # One-hot columns of a covariate sum to one: the minimum-norm solution handles the rank they lack.
+    # One-hot columns of a covariate sum to one, so the rank is deficient; lstsq takes the solution of minimum norm.
     weight_gc = np.linalg.lstsq(gram_cc, cross_cg, rcond=1e-10)[0].T
     bias_g = mean_x - weight_gc @ mean_c
 
-    # Rows of the residual matrix: cells, then one row for each condition column, whose outer products add the
-    # variance of the draws.
+    # Rows of the residual matrix: cells, then one for each condition column, which add the variance of the samples.
     extra_cg = np.sqrt(n * mean_var)[:, None] * weight_gc.T
 
     def residual_times(v: np.ndarray) -> np.ndarray:
@@ -82,13 +75,8 @@ def fit_linear_gaussian(
         return np.concatenate([cells, extra_cg @ v])
 
     def residual_transposed_times(u: np.ndarray) -> np.ndarray:
-        cells, extra = u[:n], u[n:]
-        return (
-            np.asarray(x.T @ cells)
-            - np.outer(mean_x, cells.sum(axis=0))
-            - weight_gc @ (c_nc.T @ cells)
-            + extra_cg.T @ extra
-        )
+        cells, extra = u[:n], extra_cg.T @ u[n:]
+        return np.asarray(x.T @ cells) - np.outer(mean_x, cells.sum(axis=0)) - weight_gc @ (c_nc.T @ cells) + extra
 
     loadings_gd = np.zeros((g, n_noise))
     n_directions = min(n_noise, n - 1, g)

@@ -1,4 +1,4 @@
-"""The best Poisson-log-normal generator given stored latents, without gradient steps through a network.
+"""Poisson-log-normal generator of counts given latents, fitted without a network.
 
 Legend: n cells, c condition columns, g genes, d noise dimensions, m centres, f columns of the basis. Sizes
 may have one column for all genes.
@@ -27,7 +27,7 @@ _LARGEST_LOG_MEAN = 20.0
 
 
 class KernelCentres(NamedTuple):
-    """Where the basis bends: nearness to a centre is ``exp(-|scale * c - centre|^2 / (2 bandwidth^2))``, normalised."""
+    """Centres of the basis: nearness to one is ``exp(-|scale * c - centre|^2 / (2 bandwidth^2))``, normalised."""
 
     scale: np.ndarray
     centres: np.ndarray
@@ -35,7 +35,11 @@ class KernelCentres(NamedTuple):
 
 
 class PoissonLogNormal(NamedTuple):
-    """Counts given the condition: Poisson with ``log(rate / size) = weight @ basis(c) + bias + loadings @ eps``."""
+    """Counts given the condition: Poisson with ``log(rate / size) = weight @ basis(c) + bias + loadings @ eps``.
+
+    Shapes ``(n_genes, n_condition + n_centres)``, ``(n_genes,)`` and ``(n_genes, n_noise)``. Half the variance of the log
+    rates is subtracted from the bias, which keeps means.
+    """
 
     kernel: KernelCentres
     weight: np.ndarray
@@ -53,42 +57,30 @@ def fit_poisson_log_normal(
     n_centres: int = 100,
     seed: int = 0,
 ) -> PoissonLogNormal:
-    r"""Regress counts on the condition, and take the covariance of the log rates from the residuals' moments.
+    r"""Regress counts on the condition, and estimate the covariance of the log rates from the residuals' moments.
 
     1. A ridge Poisson regression :math:`c_{ng} \sim \mathrm{Poisson}(m_{ng})`,
        :math:`\log m_{ng} = \log s_n + b_g + A_g \cdot \phi(c_n)`. The basis is the condition and its nearness to
-       centres found by k-means, in which each latent counts by the share of its variance that tells cells apart.
+       centres found by k-means, in which each latent is weighted by the fraction of its variance that is between cells.
     2. Rates that vary around m as log-normals have
-       :math:`E[(c_g - m_g)(c_h - m_h)] = m_g m_h (e^{S_{gh}} - 1)` for two genes, and in one gene the Poisson variance
-       m on top. Solved for S and averaged over cells, an entry has a standard error of about
-       :math:`(n \bar m_g \bar m_h)^{-1/2}`: of rare genes little is known.
-    3. Therefore the leading eigenvectors are those of :math:`\sqrt{\bar m_g} S_{gh} \sqrt{\bar m_h}`, whose errors are
-       all alike, and only eigenvalues above :math:`2 \sqrt{g / n}` count, the edge of what errors alone would give.
-       The diagonal is iterated as in principal factor analysis, and no gene is given more variance than it has.
+       :math:`E[(c_g - m_g)(c_h - m_h)] = m_g m_h (e^{S_{gh}} - 1)` for two genes, and in one gene also the Poisson variance
+       m. Solved for S and averaged over cells, an entry has a standard error of about
+       :math:`(n \bar m_g \bar m_h)^{-1/2}`, which is large for rare genes.
+    3. Therefore the leading eigenvectors are those of :math:`\sqrt{\bar m_g} S_{gh} \sqrt{\bar m_h}`, whose entries have
+       equal errors. Only eigenvalues above :math:`2 \sqrt{g / n}` are kept, the largest that errors alone would give.
+       The diagonal is iterated as in principal factor analysis, and no gene gets more variance than it has.
 
     Parameters
     ----------
     counts
-        Raw counts, shape ``(n_cells, n_genes)``. Of more than 6,000 cells, as many are drawn at random.
+        Raw counts, shape ``(n_cells, n_genes)``. Of more than 6,000 cells a random 6,000 are used.
     size
         Size factor of each cell relative to the target, shape ``(n_cells,)``: expected counts are ``size * rate``. Where
         genes and proteins have depths of their own, shape ``(n_cells, n_genes)``.
-    condition
-        Means of the condition, shape ``(n_cells, n_condition)``.
-    condition_var
-        Variances of the same shape, zero for exact columns; each cell's condition is drawn once. ``None`` for an exact
-        condition.
-    n_noise
-        Noise dimensions. Directions beyond what the data have are zero.
+    condition, condition_var, n_noise, seed
+        As in :func:`fit_linear_gaussian`, but each cell's condition is sampled once.
     n_centres
         Centres of the basis; 0 for rates that are log-linear in the condition.
-    seed
-        Of all draws.
-
-    Returns
-    -------
-    The centres, weight ``(n_genes, n_condition + n_centres)``, bias ``(n_genes,)`` and loadings
-    ``(n_genes, n_noise)``, float32. The bias has half the variance of the log rates taken off, which keeps means.
 
     References
     ----------
@@ -104,8 +96,8 @@ def fit_poisson_log_normal(
         rows = np.sort(rng.choice(len(condition), _N_CELLS_AT_MOST, replace=False))
         counts, size, condition, condition_var = counts[rows], size[rows], condition[rows], condition_var[rows]
     kernel = _centres(condition, condition_var, n_centres, seed)
-    drawn_nc = condition + np.sqrt(condition_var) * rng.standard_normal(condition.shape)
-    basis_nf = _basis(drawn_nc, kernel)
+    sampled_nc = condition + np.sqrt(condition_var) * rng.standard_normal(condition.shape)
+    basis_nf = _basis(sampled_nc, kernel)
     counts_ng = (counts.toarray() if sp.issparse(counts) else counts).astype(np.float32)
     weight_gf, bias_g = _poisson_regression(counts_ng, size, basis_nf, condition.shape[1])
     covariance_gg, mean_g = _log_rate_covariance(counts_ng, size, basis_nf, weight_gf, bias_g)
@@ -115,11 +107,11 @@ def fit_poisson_log_normal(
 
 
 def _centres(mean_nc: np.ndarray, var_nc: np.ndarray, n_centres: int, seed: int) -> KernelCentres:
-    """Centres among the cells; noise that tells no cell from another should not tell them near or far."""
+    """Centres among the cells, at distances that the latents' noise contributes little to."""
     between_c, within_c = mean_nc.var(axis=0), var_nc.mean(axis=0)
     total_c = np.maximum(between_c + within_c, np.finfo(np.float32).tiny)
     scale_c = ((between_c / total_c) ** 2 / np.sqrt(total_c)).astype(np.float32)
-    # Cells nearer than a thousandth of what the latent varies by are in one place.
+    # Cells nearer than a thousandth of the latent's variation count as one point.
     points_nc = np.unique((mean_nc * scale_c).round(3), axis=0)
     n_distinct = min(n_centres, len(points_nc))
     if n_distinct < 2:
@@ -128,7 +120,7 @@ def _centres(mean_nc: np.ndarray, var_nc: np.ndarray, n_centres: int, seed: int)
     squared = ((centres[:, None] - centres) ** 2).sum(axis=2)
     np.fill_diagonal(squared, np.inf)
     bandwidth = _BANDWIDTH * np.sqrt(np.median(squared.min(axis=1)))
-    # Fewer different cells than centres: some are there twice, and share their weight.
+    # With fewer different cells than centres, some centres are repeated, and share their weight.
     centres = np.resize(centres, (n_centres, len(scale_c)))
     return KernelCentres(scale_c, centres.astype(np.float32), float(bandwidth))
 
@@ -147,21 +139,21 @@ def _poisson_regression(
     counts_ng: np.ndarray, size_ng: np.ndarray, basis_nf: np.ndarray, n_condition: int
 ) -> tuple[np.ndarray, np.ndarray]:
     centre_f, scale_f = basis_nf.mean(axis=0, dtype=np.float64), np.ones(basis_nf.shape[1])
-    # Any unit will do for a latent; nearness to centres has its own.
+    # The result does not depend on the unit of a latent; nearness to centres is not rescaled.
     scale_f[:n_condition] = StandardScaler().fit(basis_nf[:, :n_condition]).scale_
     basis, counts = torch.from_numpy(((basis_nf - centre_f) / scale_f).astype(np.float32)), torch.from_numpy(counts_ng)
     log_size = torch.from_numpy(np.log(size_ng).astype(np.float32))
     log_mean_rate = torch.log(counts.sum(0) / torch.from_numpy(size_ng.sum(axis=0)).float() + _LEAST_RATE)
     bias = log_mean_rate.clone().requires_grad_()
     weight = torch.zeros(basis.shape[1], counts.shape[1], requires_grad=True)
-    # The convex problem of all genes at once; the line search makes the step size no concern.
+    # One convex problem for all genes; the line search chooses the step size.
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=_N_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         log_rate = bias + basis @ weight
         log_mean = log_rate + log_size
-        # Far off in the line search the exponential goes on as its tangent, for it must not overflow.
+        # Above the bound the exponential continues as its tangent, so that no step of the line search overflows.
         bounded = log_mean.clamp_max(_LARGEST_LOG_MEAN)
         expected = torch.exp(bounded) * (1 + log_mean - bounded)
         negative = expected.sum() - (counts * log_rate).sum()
@@ -170,7 +162,7 @@ def _poisson_regression(
         return loss
 
     optimizer.step(closure)
-    # However near the weights have come, the best bias beside them is known: the one that keeps each gene's mean.
+    # Whatever the weights, the best bias is known: the one that keeps each gene's mean.
     with torch.no_grad():
         bias = log_mean_rate - torch.logsumexp(basis @ weight + torch.log_softmax(log_size, dim=0), dim=0)
     weight_gf = weight.detach().numpy().T / scale_f
@@ -191,7 +183,7 @@ def _log_rate_covariance(
         product_gg += m_ng.T @ m_ng
         mean_g += m_ng.sum(axis=0)
     residual_gg[np.diag_indices(n_genes)] -= mean_g
-    # Where by chance less varies than a Poisson variance, the logarithm would fall without bounds.
+    # Where counts by chance vary less than Poisson counts, the logarithm would have no lower bound.
     ratio_gg = 1 + residual_gg / np.maximum(product_gg, _LEAST_RATE)
     return np.log(np.maximum(ratio_gg, _SMALLEST_RATIO)), mean_g / len(size_ng)
 

@@ -1,6 +1,6 @@
-"""Parts of the KL divergence under the aggregate posterior (Chen et al. 2018).
+"""Parts of the KL divergence (Chen et al. 2018, "Isolating sources of disentanglement in variational autoencoders").
 
-Legend: i the cell a latent was drawn from, j the cell whose posterior is evaluated, k latent dimension.
+Legend: i the cell whose posterior a latent is a sample of, j the cell whose posterior is evaluated, k latent dimension.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# The exponential of less is nothing beside 1, in double precision and for as many cells as there are; but there are
-# numbers between, of which exponentials and products take many times as long.
+# The exponential of less adds nothing to 1, even in double precision and over all cells. But it can be a subnormal number,
+# with which computations take many times as long.
 _LEAST_EXPONENT = -60.0
 
 
@@ -36,16 +36,10 @@ def stratified_log_weights(
 
     Parameters
     ----------
-    n_minibatch
-        Cells in the minibatch, B >= 2.
-    n_obs
-        Cells in the training data, N >= B.
+    n_minibatch, n_obs
+        Cells in the minibatch (B >= 2) and in the training data (N >= B).
     device, dtype
-        Where and as what to create the weights.
-
-    Returns
-    -------
-    Tensor of shape ``(n_minibatch, n_minibatch)``.
+        Of the weights, whose shape is ``(n_minibatch, n_minibatch)``.
 
     Raises
     ------
@@ -54,7 +48,7 @@ def stratified_log_weights(
 
     References
     ----------
-    Chen et al. 2018, "Isolating sources of disentanglement in variational autoencoders", appendix C.2.
+    Chen et al. 2018, appendix C.2.
     """
     if not 2 <= n_minibatch <= n_obs:
         raise ValueError(
@@ -82,18 +76,16 @@ def total_correlation_parts(
 
     Parameters
     ----------
-    z
-        One posterior sample for each cell, shape ``(n_minibatch, n_latent)``.
-    mean, scale
-        Means and standard deviations of the posteriors, same shape.
+    z, mean, scale
+        One posterior sample of each cell, means and standard deviations of the posteriors, shape ``(n_minibatch, n_latent)``.
     n_obs
         Cells in the training data.
 
     Returns
     -------
-    The three parts in nats, each of shape ``(n_minibatch,)``; average over cells. The densities are estimated without
-    bias, their logarithms from below, the joint one most: the total correlation is underestimated, the more the smaller
-    the minibatch, and can come out negative; the mutual information is overestimated by as much.
+    The three parts in nats, each of shape ``(n_minibatch,)``; average over cells. The densities are estimated without bias,
+    but their logarithms are too small, that of the joint density most. So the total correlation is underestimated, more in
+    smaller minibatches, and can be negative; the mutual information is overestimated by as much.
 
     References
     ----------
@@ -114,7 +106,7 @@ def total_correlation_parts(
 class _LogDensities(Function):
     r"""Log densities of each sample: of its own cell, aggregate, and product of the aggregate's dimensions.
 
-    Automatic differentiation would hold, and pass over, several times as many numbers for each pair of cells.
+    Automatic differentiation would keep several times as many numbers for each pair of cells.
     """
 
     @staticmethod
@@ -126,9 +118,9 @@ class _LogDensities(Function):
         log_normaliser_kj = scale_kj.log() + 0.5 * math.log(2 * math.pi)
         logq_kij = torch.addcmul(-log_normaliser_kj[:, None], standardised_kij, standardised_kij, value=-0.5)
         own_i = logq_kij.diagonal(dim1=1, dim2=2).sum(0)
-        joint_i, share_ij = _log_sum(logq_kij.sum(0).add_(logw_ij))
-        product_ki, share_kij = _log_sum(logq_kij.add_(logw_ij))
-        ctx.save_for_backward(standardised_kij, precision_kj, *share_ij, *share_kij)
+        joint_i, terms_ij = _log_sum(logq_kij.sum(0).add_(logw_ij))
+        product_ki, terms_kij = _log_sum(logq_kij.add_(logw_ij))
+        ctx.save_for_backward(standardised_kij, precision_kj, *terms_ij, *terms_kij)
         return own_i, joint_i, product_ki.sum(0)
 
     @staticmethod
@@ -146,7 +138,7 @@ class _LogDensities(Function):
 
 
 def _log_sum(x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """Logarithm of the sum of exponentials over the last axis, and the exponentials beside their sum, to a common scale."""
+    """Logarithm of the sum of exponentials over the last axis; the exponentials and their sum, both on one scale."""
     top = x.amax(-1, keepdim=True)
     terms = (x - top).clamp_min_(_LEAST_EXPONENT).exp_()
     total = terms.sum(-1, keepdim=True)

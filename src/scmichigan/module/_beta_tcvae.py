@@ -1,4 +1,4 @@
-"""Modules of the beta-TCVAE: what all likelihoods do alike, and the normal one."""
+"""Modules of the beta-TCVAE: their base, and the one with a normal likelihood."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ class TCVAEBase(BaseModuleClass):
         qz = Normal(*self.encode(x), validate_args=False)
         return {"qz": qz, "z": qz.rsample(), "x": x}
 
+    @torch.inference_mode()
+    def sample(self, *inputs: torch.Tensor, noise: bool = False) -> torch.Tensor:
+        """Mean of the likelihood given the inputs of ``generative``, or with ``noise`` a sample, ``(n_cells, n_genes)``."""
+        px = self.generative(*inputs)["px"]
+        return px.sample() if noise else px.mean
+
     def loss(
         self,
         tensors: dict[str, torch.Tensor],
@@ -58,10 +64,8 @@ class TCVAEBase(BaseModuleClass):
         n_obs: int = 1,
         **weight: float,
     ) -> LossOutput:
-        """Loss and its parts; ``n_obs`` is the number of training cells, ``kl_weight`` the module's unless it is given.
-
-        It is not a named parameter, for scvi-tools' plan would warm it up.
-        """
+        """Loss and its parts; ``n_obs`` is the number of training cells, ``kl_weight`` the module's unless it is given."""
+        # As a named parameter, scvi-tools' plan would warm it up.
         kl_weight = weight.pop("kl_weight", self.kl_weight)
         if weight:
             raise TypeError(f"loss has no {', '.join(weight)}")
@@ -83,23 +87,19 @@ class BetaTCVAEModule(TCVAEBase):
 
     Loss per cell: :math:`-\log p(x|z) + w KL(q(z|x) || N(0, I)) + \beta TC(q(z))` with :math:`p(x|z) = N(\mu(z), 1)`
     on log-normalised expression, summed over genes. :math:`\beta = 0`, w = 1 is the VAE. In the three parts of the KL
-    divergence that is w MI + (w + beta) TC + w dimension-wise KL; codebases that write KL + (beta - 1) TC are off by
-    one from this, the paper's, beta.
+    divergence that is w MI + (w + beta) TC + w dimension-wise KL. This is the paper's beta; where the loss is written
+    KL + (beta - 1) TC, beta is larger by one.
 
     Parameters
     ----------
-    n_input
-        Genes and proteins.
+    n_input, n_latent
+        Genes and proteins; latent dimensions.
     cells
         What is registered of each cell.
-    n_latent
-        Latent dimensions.
     hidden
         Widths of the encoder's hidden layers; the decoder has them reversed.
-    beta
-        Weight of the total correlation.
-    kl_weight
-        Weight w of the whole KL divergence (a beta-VAE where beta = 0).
+    beta, kl_weight
+        Weights of the total correlation and of the whole KL divergence, w. With beta = 0, w is the beta of a beta-VAE.
     dropout
         Dropout probability of every hidden layer.
 
@@ -128,15 +128,13 @@ class BetaTCVAEModule(TCVAEBase):
             MLP(n_latent + self.inputs.n_columns, hidden[::-1], dropout=dropout), nn.Linear(hidden[0], n_input)
         )
 
-    def _get_generative_input(
-        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, **kwargs
-    ) -> dict[str, torch.Tensor]:
+    def _get_generative_input(self, tensors: dict, inference_outputs: dict, **kwargs) -> dict[str, torch.Tensor]:
         return {"z": inference_outputs["z"], "covariates": self.inputs.covariates(tensors)}
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``."""
+        """As in :class:`TCVAEBase`."""
         mean, raw_scale = self.posterior(self.encoder(x)).chunk(2, dim=1)
-        # softplus underflows to zero, and the densities of the total correlation divide by it.
+        # softplus underflows to zero, and the total correlation divides by the scale.
         return mean, softplus(raw_scale) + _MIN_SCALE
 
     @auto_move_data
@@ -147,20 +145,6 @@ class BetaTCVAEModule(TCVAEBase):
 
     def reconstruction(self, tensors: dict[str, torch.Tensor], x: torch.Tensor, px: Normal) -> torch.Tensor:
         """``-log p`` of each cell's log-normalised expression."""
-        # -log_prob of the unit normal px; its own method spends several passes over cells x genes on the scale.
+        # -log_prob of the unit normal px, whose own method passes over cells x genes several times for the scale.
         squares_n = mse_loss(px.loc, x, reduction="none").sum(-1)
         return 0.5 * (squares_n + x.shape[1] * math.log(2 * math.pi))
-
-    @torch.inference_mode()
-    def sample(self, z: torch.Tensor, covariates: torch.Tensor, *, noise: bool = False) -> torch.Tensor:
-        """Decode latents to log-normalised expression, shape ``(n_cells, n_genes)``.
-
-        Parameters
-        ----------
-        z, covariates
-            Latents ``(n_cells, n_latent)`` and covariate columns.
-        noise
-            Sample from the likelihood instead of returning its mean.
-        """
-        px = self.generative(z, covariates)["px"]
-        return px.sample() if noise else px.mean

@@ -23,26 +23,20 @@ class CountTCVAEModule(TCVAEBase):
     r"""Variational autoencoder of counts with a penalty on the total correlation of its latent.
 
     The loss of :class:`BetaTCVAEModule` with a likelihood of counts, and the encoder and decoder of
-    :class:`scvi.model.SCVI`. The expected counts of a cell are its total T times :math:`\mathrm{softmax}_g f(z)`. Registered
-    totals may count other genes, too: with these they are :math:`T / G \cdot \mathrm{softplus} f_g(z)` for G genes. The
-    encoder sees log-normalised expression.
+    :class:`scvi.model.SCVI` (Lopez et al. 2018). The expected counts of a cell with total T are
+    :math:`T \cdot \mathrm{softmax}_g f(z)`, or :math:`T / G \cdot \mathrm{softplus} f_g(z)` for G genes where totals are
+    registered, which may count other genes, too. The encoder sees log-normalised expression.
 
     Parameters
     ----------
-    n_input
-        Genes.
     gene_likelihood
         ``"poisson"``, ``"nb"`` (negative binomial) or ``"zinb"`` (zero-inflated). Each gene has one dispersion.
     n_hidden, n_layers
         Width and number of the hidden layers of encoder and decoder.
     dropout
         Dropout probability of the encoder's hidden layers.
-    cells, n_latent, beta, kl_weight
+    n_input, cells, n_latent, beta, kl_weight
         As in :class:`BetaTCVAEModule`.
-
-    References
-    ----------
-    Chen et al. 2018, equation 4; Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics".
     """
 
     makes_counts = True
@@ -76,17 +70,12 @@ class CountTCVAEModule(TCVAEBase):
         if gene_likelihood != "poisson":
             self.log_theta = nn.Parameter(torch.zeros(n_input))
 
-    def _get_generative_input(
-        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, **kwargs
-    ) -> dict[str, torch.Tensor]:
-        return {
-            "z": inference_outputs["z"],
-            "covariates": self.inputs.covariates(tensors),
-            "totals": self.inputs.totals(tensors),
-        }
+    def _get_generative_input(self, tensors: dict, inference_outputs: dict, **kwargs) -> dict[str, torch.Tensor]:
+        inputs = {"covariates": self.inputs.covariates(tensors), "totals": self.inputs.totals(tensors)}
+        return {"z": inference_outputs["z"], **inputs}
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Means and standard deviations of the posteriors, shape ``(n_cells, n_latent)``."""
+        """As in :class:`TCVAEBase`."""
         # Part by part: the whole encoder makes a distribution that refuses NaN, and only the loss is watched for it.
         q = self.encoder
         hidden = q.encoder(x)
@@ -107,19 +96,3 @@ class CountTCVAEModule(TCVAEBase):
     def reconstruction(self, tensors: dict[str, torch.Tensor], x: torch.Tensor, px: Distribution) -> torch.Tensor:
         """``-log p`` of each cell's counts."""
         return -px.log_prob(tensors[REGISTRY_KEYS.X_KEY]).sum(-1)
-
-    @torch.inference_mode()
-    def sample(
-        self, z: torch.Tensor, covariates: torch.Tensor, totals: torch.Tensor, *, noise: bool = False
-    ) -> torch.Tensor:
-        """Decode latents to expected counts, shape ``(n_cells, n_genes)``.
-
-        Parameters
-        ----------
-        z, covariates, totals
-            Latents ``(n_cells, n_latent)``, covariate columns, and total counts ``(n_cells, 1)``.
-        noise
-            Sample counts from the likelihood instead.
-        """
-        px = self.generative(z, covariates, totals)["px"]
-        return px.sample() if noise else px.mean

@@ -11,7 +11,7 @@ import torch
 from scvi import REGISTRY_KEYS
 from torch import nn
 
-from scmichigan.nn import encode_covariates, log_normalize, n_covariate_columns
+from scmichigan.nn import encode_covariates, log_normalize
 
 Columns = TypeVar("Columns", torch.Tensor, np.ndarray)
 
@@ -44,18 +44,7 @@ class CellFormat:
 
 
 class ExpressionInputs(nn.Module):
-    """Turns registered tensors into log-normalised expression and covariate columns.
-
-    Parameters
-    ----------
-    cells
-        What is registered of each cell.
-
-    Attributes
-    ----------
-    n_columns
-        Number of covariate columns.
-    """
+    """Turns registered tensors into log-normalised expression and ``n_columns`` covariate columns."""
 
     def __init__(self, cells: CellFormat) -> None:
         super().__init__()
@@ -63,7 +52,7 @@ class ExpressionInputs(nn.Module):
         self.n_proteins = cells.n_proteins
         self.target_sum = cells.target_sum
         self.n_levels = {"n_batch": cells.n_batch, "n_cats_per_cov": tuple(cells.n_cats_per_cov)}
-        self.n_columns = n_covariate_columns(**self.n_levels, n_continuous_cov=cells.n_continuous_cov)
+        self.n_columns = sum(n for n in (cells.n_batch, *cells.n_cats_per_cov) if n > 1) + cells.n_continuous_cov
         self.register_buffer("number_mean", torch.zeros(cells.n_continuous_cov))
         self.register_buffer("number_scale", torch.ones(cells.n_continuous_cov))
 
@@ -82,11 +71,8 @@ class ExpressionInputs(nn.Module):
         if not self.counts:
             return tensors[REGISTRY_KEYS.X_KEY]
         factors = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY), None
-        parts = [
-            log_normalize(x, factor, target_sum=self.target_sum)
-            for x, factor in zip(self._counts(tensors), factors, strict=False)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        parts = zip(self._counts(tensors), factors, strict=False)
+        return torch.cat([log_normalize(x, factor, target_sum=self.target_sum) for x, factor in parts], dim=1)
 
     def totals(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """Total counts of each cell in each modality, shape ``(n_cells, 1 or 2)``: registered, or sums."""

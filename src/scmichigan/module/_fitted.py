@@ -12,13 +12,7 @@ from ._expression import CellFormat, ExpressionInputs
 
 
 class FittedModule(BaseModuleClass):
-    """Holds the arrays of a fitted model, so that scvi-tools saves and loads them as it does weights.
-
-    Parameters
-    ----------
-    cells
-        What is registered of each cell.
-    """
+    """Holds the arrays of a fitted model, so that scvi-tools saves and loads them like weights."""
 
     def __init__(self, cells: CellFormat) -> None:
         super().__init__()
@@ -26,7 +20,7 @@ class FittedModule(BaseModuleClass):
 
     @property
     def device(self) -> torch.device:
-        """Where the arrays are; scvi-tools asks the parameters, of which there are none."""
+        """Device of the arrays: scvi-tools looks at parameters, and there are none."""
         return next((array.device for array in self.buffers()), torch.device("cpu"))
 
     @property
@@ -42,5 +36,5 @@ class FittedModule(BaseModuleClass):
             self.register_buffer(name, torch.from_numpy(np.array(array, dtype=np.float32, order="C")))
 
     def on_load(self, model, **kwargs) -> None:
-        """Make room for the arrays of a saved model, whose shapes only its fit could tell."""
+        """Make arrays of the shapes that a saved model has, which it is then loaded into."""
         self.keep({name: np.zeros(shape) for name, shape in model.shapes_.items()})

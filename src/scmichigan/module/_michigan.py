@@ -1,4 +1,4 @@
-"""Module of MichiGAN: generator, critic and averaged generator."""
+"""Module of the GANs: generator, critic and averaged generator."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from scmichigan.nn import ClosedFormGenerator, Critic, poisson_log_normalized
 from ._expression import CellFormat, ExpressionInputs
 from ._settings import GANSettings
 
+_COUNTS = (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY)
 _LEAST_DEVIATION = 0.05
 
 
@@ -27,15 +28,13 @@ class MichiGANModule(BaseModuleClass):
 
     Parameters
     ----------
-    n_input
-        Genes and proteins.
-    n_latent
-        Latent dimensions.
+    n_input, n_latent
+        Genes and proteins; latent dimensions.
     settings
         Networks and losses.
     cells
-        What is registered of each cell. With ``has_totals``, the fraction that the genes have of a cell's total is learned;
-        otherwise rates add up to the total.
+        What is registered of each cell. Without registered totals, rates add up to the total; with them, the genes'
+        fraction of it is learned.
 
     References
     ----------
@@ -85,15 +84,10 @@ class MichiGANModule(BaseModuleClass):
             self.averaged_generator = averaged.requires_grad_(False)
 
     def _get_inference_input(self, tensors: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor | None]:
-        return {
-            "mean": tensors.get(LATENT_MEAN_TENSOR),
-            "var": tensors.get(LATENT_VAR_TENSOR),
-            "covariates": self.inputs.covariates(tensors),
-        }
+        mean, var = tensors.get(LATENT_MEAN_TENSOR), tensors.get(LATENT_VAR_TENSOR)
+        return {"mean": mean, "var": var, "covariates": self.inputs.covariates(tensors)}
 
-    def _get_generative_input(
-        self, tensors: dict[str, torch.Tensor], inference_outputs: dict, **kwargs
-    ) -> dict[str, torch.Tensor | None]:
+    def _get_generative_input(self, tensors: dict, inference_outputs: dict, **kwargs) -> dict[str, torch.Tensor | None]:
         return {
             "condition": inference_outputs["condition"],
             "total": self.inputs.totals(tensors) if self.makes_counts else None,
@@ -111,11 +105,7 @@ class MichiGANModule(BaseModuleClass):
             return tensors
         x = tensors[REGISTRY_KEYS.X_KEY]
         fraction = x.new_empty(len(x), 1).uniform_(self.settings.thinning, 1)
-        thinned = {
-            key: _thinned(tensors[key], fraction)
-            for key in (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY)
-            if key in tensors
-        }
+        thinned = {key: _thinned(tensors[key], fraction) for key in _COUNTS if key in tensors}
         if REGISTRY_KEYS.SIZE_FACTOR_KEY in tensors:
             thinned[REGISTRY_KEYS.SIZE_FACTOR_KEY] = tensors[REGISTRY_KEYS.SIZE_FACTOR_KEY] * fraction
         return tensors | thinned
@@ -124,9 +114,9 @@ class MichiGANModule(BaseModuleClass):
     def inference(
         self, mean: torch.Tensor | None, var: torch.Tensor | None, covariates: torch.Tensor
     ) -> dict[str, torch.Tensor | None]:
-        """Latent of each real cell, and the condition of the cell that is generated beside it.
+        """Latent ``z`` of each real cell, and the ``condition`` of the cell that is generated beside it.
 
-        The latent is the mean, or a fresh sample where a variance is given; ``None`` where none is stored.
+        The latent is the mean, or a new sample where a variance is given; ``None`` where none is stored.
         """
         z = mean if var is None else mean + var.sqrt() * torch.randn_like(mean)
         is_stored = self.settings.latent == "stored"
@@ -141,10 +131,10 @@ class MichiGANModule(BaseModuleClass):
         size_factor: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Generated expression ``x`` of shape ``(n_cells, n_genes)``, from fresh noise unless it is given.
+        """Generated expression ``x`` of shape ``(n_cells, n_genes)``, from new noise unless it is given.
 
         With counts, ``total`` is what the rates of each modality are scaled to, and ``size_factor`` what the counts of genes
-        are normalised by; ``None`` is their own sum, which is what those of proteins are normalised by.
+        are normalised by; ``None`` takes their sum, as always for proteins.
         """
         if noise is None:
             noise = condition.new_empty(len(condition), self.n_noise).normal_()
@@ -157,14 +147,14 @@ class MichiGANModule(BaseModuleClass):
         return {"x": torch.cat(x, dim=1)}
 
     def _output(self, generator: torch.nn.Module, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Expression, or rates of counts of a cell of the target sum; no gene can have more than all of it.
+        """Expression, or expected counts of a cell whose total is the target sum, which no gene can exceed.
 
-        Where a total is a sum, rates add up to it: in what is scaled to its sum no critic sees others. Of proteins it always is.
+        Where totals are sums, as always for proteins, rates are scaled to add up to them: the critic sees fractions only.
         """
         output = generator(condition, noise)
         if not self.makes_counts:
             return output
-        # Unlike clamp_max, this makes NaN of infinity: broken weights must not look like a gene at its limit.
+        # Unlike clamp_max, this turns infinity into NaN: broken weights must not look like a gene at its limit.
         rates = torch.exp(output - (output - math.log(self.inputs.target_sum)).relu())
         rna, *proteins = self.inputs.split(rates)
         parts = [self._summed(rna) if self.sums_to_total else rna, *map(self._summed, proteins)]
@@ -189,18 +179,17 @@ class MichiGANModule(BaseModuleClass):
                 errors = self._code_errors(real, fake, inference_outputs)
                 loss = loss + settings.information_weight * errors["code_error"]
             return LossOutput(loss=loss, n_obs_minibatch=len(fake), extra_metrics={"generator_loss": loss})
-        fake = fake.detach()
-        score_real, score_fake, penalty = self._scores_and_penalty(real, fake, condition)
+        score_real, score_fake, penalty = self._scores_and_penalty(real, fake.detach(), condition)
         loss = self.adversarial.critic(score_real, score_fake) + self.penalty_weight * penalty
         parts = {"gradient_penalty": penalty, "score_gap": (score_real - score_fake).mean()}
         if settings.information is not None:
-            errors = self._code_errors(real, fake, inference_outputs)
+            errors = self._code_errors(real, fake.detach(), inference_outputs)
             loss = loss + settings.information_weight * sum(errors.values())
             parts |= errors
         return LossOutput(loss=loss, n_obs_minibatch=len(real), extra_metrics={"critic_loss": loss, **parts})
 
     def _code_errors(self, real: torch.Tensor, fake: torch.Tensor, inference_outputs: dict) -> dict[str, torch.Tensor]:
-        """Errors of the codes of generated cells and, where those of real cells are inferred too, of theirs."""
+        """Errors of the inferred codes of generated cells and, where they are inferred, of real cells."""
         condition = inference_outputs["condition"]
         of_real, of_fake = self.critic.codes(torch.stack([real, fake]), condition)
         errors = {"code_error": code_error(of_fake, condition[:, : self.n_latent])}
@@ -233,28 +222,17 @@ class MichiGANModule(BaseModuleClass):
 
     @torch.no_grad()
     def set_expression_scale(self, deviation: torch.Tensor) -> None:
-        """Bring the genes that the critic sees to comparable scales.
+        """Bring the genes that the critic sees to comparable scales, given their standard deviations ``(n_genes,)``.
 
-        The critic's view of a gene is divided by the root of its standard deviation: half way between expression as it
-        is, where few genes count, and unit variances, where noise does.
-
-        Parameters
-        ----------
-        deviation
-            Standard deviations, shape ``(n_genes,)``.
+        A gene is divided by the root of its standard deviation. That is between unscaled expression, where few genes
+        dominate, and unit variances, where noise does.
         """
         floored = deviation.clamp_min(_LEAST_DEVIATION)
         self.critic.input_scale.copy_(floored.rsqrt() / (deviation.square() / floored).mean().sqrt())
 
     @torch.no_grad()
     def set_unit(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-        """Have all parts of both networks, those of :meth:`start` too, see the condition without its unit.
-
-        Parameters
-        ----------
-        mean, deviation
-            What is taken off the columns of the condition, and what they are divided by, shape ``(n_condition,)``.
-        """
+        """Standardise the condition for both networks, given its means and deviations, shape ``(n_condition,)``."""
         for network in (self.critic, self.generator):
             network.condition_mean.copy_(mean)
             network.condition_scale.copy_(1 / deviation)
@@ -262,7 +240,7 @@ class MichiGANModule(BaseModuleClass):
 
     @torch.no_grad()
     def set_components(self, components: torch.Tensor) -> None:
-        """Set what the critic sees beside the genes: weights of scaled genes, shape ``(n_genes, n_components)``."""
+        """Set the weights of scaled genes in the critic's components, shape ``(n_genes, n_components)``."""
         self.critic.components[:, : components.shape[1]].copy_(components)
 
     @torch.no_grad()
@@ -274,14 +252,9 @@ class MichiGANModule(BaseModuleClass):
         *,
         kernel: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
-        """Set the parts of the generator and of its average that a closed form gives.
+        """Set the linear parts of the generator and of its average.
 
-        Parameters
-        ----------
-        weight, bias, loadings
-            See :meth:`ClosedFormGenerator.start`.
-        kernel
-            Scale, centres and bandwidth of the :class:`KernelBasis`.
+        See :meth:`ClosedFormGenerator.start`; ``kernel`` is scale, centres and bandwidth of the :class:`KernelBasis`.
         """
         if kernel is not None:
             self.generator.basis.set(*kernel)
@@ -300,9 +273,9 @@ class MichiGANModule(BaseModuleClass):
     @auto_move_data
     @torch.inference_mode()
     def sample(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Output of the averaged generator (of the generator itself where there is no average).
+        """Log-normalised expression, or expected counts of cells whose total is the target sum.
 
-        Log-normalised expression, or expected counts of cells whose total is the target sum.
+        From the averaged generator where there is one.
         """
         generator = self.generator if self.averaged_generator is None else self.averaged_generator.module
         return self._output(generator, condition, noise)
@@ -310,7 +283,7 @@ class MichiGANModule(BaseModuleClass):
     @auto_move_data
     @torch.inference_mode()
     def infer_codes(self, x: torch.Tensor, covariates: torch.Tensor) -> torch.Tensor:
-        """Latents of cells as the critic's body infers them, shape ``(n_cells, n_latent)``."""
+        """Latents of cells that the critic's body infers, shape ``(n_cells, n_latent)``."""
         condition = torch.cat([covariates.new_zeros(len(x), self.n_latent), covariates], dim=1)
         return self.critic.codes(x, condition)
 

@@ -58,7 +58,7 @@ def _widths(default: Sequence[int]) -> Any:
 
 @dataclass(frozen=True)
 class GANSettings:
-    """Settings of :class:`MichiGANModule`: its networks, its losses and what they compare.
+    """Settings of :class:`MichiGANModule`.
 
     Parameters
     ----------
@@ -68,11 +68,10 @@ class GANSettings:
     critic_head
         How the critic uses the condition, see :class:`~scmichigan.nn.Critic`.
     information
-        Cells whose latents the critic's body is trained to infer, with unit variance. ``"generated"``: a lower bound of
-        the mutual information of latents and generated cells (InfoGAN). ``"both"``: also that of real cells and their stored
-        latents (semi-supervised InfoGAN). ``None``: neither.
+        Cells whose latents the critic's body is trained to infer, which maximises a bound of the mutual information of
+        cells and latents: ``"generated"`` (InfoGAN), or ``"both"``, generated and real (semi-supervised InfoGAN).
     information_weight
-        Weight of these bounds in the losses of critic and generator.
+        Weight of this bound in the losses of critic and generator.
     observation
         ``"poisson"``: the generator's output is the logarithm of each gene's rate; counts are sampled and log-normalised
         before the critic sees them. ``"log_normalized"``: its output is the expression.
@@ -80,26 +79,21 @@ class GANSettings:
         Row of :data:`~scmichigan.losses.ADVERSARIAL_LOSSES`. ``"relativistic"`` compares pairs of a real and a generated
         cell of the same condition and keeps the critic's slopes at both small. ``"wgan-gp"`` is the paper's.
     penalty_weight
-        Weight of the penalty on the critic's slopes; by default the loss's own: 0.5 for the sum of those at real and at
-        generated cells, 10 for WGAN-GP.
-    n_noise
-        Dimensions of the generator's standard normal noise.
+        Weight of the penalty on the critic's slopes; by default the loss's own, 0.5 or, for WGAN-GP, 10.
+    n_noise, critic_components
+        Dimensions of the generator's standard normal noise; principal components that the critic sees beside the genes.
     generator_hidden, critic_hidden
-        Widths of the hidden layers. The critic's last one is the width that the projection meets.
-    critic_components
-        Principal components of the expression that the critic sees beside the genes.
+        Widths of the hidden layers.
     generator_norm, critic_norm
         Normalisation of the hidden layers; the paper has ``"batch"`` for both. In the critic it uses the statistics of the
         real cells, see :class:`~scmichigan.nn.Critic`.
     dropout
         Dropout probability of the generator's hidden layers (0.2 in the paper).
-    closed_form_start
-        Whether the generator has the linear parts that can be fitted in closed form.
+    closed_form_start, n_centres
+        Whether the generator has linear parts that are fitted in closed form; centres of the basis in which they are linear.
     scale_inputs
         Whether expression and condition are brought to comparable scales before the networks see them. With
         ``closed_form_start`` the condition always is.
-    n_centres
-        Centres of the basis on which the generator's decoder is linear.
     average_decay
         Decay of the moving average of the generator's weights, which cells are then sampled with; ``None`` for no average.
     thinning

@@ -1,9 +1,8 @@
-"""Building blocks of the modules: networks and input transforms, without any training or data."""
+"""Networks, and transforms of their inputs and outputs."""
 
-from ._counts import poisson_log_normalized
 from ._critic import Critic
 from ._generator import ClosedFormGenerator, KernelBasis
-from ._inputs import encode_covariates, log_normalize, n_covariate_columns
+from ._inputs import encode_covariates, log_normalize, poisson_log_normalized
 from ._mlp import MLP
 
 __all__ = [
@@ -13,6 +12,5 @@ __all__ = [
     "KernelBasis",
     "encode_covariates",
     "log_normalize",
-    "n_covariate_columns",
     "poisson_log_normalized",
 ]

@@ -1,4 +1,4 @@
-"""Critic of all GANs: a body, and what it makes of the condition."""
+"""Critic of all GANs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from ._mlp import MLP
 from ._slopes import scores_and_slopes
 
-# The body sees columns of zeros up to a multiple of this: rows of odd lengths make products of matrices slower.
+# Columns of zeros fill the body's input up to a multiple of this: products of matrices with odd rows are slower.
 _ALIGNMENT = 16
 
 
@@ -20,36 +20,30 @@ class Critic(nn.Module):
 
     Parameters
     ----------
-    n_input
-        Genes.
-    n_condition
-        Columns of the condition.
+    n_input, n_condition
+        Genes; columns of the condition.
     hidden
         Widths of the body h; the last one is the width of its output.
     head
-        What becomes of the condition c. ``"projection"``: the score is :math:`w \cdot h(x) + (V c) \cdot h(x)` (Miyato
-        and Koyama 2018). V is learned, which fits any number of columns; with as many as units of h it starts at the
-        identity, the paper's head. ``"concatenation"``: :math:`w \cdot h([x, c])`. ``None``: the condition
-        is not looked at.
+        How the condition c is used. ``"projection"``: the score is :math:`w \cdot h(x) + (V c) \cdot h(x)` (Miyato and
+        Koyama 2018). V is learned; where it is square it starts at the identity, the paper's head. ``"concatenation"``:
+        :math:`w \cdot h([x, c])`. ``None``: not at all.
     n_components
         Linear combinations of the genes, such as principal components, that the body sees beside them: what cells have in
         common in many genes is hard to find among the noise of each.
     n_codes
         Codes that :meth:`codes` infers from a cell; 0 for none.
     norm
-        ``"batch"`` takes the statistics of real cells for all (:class:`ReferenceBatchNorm`). Of generated cells by
-        themselves it would take away what these have in common, the mean expression first of all, and no generator could
-        learn it; of both together it hides how far apart they are. And with the real cells given, a cell's score depends on
-        no other one, as the penalty on its slope supposes.
-    activation
-        See :class:`MLP`.
+        ``"batch"`` uses the statistics of real cells for all cells (:class:`ReferenceBatchNorm`). Those of generated cells
+        would remove what these have in common, such as their mean expression, and the generator could not learn it; those
+        of both would hide how different they are. It also makes a cell's score independent of other generated cells, as
+        the penalty on slopes assumes.
 
     Attributes
     ----------
-    condition_mean
-        What is taken off the condition on the way in: 0, unless set.
-    input_scale, condition_scale
-        What cells and conditions are multiplied by then: 1, unless set.
+    input_scale, condition_mean, condition_scale
+        Cells are multiplied by the first. From conditions the second is subtracted, then they are multiplied by the third.
+        They are 1, 0 and 1, unless set.
     components
         Weights of the scaled genes in each component, shape ``(n_input, n_components)``: 0, unless set.
     """
@@ -64,7 +58,6 @@ class Critic(nn.Module):
         n_components: int = 0,
         n_codes: int = 0,
         norm: Literal["batch", "layer"] | None = None,
-        activation: Literal["relu", "leaky_relu"] = "leaky_relu",
     ) -> None:
         super().__init__()
         self.head = head
@@ -72,7 +65,7 @@ class Critic(nn.Module):
         n_body = n_input + n_components + (n_condition if head == "concatenation" else 0)
         self.n_padding = -n_body % _ALIGNMENT
         body_norm = "reference" if norm == "batch" else norm
-        self.body = MLP(n_body + self.n_padding, hidden, norm=body_norm, activation=activation)
+        self.body = MLP(n_body + self.n_padding, hidden, norm=body_norm)
         self.score = nn.Linear(hidden[-1], 1)
         self.projection = None
         if head == "projection":
@@ -80,7 +73,7 @@ class Critic(nn.Module):
             if n_condition == hidden[-1]:
                 nn.init.eye_(self.projection.weight)
             else:
-                with torch.no_grad():  # so that neither term of the score drowns the other in wide bodies
+                with torch.no_grad():  # so that neither term of the score dominates in wide bodies
                     self.projection.weight.mul_(hidden[-1] ** -0.5)
         self.code = nn.Linear(hidden[-1], n_codes) if n_codes else None
         self.register_buffer("input_scale", torch.ones(n_input))
@@ -96,14 +89,7 @@ class Critic(nn.Module):
         return (self.body(self._input(x, condition)) * self._direction(condition)).sum(-1) + self.score.bias
 
     def codes(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Means of the codes given the cells as :meth:`forward` takes them, shape ``(..., n_cells, n_codes)``.
-
-        Their variances are 1.
-
-        References
-        ----------
-        Chen et al. 2016, "InfoGAN".
-        """
+        """Means of the codes of cells, shape ``(..., n_cells, n_codes)``; their variances are 1 (InfoGAN)."""
         return self.code(self.body(self._input(x, condition)))
 
     def scores_and_slopes(
@@ -115,26 +101,22 @@ class Critic(nn.Module):
         mixing: torch.Tensor | None = None,
         n_sloped: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Scores of real and of generated cells, and gradients of scores with respect to cells, to be penalised.
+        """Scores of real and of generated cells, and slopes: gradients of scores with respect to cells.
 
-        All are functions of the weights alone: the cells are constants. With batch norm, the gradients are those at given
-        statistics.
+        Their shapes are ``(n_cells,)`` twice and ``(1 or 2, n_sloped, n_genes)``. All can be differentiated with respect to
+        the weights; the cells and the statistics of batch norm are constants.
 
         Parameters
         ----------
         real, fake
-            Real and generated cells in the same order of conditions, shape ``(n_cells, n_genes)``.
+            Real and generated cells of the same conditions, shape ``(n_cells, n_genes)``.
         condition
             Their conditions.
         mixing
-            Shares of the real cell, shape ``(n_cells, 1)``, in the mixes with the generated one at which gradients are
-            taken; ``None`` takes those at the real and those at the generated cells.
+            Slopes are taken at mixes of the real and the generated cell with these fractions of the real one, shape
+            ``(n_cells, 1)``; ``None`` takes them at the real and at the generated cells.
         n_sloped
-            Pairs of cells at which they are taken, the first ones; all by default.
-
-        Returns
-        -------
-        Scores, shapes ``(n_cells,)``, and gradients, shape ``(1 or 2, n_sloped, n_genes)``.
+            Slopes are taken at the first of the pairs of cells, so many; at all by default.
         """
         x = self._input(torch.stack([real, fake]), condition)
         direction = self._direction(condition)

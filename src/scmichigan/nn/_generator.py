@@ -14,18 +14,16 @@ _OUTPUTS = {"relu": torch.relu, "softplus": nn.functional.softplus, None: lambda
 
 
 class KernelBasis(nn.Module):
-    r"""The condition itself, and how near it is to each of some centres.
+    r"""Basis functions of the condition: its columns, and how near it is to each centre.
 
     :math:`\phi(c) = [c, w_1, \ldots, w_m]` with
-    :math:`w_j \propto \exp(-\lVert s \odot c - t_j \rVert^2 / (2 h^2))`, scaled to sum to one. A linear function of
-    :math:`\phi` follows c where centres are missing, and bends from centre to centre.
+    :math:`w_j \propto \exp(-\lVert s \odot c - t_j \rVert^2 / (2 h^2))`, scaled to sum to one. A function that is linear in
+    :math:`\phi` is linear in c without centres, and nonlinear between them.
 
     Parameters
     ----------
-    n_condition
-        Columns of the condition.
-    n_centres
-        Number of centres m; 0 leaves the condition as it is.
+    n_condition, n_centres
+        Columns of the condition; number of centres m, of which 0 leave the condition as it is.
     """
 
     def __init__(self, n_condition: int, n_centres: int) -> None:
@@ -45,7 +43,7 @@ class KernelBasis(nn.Module):
         """Columns of the basis, shape ``(n_cells, n_condition + n_centres)``."""
         if not len(self.centres):
             return condition
-        # The faster way by products loses what is small beside a latent's distance from zero.
+        # The faster way by products loses precision for latents far from zero.
         distance = torch.cdist(condition * self.scale, self.centres, compute_mode="donot_use_mm_for_euclid_dist")
         squared = distance.square()
         weights = torch.softmax(-squared / (2 * self.bandwidth.square()), dim=1)
@@ -55,33 +53,29 @@ class KernelBasis(nn.Module):
 class ClosedFormGenerator(nn.Module):
     r"""Generator :math:`f(A \phi(c) + b + L \epsilon + \mathrm{network}(c, \epsilon))`.
 
-    A and b are the decoder part on a :class:`KernelBasis`, L the noise part; they can be set to the best generator in
-    closed form before the first step (:meth:`start`), while the network's last layer starts near zero. Without
-    ``linear_parts`` it is the paper's generator, the network alone.
+    A and b are the decoder on a :class:`KernelBasis`, L the noise part. :meth:`start` sets them to a fit in closed form
+    before the first step, and the network's last layer to nearly zero. Without ``linear_parts`` there is only the network,
+    the paper's generator.
 
     Parameters
     ----------
-    n_condition
-        Columns of the condition c: latents, batch and covariates.
-    n_output
-        Genes.
+    n_condition, n_output
+        Columns of the condition c (latents, batch and covariates); genes.
     n_noise
         Dimensions of the standard normal noise :math:`\epsilon` (118 in the paper).
-    hidden
-        Widths of the network's hidden layers.
     linear_parts
         Whether the decoder and the noise part exist.
     n_centres
         Centres of the decoder's basis; 0 is a decoder that is linear in the condition.
     output
-        f: ``"relu"`` and ``"softplus"`` keep expression from being negative, ``None`` is the identity.
-    norm, dropout
+        f: ``"relu"`` and ``"softplus"`` prevent negative expression, ``None`` is the identity.
+    hidden, norm, dropout
         Of the network, see :class:`MLP`.
 
     Attributes
     ----------
     condition_mean, condition_scale
-        What is taken off the condition, and what the rest is multiplied by, before anything else: 0 and 1, unless set.
+        Subtracted from the condition, and multiplied by the rest: 0 and 1, unless set.
     """
 
     def __init__(
@@ -111,21 +105,14 @@ class ClosedFormGenerator(nn.Module):
 
     @torch.no_grad()
     def start(self, weight: torch.Tensor, bias: torch.Tensor, loadings: torch.Tensor) -> None:
-        """Set the linear parts, of the condition as it is scaled, and shrink the network.
+        """Set A, b and L of the scaled condition, and shrink the network.
 
-        Parameters
-        ----------
-        weight
-            A, shape ``(n_output, n_condition + n_centres)``.
-        bias
-            b, shape ``(n_output,)``.
-        loadings
-            L, shape ``(n_output, n_noise)``.
+        Their shapes are ``(n_output, n_condition + n_centres)``, ``(n_output,)`` and ``(n_output, n_noise)``.
         """
         self.decoder.weight.copy_(weight)
         self.decoder.bias.copy_(bias)
         self.noise.weight.copy_(loadings)
-        # Zero would block the gradient to the hidden layers in the first step; a hundredth is invisible in the cells.
+        # Zero would block the gradient to the hidden layers in the first step; a hundredth does not show in the cells.
         self.network[-1].weight.mul_(0.01)
         self.network[-1].bias.zero_()
 

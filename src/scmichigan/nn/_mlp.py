@@ -9,20 +9,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-_ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2)}
-
 
 class ReferenceBatchNorm(nn.BatchNorm1d):
     """Batch norm of several minibatches by the statistics of the first, which are also those that it keeps.
 
-    References
-    ----------
-    Salimans et al. 2016, "Improved techniques for training GANs", section 3.4, for a reference batch in place of the
-    minibatch's own statistics.
+    Salimans et al. 2016, "Improved techniques for training GANs", section 3.4.
     """
 
     def statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the first of the minibatches ``(p, n_cells, n_features)``, noted on the way."""
+        """Mean and standard deviation of the first minibatch of ``(p, n_cells, n_features)``; updates the running ones."""
         reference = x[0]
         with torch.no_grad():
             super().forward(reference)
@@ -30,7 +25,7 @@ class ReferenceBatchNorm(nn.BatchNorm1d):
         return mean, ((reference - mean).square().mean(0) + self.eps).sqrt()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Minibatches ``(p, n_cells, n_features)``, or the reference alone."""
+        """Normalise minibatches ``(p, n_cells, n_features)``, or the reference alone."""
         if x.dim() == 2:
             return super().forward(x)
         if not self.training:
@@ -47,23 +42,18 @@ class Block(NamedTuple):
 
     linear: nn.Linear
     norm: nn.Module | None
-    activation: nn.Module
+    activation: nn.LeakyReLU
 
 
 class MLP(nn.Sequential):
-    """Fully connected hidden layers, each linear -> norm -> activation -> dropout.
+    """Fully connected hidden layers, each linear -> norm -> leaky ReLU -> dropout.
 
     Parameters
     ----------
-    n_input
-        Width of the input.
-    hidden
-        Widths of the hidden layers; the last one is the width of the output.
+    n_input, hidden
+        Widths of the input and of the hidden layers; the last one is the width of the output.
     norm
-        Normalisation of each hidden layer; ``"reference"`` is :class:`ReferenceBatchNorm`. Batch norm couples the cells of
-        a minibatch, which a critic with a gradient penalty for each cell should not do (Gulrajani et al. 2017, section 4).
-    activation
-        Nonlinearity of each hidden layer.
+        Normalisation of each hidden layer; ``"reference"`` is :class:`ReferenceBatchNorm`.
     dropout
         Dropout probability of each hidden layer.
     """
@@ -74,7 +64,6 @@ class MLP(nn.Sequential):
         hidden: Sequence[int],
         *,
         norm: Literal["batch", "reference", "layer"] | None = "batch",
-        activation: Literal["relu", "leaky_relu"] = "leaky_relu",
         dropout: float = 0.0,
     ) -> None:
         layers: list[nn.Module] = []
@@ -82,7 +71,7 @@ class MLP(nn.Sequential):
             layers.append(nn.Linear(n_in, n_out))
             if norm is not None:
                 layers.append(_NORMS[norm](n_out))
-            layers.append(_ACTIVATIONS[activation]())
+            layers.append(nn.LeakyReLU(0.2))
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
         super().__init__(*layers)
@@ -92,7 +81,7 @@ class MLP(nn.Sequential):
         return super().forward(x)
 
     def blocks(self) -> list[Block]:
-        """Hidden layers, for what has to know more of them than their output."""
+        """Parts of each hidden layer."""
         layers = list(self)
         starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
         blocks = []

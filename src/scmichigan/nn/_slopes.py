@@ -1,4 +1,4 @@
-"""Scores of a critic beside their slopes, in one forward pass.
+"""Scores of a critic and their slopes in one forward pass.
 
 Legend: p minibatches (of real cells, of generated ones, of mixes of the two), n cells of a minibatch, i columns of the
 input, h hidden units.
@@ -25,25 +25,18 @@ def scores_and_slopes(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     r"""Scores :math:`\mathrm{head} \cdot \mathrm{body}(x)` and their gradients with respect to x.
 
-    Both are functions of the weights, and x is taken as constant. A layer's norm and activation have a derivative that
-    is a diagonal matrix times a symmetric one, so that the gradient is a chain of products, each differentiated like
-    any other layer: automatic differentiation would differentiate each of its own steps, and with respect to x as well.
-    All minibatches take one pass. Batch norm has the statistics of the real cells, which are taken as given for the
-    gradients: at a real cell, they are those with the statistics held.
+    Both can be differentiated with respect to the weights; x is constant, and so are the statistics of batch norm, those of
+    the real cells. The derivative of a layer's norm and activation is a diagonal matrix times a symmetric one, so that the
+    gradient is a chain of products like those of the forward pass. Automatic differentiation of a gradient takes longer.
 
     Parameters
     ----------
     body
         Without dropout.
-    x_pni
-        A minibatch of real and one of generated cells.
-    head_nh
-        What the body's output is multiplied by, in both minibatches.
-    mixing_n1
-        Shares of the real cells in mixes of real and generated ones, which are where slopes are taken; ``None`` takes
-        them at the cells themselves.
-    n_sloped
-        Take slopes at so many cells of each minibatch, the first ones.
+    x_pni, head_nh
+        A minibatch of real and one of generated cells; what the body's output is multiplied by in both.
+    mixing_n1, n_sloped
+        As in :meth:`Critic.scores_and_slopes`.
 
     Returns
     -------
@@ -71,9 +64,9 @@ def scores_and_slopes(
 
 
 class _Products(Function):
-    """First layer's products with the input, and places for what :class:`_Slopes` adds to the gradient of its weights.
+    """First layer's products with the input, and placeholders for what :class:`_Slopes` adds to its weights' gradient.
 
-    The first layer has nearly all of the weights, and their gradient is one product of matrices in place of two and a sum.
+    This gradient is then one product of matrices instead of two and a sum; the first layer has nearly all weights.
     """
 
     @staticmethod
@@ -92,7 +85,7 @@ class _Products(Function):
 
 
 class _Slopes(Function):
-    """First layer's weights times what comes from above, whose gradient is left to :class:`_Products`."""
+    """Gradient from the upper layers times the first layer's weights; their gradient is left to :class:`_Products`."""
 
     @staticmethod
     def forward(
@@ -109,7 +102,7 @@ class _Slopes(Function):
 
 
 class _Derivative(NamedTuple):
-    """Derivative of a norm and an activation: the diagonal ``gain`` times that of standardising a cell (layer norm)."""
+    """Derivative of a norm and an activation: ``gain`` (diagonal) times that of standardising a cell (layer norm)."""
 
     gain: torch.Tensor
     standardized: torch.Tensor | None = None
@@ -124,7 +117,7 @@ class _Derivative(NamedTuple):
 
 
 def _pass(block: Block, product_pnh: torch.Tensor, sloped: tuple[slice, slice]) -> tuple[torch.Tensor, _Derivative]:
-    """What a block makes of its linear layer's products, and its derivative in some minibatches and cells of these."""
+    """Output of a block given its linear layer's products, and its derivative at the ``sloped`` cells."""
     norm, y = block.norm, product_pnh + block.linear.bias
     gain, standardizing = 1.0, ()
     if isinstance(norm, ReferenceBatchNorm):
@@ -139,5 +132,5 @@ def _pass(block: Block, product_pnh: torch.Tensor, sloped: tuple[slice, slice]) 
         y = standardized * gain + norm.bias
         standardizing = (standardized[sloped], deviation[sloped])
     at = y[sloped].detach()
-    slope = torch.ones_like(at).masked_fill_(at <= 0, getattr(block.activation, "negative_slope", 0.0))
+    slope = torch.ones_like(at).masked_fill_(at <= 0, block.activation.negative_slope)
     return block.activation(y), _Derivative(slope * gain, *standardizing)

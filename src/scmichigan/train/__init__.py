@@ -1,4 +1,4 @@
-"""Training: the adversarial plan, the data in memory, and what watches a run."""
+"""Training plans, minibatches from memory, and callbacks."""
 
 from ._adversarial import AdversarialTrainingPlan
 from ._callbacks import LogSometimes, StageProgressBar, StopOnNonFinite

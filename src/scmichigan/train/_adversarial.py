@@ -1,4 +1,4 @@
-"""The one adversarial training plan."""
+"""Training plan of the GANs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ._data import minibatches_of
 
 
 class AdversarialTrainingPlan(pl.LightningModule):
-    """Alternates critic and generator steps by hand.
+    """Alternates steps of the critic and of the generator.
 
-    Every minibatch gives one critic step; every ``n_critic``-th also gives a generator step with the same generated
-    cells, after which the moving average of the generator's weights follows. Minibatches can be stacked in a first
-    dimension (``CellDataModule(n_at_once=...)``): what the trainer does by itself takes time.
+    Every minibatch gives one critic step. Every ``n_critic``-th also gives a generator step with the same generated
+    cells, and updates the moving average of the generator's weights. Minibatches can be stacked in a first dimension
+    (``CellDataModule(n_at_once=...)``), which saves time between steps.
 
     Parameters
     ----------
@@ -27,10 +27,8 @@ class AdversarialTrainingPlan(pl.LightningModule):
         ``augment`` and ``update_average``.
     n_critic
         Critic steps for each generator step (5 in the paper).
-    lr_generator, lr_critic
-        Learning rates of Adam.
-    betas
-        Adam's decay rates; no momentum (Gulrajani et al. 2017, Algorithm 1).
+    lr_generator, lr_critic, betas
+        Learning rates and decay rates of Adam, without momentum (Gulrajani et al. 2017, Algorithm 1).
     prediction_step
         Whether the critic is trained against the generator that one more step like the last would make (Yadav et al.
         2018, "Stabilizing adversarial nets with prediction methods"; the paper's way).
@@ -125,7 +123,7 @@ class AdversarialTrainingPlan(pl.LightningModule):
     @staticmethod
     @contextmanager
     def _frozen(network: torch.nn.Module) -> Iterator[None]:
-        """Compute no gradients of its weights for a while, and not for longer when training is interrupted."""
+        """Compute no gradients of the network's weights for a while."""
         network.requires_grad_(False)
         try:
             yield
@@ -153,7 +151,7 @@ class AdversarialTrainingPlan(pl.LightningModule):
             self.recorded.setdefault(name, []).append(value.detach())
 
     def _log_means(self) -> None:
-        """Log means over the epoch: Lightning's own would take time at every step."""
+        """Log means over the epoch; Lightning would do it at every step, which takes time."""
         means = {name: torch.stack(values).mean() for name, values in self.recorded.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, prog_bar=True)
         self.recorded = {}

@@ -1,4 +1,4 @@
-"""What watches a run: progress by stage, and losses that are no longer numbers."""
+"""Callbacks: progress by stage, losses that are no longer finite, and measurements during training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from tqdm.auto import tqdm
 
 
 class StageProgressBar(ProgressBar):
-    """One bar over the epochs of a run, headed by the stage it belongs to.
-
-    Parameters
-    ----------
-    stage
-        What is being trained, for example ``"stage 1 of 2: beta-TCVAE"``.
-    """
+    """One bar over the epochs of a run, with the name of its stage, for example ``"stage 1 of 2: beta-TCVAE"``."""
 
     def __init__(self, stage: str) -> None:
         super().__init__()
@@ -27,7 +21,7 @@ class StageProgressBar(ProgressBar):
         self.bar: tqdm | None = None
 
     def disable(self) -> None:
-        """Show nothing (Lightning calls this on all processes but the first)."""
+        """Show nothing, on all processes but the first."""
         self.enabled = False
 
     def enable(self) -> None:
@@ -39,7 +33,7 @@ class StageProgressBar(ProgressBar):
         self.bar = tqdm(total=trainer.max_epochs, desc=self.stage, unit="epoch", disable=not self.enabled)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Advance, with the newest metrics behind the bar."""
+        """Advance, and show the newest metrics."""
         self.bar.update()
         self.bar.set_postfix(self.get_metrics(trainer, pl_module))
 
@@ -52,19 +46,13 @@ class StageProgressBar(ProgressBar):
         self.bar.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave the bar where it stopped."""
+        """Close the bar where it stopped."""
         if self.bar is not None:
             self.bar.close()
 
 
 class StopOnNonFinite(Callback):
-    """Stops training at the first loss that is NaN or infinite.
-
-    Parameters
-    ----------
-    advice
-        Likely cause and what to try, appended to the error.
-    """
+    """Stops training at the first loss that is NaN or infinite; the error ends with ``advice``."""
 
     def __init__(self, advice: str) -> None:
         super().__init__()
@@ -83,15 +71,7 @@ class StopOnNonFinite(Callback):
 
 
 class LogSometimes(Callback):
-    """Logs what a function measures of the module in evaluation mode, after some epochs and after the last.
-
-    Parameters
-    ----------
-    measure
-        Gives a number for each name.
-    every
-        Epochs from one measurement to the next.
-    """
+    """Logs the numbers of ``measure``, with the module in evaluation mode, after each ``every`` epochs and the last."""
 
     def __init__(self, measure: Callable[[], dict[str, float]], *, every: int) -> None:
         super().__init__()
@@ -99,7 +79,7 @@ class LogSometimes(Callback):
         self.every = every
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure and log, where it is time."""
+        """Measure and log where it is due."""
         n_done = trainer.current_epoch + 1
         if n_done % self.every and n_done != trainer.max_epochs:
             return

@@ -1,4 +1,4 @@
-"""Training cells held once in memory."""
+"""Minibatches from memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from scvi import REGISTRY_KEYS, settings
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SubsetRandomSampler
 
-# What the trainer does by itself for a step takes about a millisecond; of large minibatches a small part.
+# Between two steps the trainer needs about a millisecond, which is little beside a step with a large minibatch.
 MINIBATCHES_AT_ONCE = 5
 _CELLS_AT_ONCE = 640
 
@@ -22,7 +22,7 @@ def _rows_at_hand(a: np.ndarray | sp.spmatrix) -> torch.Tensor | sp.csr_matrix:
 
 
 class _Cells(Dataset):
-    """Rows of all arrays, or minibatches of rows; sparse ones are densified for the rows asked for."""
+    """Rows of all arrays, or minibatches of rows; sparse arrays become dense for these rows only."""
 
     def __init__(self, arrays: dict[str, np.ndarray | sp.csr_matrix]) -> None:
         self.arrays = {name: _rows_at_hand(a) for name, a in arrays.items()}
@@ -47,24 +47,24 @@ def minibatches_of(batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tenso
 
 
 class CellDataModule(pl.LightningDataModule):
-    """Shuffled minibatches of cells, without touching AnnData in a step.
+    """Shuffled minibatches of cells from arrays.
 
     Parameters
     ----------
     arrays
-        Tensor name -> array of shape ``(n_cells, ...)``; sparse ones stay sparse.
+        Tensor name -> array of shape ``(n_cells, ...)``; sparse arrays stay sparse.
     batch_size
         Cells in a minibatch; the incomplete last one of a training epoch is dropped.
     train_size
-        Share of the cells to train on; the rest is for validation.
+        Fraction of the cells to train on; the rest is for validation.
     n_at_once
-        Minibatches that a step of training is given, stacked in a first dimension; fewer where these would be more than
-        640 cells, and in the last step of an epoch. ``None`` gives it one, not stacked.
+        Minibatches that a step of training gets, stacked in a first dimension; fewer where these would be more than
+        640 cells, and in the last step of an epoch. ``None``: one, not stacked.
 
     Raises
     ------
     ValueError
-        If ``train_size`` is no share, or there are fewer training cells than a minibatch.
+        If ``train_size`` is out of range, or there are fewer training cells than a minibatch.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class CellDataModule(pl.LightningDataModule):
         order = np.random.default_rng(settings.seed).permutation(len(self.cells))
         self.train_idx, self.val_idx = order[: self.n_train], order[self.n_train :]
         if self.n_val:
-            # Lightning takes the mere existence of this hook for validation data.
+            # Lightning validates wherever this method exists.
             self.val_dataloader = self._validation_loader
 
     def add(self, name: str, array: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""scvi-tools' training plan, with less to do at every step."""
+"""Training plan of the beta-TCVAE."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from ._data import minibatches_of
 
 
 class ElboTrainingPlan(TrainingPlan):
-    """Logs an epoch once: Lightning's own logging takes a tenth of the time of a small model's steps.
+    """scvi-tools' plan with the same ``history``, but logged once an epoch: that at every step takes a tenth of its time.
 
-    What ``history`` holds is the same. Minibatches can be stacked in a first dimension (``CellDataModule(n_at_once=...)``)
-    where ``automatic_optimization`` is off, which rules out what Lightning does beside the optimizer's steps: schedules of
-    the learning rate, clipped and accumulated gradients.
+    Minibatches can be stacked in a first dimension (``CellDataModule(n_at_once=...)``) where ``automatic_optimization`` is
+    off. Lightning then neither schedules the learning rate nor clips or accumulates gradients.
     """
 
     recorded: dict[str, list[torch.Tensor]]
 
     def on_train_epoch_start(self) -> None:
-        """Begin to record."""
+        """Start a new record."""
         super().on_train_epoch_start()
         self.recorded = {}
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Loss of a minibatch, or steps of the optimizer with several; an epoch is logged with the last one."""
+        """Loss of a minibatch, or one step of the optimizer with each of several; the last one logs the epoch."""
         if self.on_step:
             return super().training_step(batch, batch_idx)
         loss = self._loss(batch) if self.automatic_optimization else sum(map(self._step, minibatches_of(batch)))
@@ -41,7 +40,7 @@ class ElboTrainingPlan(TrainingPlan):
         return loss.detach()
 
     def _loss(self, minibatch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Loss; what there is to log is recorded."""
+        """Loss of a minibatch; records what will be logged."""
         _, _, output = self(minibatch, loss_kwargs=self.loss_kwargs)
         self.elbo_train.update(
             reconstruction_loss=output.reconstruction_loss_sum.detach(),
