@@ -111,7 +111,7 @@ def _check_scales(checked: Mapping[str, Matrix]) -> None:
             f"numpy.log1p of {raw}, if it was normalised but not logged"
         )
     raise ValueError(
-        f"{raw} holds counts (integers up to {largest:g}), {beside} model.get_normalized_expression() as {raw} or in a "
+        f"{raw} holds counts (integers up to {largest:g}), {beside} model.get_observed_expression() as {raw} or in a "
         f"layer of it, or with counts as {logged}"
     )
 

@@ -18,7 +18,7 @@ INFERRED_FACTORS = "michigan_inferred_factors"
 REALISM = "michigan_realism"
 """uns of generated AnnData: how real they are."""
 
-REALNESS = "michigan_realness"
+PROBABILITY_REAL = "michigan_probability_real"
 """obsm: a random forest's probability that each cell is real, on principal components and on genes."""
 
 PREDICTION = "michigan_prediction"

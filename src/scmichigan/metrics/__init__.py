@@ -1,10 +1,11 @@
-"""Numbers that say how good generated or predicted cells and disentangled latents are, and what to show beside them."""
+"""Metrics of generated and predicted cells and of latents, alone and in tables."""
 
 from ._change import change_slope, de_direction, de_overlap, mean_change_correlation
 from ._correlation import spearman_correlation, spearman_gap
 from ._discrimination import Discrimination, discriminate, random_forest_error
-from ._disentanglement_table import disentanglement, generator_disentanglement
+from ._disentanglement_table import disentanglement
 from ._entropy import delta_entropy, latent_entropy
+from ._generator_table import generator_disentanglement
 from ._inception import InceptionScore, inception_score
 from ._inference import infer_factors
 from ._information import mutual_information, mutual_information_gap
@@ -18,7 +19,7 @@ from ._realism_table import realism
 from ._registry import registry
 from ._summary import summary
 from ._total_correlation import total_correlation
-from ._traversal import single_factor_share, traversal_change
+from ._traversal import single_factor_fraction, traversal_change
 from ._udr import udr_score
 from ._votes import beta_vae_score, factor_vae_score
 
@@ -58,7 +59,7 @@ __all__ = [
     "realism",
     "registry",
     "sap",
-    "single_factor_share",
+    "single_factor_fraction",
     "spearman_correlation",
     "spearman_gap",
     "split_half",

@@ -5,13 +5,18 @@ Legend: n cells, g genes.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sklearn.decomposition import PCA
 
 from scmichigan._arrays import Matrix, fit_pca
 from scmichigan._cells import Cells, matrices
 
+Basis = Cells | PCA
+"""Cells that principal components are fitted on, or fitted components."""
 
-def checked(sides: dict[str, Cells], basis: Cells | PCA | None) -> tuple:
+
+def checked(sides: dict[str, Cells], basis: Basis | None) -> tuple[Any, ...]:
     """Give the sides as matrices, and after them the basis: a matrix, a PCA that fits them, or None."""
     if basis is None:
         return *matrices(sides), None

@@ -1,9 +1,12 @@
-"""How good predicted perturbations are: the change of predicted cells from control beside the real one.
+"""The predicted and the real change of cells from control.
 
 Legend: n cells, g genes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.stats import linregress, ttest_ind_from_stats
@@ -12,25 +15,27 @@ from scmichigan._arrays import Matrix, mean_g, variance_g
 from scmichigan._cells import Cells, matrices
 from scmichigan._checks import check_at_least
 
+from ._metric import PREDICTION, Comparison, Metric, or_nan
 
-def mean_change_correlation(predicted: Cells, real: Cells, control: Cells, *, n_top: int | None = None) -> float:
-    """Pearson correlation over genes of the predicted and the real change of mean expression.
+
+def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_top: int | None = None) -> float:
+    """Correlation over genes of the predicted and the real change of mean expression; 1 is best.
 
     Parameters
     ----------
-    predicted, real
-        Predicted and real perturbed cells, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or
+    real, predicted
+        Real and predicted perturbed cells, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or
         AnnData (its X). Numbers of cells may differ.
     control
         Unperturbed cells on the same scale; changes are taken from their mean.
     n_top
-        Correlate over this many genes only: those most differentially expressed between the real and the control cells,
-        by the absolute t statistic of Welch's test, as scanpy ranks them. None correlates over all genes.
+        Use this many genes only: those with the largest real change, by the absolute t statistic of Welch's test between
+        real and control cells, as scanpy ranks them. None uses all genes.
 
     Returns
     -------
-    Correlation from -1 to 1; 1 is best. It sees directions only: a change predicted at half its size scores 1, see
-    :func:`change_slope` for that.
+    Pearson correlation from -1 to 1; 1 is best. It sees directions only: a change predicted at half its size has 1 too. See
+    :func:`change_slope` for the size.
 
     Raises
     ------
@@ -39,7 +44,7 @@ def mean_change_correlation(predicted: Cells, real: Cells, control: Cells, *, n_
         one change is the same for all genes, as of control cells predicted unchanged: the correlation is then not
         defined.
     """
-    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
     genes = slice(None) if n_top is None else _top_genes(real_ng, control_ng, n_top)
     changes = [
         _varying_change_g(cells_ng, control_ng, name, genes)
@@ -48,22 +53,19 @@ def mean_change_correlation(predicted: Cells, real: Cells, control: Cells, *, n_
     return float(np.corrcoef(*changes)[0, 1])
 
 
-def change_slope(predicted: Cells, real: Cells, control: Cells) -> float:
-    """Least-squares slope over genes of the predicted on the real change of mean expression.
+def change_slope(real: Cells, predicted: Cells, control: Cells) -> float:
+    """Size of the predicted change of mean expression relative to the real one: its slope over genes; 1 is best.
 
     Parameters
     ----------
-    predicted, real
-        Predicted and real perturbed cells, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or
-        AnnData (its X). Numbers of cells may differ.
-    control
-        Unperturbed cells on the same scale; changes are taken from their mean.
+    real, predicted, control
+        As in :func:`mean_change_correlation`.
 
     Returns
     -------
-    Any real number; 1 is best, below it the predicted change is too weak, above too strong, 0 for control cells
-    predicted unchanged. It does not see how far genes scatter about the line: show :func:`mean_change_correlation`
-    beside it.
+    Least-squares slope of the predicted on the real change, any real number. 1 is best, below it the predicted change is
+    too weak, above too strong; 0 for control cells predicted unchanged. It does not see how far genes scatter about the
+    line: show :func:`mean_change_correlation` too.
 
     Raises
     ------
@@ -72,31 +74,28 @@ def change_slope(predicted: Cells, real: Cells, control: Cells) -> float:
 
     Notes
     -----
-    Sampling noise of the real change draws the slope towards 0 where control cells are many; where they are few, their
-    own noise is in both changes and draws it towards 1. :func:`split_half` shows what a perfect prediction reaches.
+    Sampling noise of the real change moves the slope towards 0 where control cells are many. Where they are few, their
+    own noise is in both changes and moves it towards 1. :func:`split_half` shows what a perfect prediction reaches.
     """
-    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
     return float(linregress(_varying_change_g(real_ng, control_ng, "real"), _change_g(predicted_ng, control_ng)).slope)
 
 
-def de_overlap(predicted: Cells, real: Cells, control: Cells, *, n_top: int = 100) -> float:
-    """Fraction of the most differentially expressed genes that predicted and real cells share.
+def de_overlap(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 100) -> float:
+    """Fraction of the most differentially expressed genes that predicted and real cells have in common; 1 is best.
 
     Parameters
     ----------
-    predicted, real
-        Predicted and real perturbed cells, 2 or more of each, shape ``(n_cells, n_genes)`` with the same genes: array,
-        sparse matrix or AnnData (its X).
-    control
-        Unperturbed cells on the same scale, 2 or more; both sides are tested against them.
+    real, predicted, control
+        As in :func:`mean_change_correlation`, 2 cells or more of each.
     n_top
-        Genes of each side, fewer than there are: those of the largest absolute t statistic of Welch's test, as scanpy
-        ranks them. A gene that does not change at all is never among them.
+        Genes of each side, fewer than there are: those with the largest absolute t statistic of Welch's test against the
+        control cells, as scanpy ranks them. A gene that does not change at all is never among them.
 
     Returns
     -------
-    From 0 to 1, which is best. By chance ``n_top / n_genes``. Genes that change in opposite directions are shared ones:
-    show :func:`de_direction` beside it.
+    From 0 to 1, which is best. By chance ``n_top / n_genes``. Genes that change in opposite directions count as common:
+    show :func:`de_direction` too.
 
     Raises
     ------
@@ -104,7 +103,7 @@ def de_overlap(predicted: Cells, real: Cells, control: Cells, *, n_top: int = 10
         If the cells are unusable (see the message), there are not more genes than ``n_top``, too few cells for a test,
         or fewer than ``n_top`` genes change in the real cells.
     """
-    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
     if n_top >= real_ng.shape[1]:
         raise ValueError(f"n_top is {n_top}: give less than the {real_ng.shape[1]} genes, all would be shared")
     of_real = _top_genes(real_ng, control_ng, n_top)
@@ -113,24 +112,20 @@ def de_overlap(predicted: Cells, real: Cells, control: Cells, *, n_top: int = 10
     return len(np.intersect1d(of_real, of_predicted[score_g[of_predicted] > 0])) / n_top
 
 
-def de_direction(predicted: Cells, real: Cells, control: Cells, *, n_top: int = 100) -> float:
-    """Fraction of the real cells' most differentially expressed genes that are predicted to change in their direction.
+def de_direction(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 100) -> float:
+    """Fraction of the most differentially expressed genes that are predicted to change in the real direction; 1 is best.
 
     Parameters
     ----------
-    predicted, real
-        Predicted and real perturbed cells, shape ``(n_cells, n_genes)`` with the same genes, 2 or more real ones: array,
-        sparse matrix or AnnData (its X).
-    control
-        Unperturbed cells on the same scale, 2 or more; changes are taken from their mean.
+    real, predicted, control
+        As in :func:`mean_change_correlation`, 2 real and control cells or more.
     n_top
-        Genes: those of the largest absolute t statistic of Welch's test between the real and the control cells, as
-        scanpy ranks them.
+        Genes of the real cells, chosen as in :func:`de_overlap`.
 
     Returns
     -------
-    From 0 to 1, which is best; 0.5 by guessing. 0 for control cells predicted unchanged: a gene that does not change
-    does not agree.
+    From 0 to 1, which is best; 0.5 by guessing. 0 for control cells predicted unchanged, as a gene without a change has no
+    direction.
 
     Raises
     ------
@@ -138,14 +133,14 @@ def de_direction(predicted: Cells, real: Cells, control: Cells, *, n_top: int = 
         If the cells are unusable (see the message), there are fewer genes than ``n_top``, too few cells for a test, or
         fewer than ``n_top`` genes change in the real cells.
     """
-    predicted_ng, real_ng, control_ng = _sides(predicted, real, control)
+    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
     genes = _top_genes(real_ng, control_ng, n_top)
     signs = [np.sign(_change_g(cells_ng, control_ng)[genes]) for cells_ng in (predicted_ng, real_ng)]
     return float(np.mean(np.equal(*signs)))
 
 
-def _sides(predicted: Cells, real: Cells, control: Cells) -> list[Matrix]:
-    return matrices({"predicted": predicted, "real": real, "control": control})
+def _sides(real: Cells, predicted: Cells, control: Cells) -> list[Matrix]:
+    return matrices({"real": real, "predicted": predicted, "control": control})
 
 
 def _change_g(cells_ng: Matrix, control_ng: Matrix) -> np.ndarray:
@@ -195,3 +190,22 @@ def _top_genes(real_ng: Matrix, control_ng: Matrix, n_top: int) -> np.ndarray:
             "that real and control are different cells"
         )
     return np.argsort(-score_g, kind="stable")[:n_top]
+
+
+def _row(name: str, metric: Callable[..., float], *, low: float, high: float, source: str, **options: Any) -> Metric:
+    def compute(column: Comparison) -> float:
+        return or_nan(metric, column.reference_ng, column.cells_ng, column.control_ng, **options)
+
+    return Metric(name, (PREDICTION,), metric, compute, low=low, high=high, best=1, source=source)
+
+
+_CORRELATION = {"low": -1, "high": 1, "source": "Pearson over genes"}
+_TOP_GENES = {"low": 0, "high": 1, "source": "fraction of Welch's top genes"}
+ROWS = (
+    _row("correlation of mean change", mean_change_correlation, **_CORRELATION),
+    _row("correlation of mean change, top 20", mean_change_correlation, n_top=20, **_CORRELATION),
+    _row("correlation of mean change, top 100", mean_change_correlation, n_top=100, **_CORRELATION),
+    _row("slope of change", change_slope, low=-np.inf, high=np.inf, source="least squares over genes"),
+    _row("DE overlap, top 100", de_overlap, n_top=100, **_TOP_GENES),
+    _row("DE direction, top 100", de_direction, n_top=100, **_TOP_GENES),
+)

@@ -16,8 +16,10 @@ from ._factors import (
     latents_by_factors,
     mean_gap,
     numbers,
+    of_varied,
     varies,
 )
+from ._metric import DISENTANGLEMENT, GENERATOR, Latents, Metric, once
 
 
 def spearman_correlation(mean: np.ndarray, factors: pd.DataFrame) -> pd.DataFrame:
@@ -114,3 +116,29 @@ def _absolute_correlation(mean_nk: np.ndarray, value_n: np.ndarray) -> np.ndarra
     for k in np.flatnonzero(varies(mean_nk)):
         correlation_k[k] = abs(spearmanr(mean_nk[:, k], value_n).statistic)
     return correlation_k
+
+
+@once
+def correlation_of(column: Latents) -> pd.DataFrame | None:
+    """Spearman correlation of a column with its factors that have an order."""
+    return (
+        of_varied(spearman_correlation, column.mean_nk, column.factors_nf[column.ordered]) if column.ordered else None
+    )
+
+
+def _gap(column: Latents) -> float:
+    return spearman_gap(correlation_of(column)) if column.ordered else np.nan
+
+
+ROWS = (
+    Metric(
+        "Spearman gap",
+        (DISENTANGLEMENT, GENERATOR),
+        spearman_gap,
+        _gap,
+        low=0,
+        high=1,
+        best=1,
+        source="Yu and Welch 2021",
+    ),
+)

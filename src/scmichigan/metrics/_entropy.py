@@ -1,4 +1,4 @@
-"""How concentrated predicted latents are with respect to the training cells.
+"""Distance of latents from the training cells, as an entropy.
 
 Legend: m latents, n training cells, k dimensions.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
+from ._metric import ARITHMETIC, Metric, PredictedLatents
+
 _BLOCK_VALUES = 4_000_000
 
 
-def latent_entropy(latent: np.ndarray, mean: np.ndarray, var: np.ndarray) -> float:
-    r"""Cross-entropy of latents under the aggregate posterior of training cells.
+def latent_entropy(latent: np.ndarray, *, mean: np.ndarray, var: np.ndarray) -> float:
+    r"""How far latents are from the training cells: their cross-entropy under the aggregate posterior, in nats.
 
     .. math:: H(\tau(Z), g(X)) = -E_{Z \sim \tau} \log E_{X \sim g} q(Z | X)
 
@@ -54,26 +56,28 @@ def latent_entropy(latent: np.ndarray, mean: np.ndarray, var: np.ndarray) -> flo
     return float(np.log(len(mean_nk)) - np.concatenate(log_density).mean())
 
 
-def delta_entropy(predicted: np.ndarray, real: np.ndarray, mean: np.ndarray, var: np.ndarray) -> float:
-    r"""Difference of the latent entropy of predicted and of real cells.
+def delta_entropy(real: np.ndarray, predicted: np.ndarray, *, mean: np.ndarray, var: np.ndarray) -> float:
+    r"""How much farther predicted latents are from the training cells than the real ones, in nats; 0 is best.
 
     .. math:: \Delta H = H(\tau_{predicted}(Z), g(X)) - H(\tau_{real}(Z), g(X))
 
+    with the entropies of :func:`latent_entropy`.
+
     Parameters
     ----------
-    predicted
-        Latents from latent space arithmetic, shape ``(n_predicted, n_latent)``.
     real
-        Encoded latents of the held-out cells themselves, shape ``(n_real, n_latent)``. Give both as posterior means, or
-        both as samples.
+        Encoded latents of the held-out cells themselves, shape ``(n_real, n_latent)``.
+    predicted
+        Latents from latent space arithmetic, shape ``(n_predicted, n_latent)``. Give both as posterior means, or both as
+        samples.
     mean, var
-        Posterior means and variances of the training cells, shape ``(n_cells, n_latent)``.
+        As in :func:`latent_entropy`.
 
     Returns
     -------
-    Difference in nats, any real number. Positive: the predicted latents lie where training cells are rarer than around
-    the real ones, and predictions from them tend to be worse. About 0 for a perfect prediction; negative values are of
-    latents that are more typical of the training cells than the real ones.
+    Difference in nats, any real number. Positive: training cells are rarer around the predicted latents than around the
+    real ones, and predictions from them tend to be worse. About 0 for a perfect prediction. Negative: the predicted latents
+    are more typical of the training cells than the real ones.
 
     Raises
     ------
@@ -82,12 +86,13 @@ def delta_entropy(predicted: np.ndarray, real: np.ndarray, mean: np.ndarray, var
 
     References
     ----------
-    Yu and Welch 2021, "Accuracy of latent space arithmetic influences MichiGAN prediction accuracy".
+    As :func:`latent_entropy`.
     """
     mean_nk, var_nk = _checked_posterior(mean, var)
     for name, latent in {"predicted": predicted, "real": real}.items():
         _checked_latent(latent, name, mean_nk)
-    return latent_entropy(predicted, mean_nk, var_nk) - latent_entropy(real, mean_nk, var_nk)
+    posterior = {"mean": mean_nk, "var": var_nk}
+    return latent_entropy(predicted, **posterior) - latent_entropy(real, **posterior)
 
 
 def _checked_posterior(mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,3 +117,21 @@ def _checked_latent(latent: np.ndarray, name: str, mean_nk: np.ndarray) -> np.nd
     if n_bad:
         raise ValueError(f"{name} has {n_bad} values that are NaN or infinite: leave those rows out")
     return latent_mk
+
+
+def _of_column(column: PredictedLatents) -> float:
+    return delta_entropy(column.real_mk, column.predicted_mk, mean=column.mean_nk, var=column.var_nk)
+
+
+ROWS = (
+    Metric(
+        "delta entropy",
+        (ARITHMETIC,),
+        delta_entropy,
+        _of_column,
+        low=-np.inf,
+        high=np.inf,
+        best=0,
+        source="Yu and Welch 2021",
+    ),
+)

@@ -5,6 +5,8 @@ Legend: n cells, k latents, f factors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -136,6 +138,16 @@ def check_not_constant(name: object, n_values: int, min_cells: int = 1) -> None:
 def latents_by_factors(values_kf: np.ndarray, factors: pd.DataFrame) -> pd.DataFrame:
     """Label a table with a row for each latent and a column for each factor."""
     return pd.DataFrame(values_kf, index=[f"latent {k + 1}" for k in range(len(values_kf))], columns=factors.columns)
+
+
+def of_varied(
+    relation: Callable[[np.ndarray, pd.DataFrame], pd.DataFrame], mean_nk: np.ndarray, factors_nf: pd.DataFrame
+) -> pd.DataFrame:
+    """Relation of latents and factors; 0 for a factor that is the same in all cells."""
+    varied = factors_nf.loc[:, factors_nf.nunique() > 1]
+    if varied.empty:
+        return latents_by_factors(np.zeros((mean_nk.shape[1], factors_nf.shape[1])), factors_nf)
+    return relation(mean_nk, varied).reindex(columns=factors_nf.columns, fill_value=0.0)
 
 
 def mean_gap(table: pd.DataFrame, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Whether generated cells are recognisable, and of all types.
+"""Inception score.
 
 Legend: n cells, g genes, y labels.
 """
@@ -17,14 +17,16 @@ from scmichigan._arrays import dense, draw_rows, sample_rows
 from scmichigan._cells import Cells, matrices
 from scmichigan._checks import check_at_least, counted
 
+from ._metric import REALISM, Comparison, Metric, once
+
 _N_LEAST = 5
 
 
 @dataclass(frozen=True)
 class InceptionScore:
-    """Inception score of generated cells, and that of real ones beside it; from :func:`inception_score`.
+    """Inception score of generated cells and of real ones; what :func:`inception_score` returns.
 
-    Parameters
+    Attributes
     ----------
     generated, real
         From 1 to the number of labels. The best generator has the score of the real cells.
@@ -36,44 +38,42 @@ class InceptionScore:
 
 def inception_score(
     real: Cells,
-    real_labels: Sequence | pd.Series | np.ndarray,
     generated: Cells,
     *,
+    labels: Sequence | pd.Series | np.ndarray,
     n_cells: int = 3000,
     n_trees: int = 1000,
     seed: int = 0,
     n_jobs: int | None = None,
 ) -> InceptionScore:
-    r"""Inception score of cells under a random forest that was fitted on the labels of real cells.
+    r"""Inception score: whether each cell is clearly of one type, and all types are there; as high as in real cells is best.
 
     .. math:: \exp(E_x KL(p(y | x) || p(y)))
 
-    with the forest's probabilities :math:`p(y | x)` of labels y, and their mean :math:`p(y)` over the cells scored.
+    with the probabilities :math:`p(y | x)` of labels y, by a random forest that was fitted on the real cells, and their
+    mean :math:`p(y)` over the cells scored.
 
     Parameters
     ----------
-    real
-        Real cells, 5 or more, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData (its X).
-    real_labels
+    real, generated
+        As in :func:`e_distance`, 5 real cells or more.
+    labels
         Type of each real cell, 2 types or more, none missing.
-    generated
-        Generated cells on the same scale with the same genes.
     n_cells
-        Cells of each side at most, drawn at random.
+        Cells of each side at most, sampled at random.
     n_trees
         Trees of the forest, which works on the genes themselves. Fewer raise the score of all cells, see the notes:
         compare values at equal numbers.
     seed
-        Seed of the random choice of cells and of the forest.
+        Random seed.
     n_jobs
         Processes that grow trees, as in scikit-learn.
 
     Returns
     -------
-    Score of the generated and of the real cells, from 1 (all cells look alike to the forest) to the number of labels
-    (each cell is clearly of one type, and types are equally frequent); as high as the real cells' is best. One forest is
-    fitted on all real cells drawn. A real cell is scored by its trees that have not seen it, a generated one by those
-    that have not seen a random real one, so that both are new to equally many trees.
+    Score of the generated and of the real cells, from 1 (the forest sees no difference between cells) to the number of
+    labels (each cell is clearly of one type, and types are equally frequent). A real cell is scored by the trees that have
+    not seen it, a generated one by those that have not seen a random real one, so that both are new to equally many trees.
 
     Raises
     ------
@@ -85,9 +85,9 @@ def inception_score(
     -----
     The paper scores generated cells by all trees, and real cells not at all.
 
-    The scatter of trees about their mean counts as certainty, and raises the scores of real and of generated cells by a
-    share that falls as 1 / ``n_trees``: for the eight types of 1,200 pancreas cells about a third at 20 trees, 4 in 100
-    at 200, and 1 in 100 at 1,000.
+    Trees differ from each other by chance, which counts as certainty and raises the scores of real and of generated cells
+    by a fraction that falls as 1 / ``n_trees``: for the eight types of 1,200 pancreas cells about a third at 20 trees, 4 in
+    100 at 200, and 1 in 100 at 1,000.
 
     It does not see whether cells of one type differ from each other: one cell of each type, repeated, has the highest
     score. Where generated cells are cleaner than real ones, theirs is above the real score.
@@ -104,7 +104,7 @@ def inception_score(
         raise ValueError(f"real has {real_ng.shape[0]} cells: give {_N_LEAST} or more, they are scored out of bag")
     rng = np.random.default_rng(seed)
     drawn = draw_rows(real_ng.shape[0], n_cells, rng)
-    label_n = _codes(real_labels, real_ng.shape[0])[drawn]
+    label_n = _codes(labels, real_ng.shape[0])[drawn]
     sides = {"generated": sample_rows(generated_ng, n_cells, rng), "real": dense(real_ng[drawn])}
     sides = {name: np.ascontiguousarray(cells_ng, dtype=np.float32) for name, cells_ng in sides.items()}
     forest = RandomForestClassifier(n_trees, random_state=seed, n_jobs=n_jobs).fit(sides["real"], label_n)
@@ -120,11 +120,11 @@ def inception_score(
 def _codes(labels: Sequence | pd.Series | np.ndarray, n_cells: int) -> np.ndarray:
     codes, values = pd.factorize(pd.Series(labels))
     if len(codes) != n_cells:
-        raise ValueError(f"real_labels has {len(codes)} values, real {n_cells} cells: give one label for each cell")
+        raise ValueError(f"labels has {len(codes)} values, real {n_cells} cells: give one label for each cell")
     if (codes < 0).any():
-        raise ValueError(f"real_labels is missing for {np.sum(codes < 0)} cells: leave these cells out")
+        raise ValueError(f"labels is missing for {np.sum(codes < 0)} cells: leave these cells out")
     if len(values) < 2:
-        raise ValueError(f"real_labels has {counted(len(values), 'different value')}: give cells of 2 or more types")
+        raise ValueError(f"labels has {counted(len(values), 'different value')}: give cells of 2 or more types")
     return codes
 
 
@@ -133,3 +133,34 @@ def _score(votes_ny: np.ndarray) -> float:
     # Of few trees, all may have seen a cell.
     probability_ny = (votes_ny / np.maximum(n_trees_n, 1))[n_trees_n[:, 0] > 0]
     return float(np.exp(rel_entr(probability_ny, probability_ny.mean(axis=0)).sum(axis=1).mean()))
+
+
+@once
+def _scores(column: Comparison) -> InceptionScore | None:
+    """Scores of the generated cells of a column, and of the real cells compared with, for its ceiling."""
+    if column.ceiling_of is not None:
+        return _scores(column.ceiling_of)
+    if column.labelled is None:
+        return None
+    real_ng, labels = column.labelled
+    few = {"n_cells": column.n_cells, "seed": column.seed, "n_jobs": column.n_jobs}
+    return inception_score(real_ng, column.cells_ng, labels=labels, **few)
+
+
+def _score_of(column: Comparison) -> float | None:
+    scores = _scores(column)
+    return scores and (scores.generated if column.ceiling_of is None else scores.real)
+
+
+ROWS = (
+    Metric(
+        "inception score",
+        (REALISM,),
+        inception_score,
+        _score_of,
+        low=1,
+        high=np.inf,
+        best=lambda column: _scores(column).real,
+        source="Salimans et al. 2016",
+    ),
+)

@@ -1,4 +1,4 @@
-"""Factors of generated cells, which have no encoder: from the real cells nearest to them.
+"""Factors of generated cells, from the real cells nearest to them.
 
 Legend: m generated cells, n real cells, k principal components, j neighbours.
 """
@@ -9,50 +9,45 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy.stats import mode
-from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from scmichigan._arrays import dense
 from scmichigan._cells import Cells
 from scmichigan._checks import check_at_least, is_number
 
-from ._basis import checked, fitted_pca
+from ._basis import Basis, checked, fitted_pca
 
 
 def infer_factors(
-    generated: Cells,
     real: Cells,
-    factors: pd.DataFrame,
+    generated: Cells,
     *,
+    factors: pd.DataFrame,
     n_neighbors: int = 3,
-    basis: Cells | PCA | None = None,
+    basis: Basis | None = None,
     n_components: int = 50,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Infer factors of generated cells from the nearest real cells.
+    """Infer factors of generated cells, such as their cell type, from the nearest real cells.
 
     The correlations of the inferred factors with the latents that the cells were generated from say how disentangled a
-    generator is.
+    generator is (:func:`generator_disentanglement`).
 
     Parameters
     ----------
-    generated, real
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
-        (its X).
+    real, generated
+        As in :func:`e_distance`.
     factors
-        One column a factor, one row a real cell in the order of ``real``. Numbers are averaged over neighbours;
-        categories, strings and booleans are voted on, and of equally frequent values the first in their order wins.
-        Cells with a missing value are no neighbours for that factor.
+        One column a factor, one row a real cell in the order of ``real``. Numbers are averaged over neighbours. Of
+        categories, strings and booleans the most frequent value is taken, and the first in their order of equally frequent
+        ones. Cells with a missing value are no neighbours for that factor.
     n_neighbors
         Nearest real cells by Euclidean distance; the paper takes 3.
     basis
         Cells that principal components are fitted on, with the same genes, or a fitted
         :class:`sklearn.decomposition.PCA`. None fits them on the real cells.
-    n_components
-        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
-        with a fitted PCA, which brings its own.
-    seed
-        Seed of the components.
+    n_components, seed
+        As in :func:`e_distance`.
 
     Returns
     -------

@@ -21,11 +21,13 @@ from ._factors import (
     codes_of,
     latents_by_factors,
     mean_gap,
+    of_varied,
     quantile_bins,
     sample_cells,
     standardised,
     varies,
 )
+from ._metric import DISENTANGLEMENT, GENERATOR, Latents, Metric, once
 
 _ESTIMATORS = ("auto", "aggregate posterior", "knn", "binned")
 _N_NEIGHBOURS = 3
@@ -200,3 +202,27 @@ def _grid(mean_n: np.ndarray, scale_n: np.ndarray) -> np.ndarray:
     low, high = (mean_n - _REACH * scale_n).min(), (mean_n + _REACH * scale_n).max()
     n_intervals = np.clip(4 * (high - low) / np.quantile(scale_n, 0.01), _MIN_INTERVALS, _MAX_INTERVALS)
     return np.linspace(low, high, int(n_intervals) + 1)
+
+
+@once
+def information_of(column: Latents) -> pd.DataFrame:
+    """Mutual information of a column, under the aggregate posterior where it has variances."""
+    return of_varied(
+        partial(mutual_information, var=column.var_nk, n_cells=column.n_cells, seed=column.seed),
+        column.mean_nk,
+        column.factors_nf,
+    )
+
+
+def _row(kind: str, has_var: bool, *questions: str, source: str) -> Metric:
+    # No two kinds share a row: their values do not compare.
+    def compute(column: Latents) -> float | None:
+        return mutual_information_gap(information_of(column)) if has_var == (column.var_nk is not None) else None
+
+    return Metric(f"MIG, {kind}", questions, mutual_information_gap, compute, low=0, high=1, best=1, source=source)
+
+
+ROWS = (
+    _row("aggregate posterior", True, DISENTANGLEMENT, source="Chen et al. 2018"),
+    _row("nearest neighbours", False, DISENTANGLEMENT, GENERATOR, source="Ross 2014"),
+)

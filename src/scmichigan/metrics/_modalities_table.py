@@ -1,8 +1,8 @@
-"""What is asked of cells of several modalities beside what is asked of each."""
+"""Whether two modalities of generated cells belong together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,8 @@ from mudata import MuData
 
 from scmichigan._cells import in_layer, matrices
 
-from ._moments import cross_correlation_agreement
-from ._registry import MODALITIES
-from ._tables import Plan, Side, equal_number, metric_table, or_nan, with_best
+from ._metric import MODALITIES, ModalityPair
+from ._tables import Plan, Side, Tick, equal_number, metric_table, n_values
 
 
 def check_modalities(sides: Mapping[str, MuData]) -> None:
@@ -29,7 +28,7 @@ def check_modalities(sides: Mapping[str, MuData]) -> None:
 
 
 def plan_together(sides: Mapping[str, MuData], *, layer: str | None, n_cells: int, seed: int) -> Plan:
-    """Whether two modalities belong together."""
+    """Check two modalities of each side, and split the real cells as :func:`realism` does."""
     rng = np.random.default_rng(seed)
     cells = {
         name: [
@@ -51,24 +50,11 @@ def plan_together(sides: Mapping[str, MuData], *, layer: str | None, n_cells: in
         rows = rng.permutation(pair[0].shape[0])[:n_each]
         parts[name] = [x[rows] for x in pair]
 
-    def compute(tick: Callable[[], object]) -> pd.DataFrame:
-        row = "correlations across modalities"
+    def compute(tick: Tick) -> pd.DataFrame:
         columns = {
-            name: {row: or_nan(cross_correlation_agreement, tuple(parts["reference"]), tuple(parts[name]))}
+            name: ModalityPair(reference=tuple(parts["reference"]), cells=tuple(parts[name]))
             for name in ("generated", "real cells")
         }
-        tick()
-        return with_best(MODALITIES, metric_table(MODALITIES, columns))
+        return metric_table(MODALITIES, columns, tick)
 
-    return Plan(1, compute)
-
-
-def one_below_another(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """One table of all, by question and metric; ``attrs`` holds those of each."""
-    attributes = {question: dict(table.attrs) for question, table in tables.items()}
-    parts = {question: table.copy() for question, table in tables.items()}
-    for part in parts.values():
-        part.attrs, part.columns.name = {}, None  # pandas compares those of all parts
-    whole = pd.concat(parts, names=["question", "metric"])
-    whole.attrs = attributes
-    return whole
+    return Plan(n_values(MODALITIES, 2), compute)

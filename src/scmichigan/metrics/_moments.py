@@ -1,9 +1,11 @@
-"""Whether genes have the means, variances, zeros and correlations in generated cells that they have in real ones.
+"""Means, variances, zeros and correlations of genes in generated and in real cells.
 
 Legend: n cells, g genes, p pairs of genes, or proteins.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ from scmichigan._arrays import Matrix, dense, mean_g, variance_g
 from scmichigan._cells import Cells, gene_names, matrices
 from scmichigan._checks import check_at_least
 
+from ._metric import MODALITIES, PREDICTION, REALISM, Comparison, Metric, once, or_nan
+
 _STATISTICS = ("mean", "variance", "zero_fraction")
 
 
@@ -23,13 +27,12 @@ def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
     Parameters
     ----------
     real, generated
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
-        (its X).
+        As in :func:`e_distance`.
 
     Returns
     -------
-    One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (of the cells
-    as they are: divided by their number), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells.
+    One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (divided by the
+    number of cells), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells.
 
     Raises
     ------
@@ -38,8 +41,7 @@ def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
 
     Notes
     -----
-    Only exact zeros count. A generator that ends in a softplus or makes no zeros for another reason has a zero fraction
-    of 0, which is a finding, not a fault of the measure.
+    Only exact zeros count. A generator that makes none, as one that ends in a softplus, has a zero fraction of 0.
     """
     sides = dict(zip(("real", "generated"), matrices({"real": real, "generated": generated}), strict=True))
     columns = {}
@@ -53,7 +55,7 @@ def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
 
 
 def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
-    r"""Agreement over genes of means, variances and fractions of zeros.
+    r"""Agreement over genes of means, variances and fractions of zeros (R2); 1 is best.
 
     .. math:: R^2 = 1 - \sum_g (r_g - s_g)^2 / \sum_g (r_g - \bar{r})^2
 
@@ -62,13 +64,12 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
     Parameters
     ----------
     real, generated
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same 2 or more genes: array, sparse matrix or
-        AnnData (its X). Predicted cells are generated ones too.
+        As in :func:`e_distance`, with 2 genes or more.
 
     Returns
     -------
     ``r2_mean``, ``r2_variance`` and ``r2_zero_fraction``: 1 is best; 0 is as good as the same value for all genes;
-    negative is worse. Beside them ``zero_fraction_real`` and ``zero_fraction_generated``, over all genes and cells.
+    negative is worse. Then ``zero_fraction_real`` and ``zero_fraction_generated``, over all genes and cells.
 
     Raises
     ------
@@ -77,12 +78,12 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
 
     Notes
     -----
-    Some publications give the squared correlation under this name, which forgives any scale and shift.
+    Some publications give the squared correlation under this name, which ignores any scale and shift.
 
-    A few highly expressed genes decide about ``r2_mean``, and most are alike in all cells: control cells in place of
-    perturbed ones often reach 0.9 or more. Show the value of :func:`no_change` beside that of a prediction. Where the
-    statistic is the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated
-    cells agree and 0 if not.
+    A few highly expressed genes decide ``r2_mean``, and most genes are alike in all cells: control cells in place of
+    perturbed ones often reach 0.9 or more. Compare a prediction with the value of :func:`no_change`. Where the statistic is
+    the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated cells agree and 0
+    if not.
     """
     table = gene_statistics(real, generated)
     if len(table) < 2:
@@ -93,17 +94,17 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
 
 
 def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 500) -> float:
-    """Pearson correlation over pairs of genes between the gene-gene correlations of real and of generated cells.
+    """Whether genes correlate with each other in generated cells as in real ones: correlation of correlations; 1 is best.
+
+    It is the Pearson correlation, over pairs of genes, between the gene-gene correlations of both sides.
 
     Parameters
     ----------
     real, generated
-        Cells on the same scale, 2 or more of each, shape ``(n_cells, n_genes)`` with the same genes: array, sparse
-        matrix or AnnData (its X).
+        As in :func:`e_distance`, 2 cells or more of each.
     n_genes
         Genes of highest variance in the real cells that are compared, at most. Genes that are constant in the real cells
-        are left out; those constant in the generated cells only are correlated with none there, and so count against
-        them.
+        are left out. Those constant in the generated cells only are correlated with none there, and so lower the value.
 
     Returns
     -------
@@ -118,8 +119,8 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
 
     Notes
     -----
-    Correlations of few cells are noisy, which lowers the value even of a perfect generator: show that of
-    :func:`split_half` beside it.
+    Correlations of few cells are noisy, which lowers the value even of a perfect generator: compare with that of
+    :func:`split_half`.
     """
     check_at_least(3, n_genes=n_genes)
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
@@ -143,9 +144,10 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
 def cross_correlation_agreement(
     real: tuple[Cells, Cells], generated: tuple[Cells, Cells], *, n_genes: int = 500
 ) -> float:
-    """Pearson correlation over pairs of features of two modalities between their correlations in real and generated cells.
+    """Whether two modalities correlate with each other in generated cells as in real ones; 1 is best.
 
-    Whether modalities belong together: each by itself can be perfect beside another cell's other one.
+    It is the Pearson correlation, over pairs of features of either modality, between the correlations of both sides. A
+    modality alone can be perfect and still be that of another cell; this sees it.
 
     Parameters
     ----------
@@ -196,3 +198,51 @@ def _correlations(cells_ng: np.ndarray) -> np.ndarray:
     scaled_ng = StandardScaler().fit_transform(cells_ng)
     correlation_gg = scaled_ng.T @ scaled_ng / len(scaled_ng)
     return correlation_gg[np.triu_indices(len(correlation_gg), k=1)]
+
+
+@once
+def _agreement(column: Comparison) -> pd.Series:
+    """Agreement of a column; NaN for a single gene."""
+    if column.reference_ng.shape[1] < 2:
+        return pd.Series(dtype=float)
+    return gene_agreement(column.reference_ng, column.cells_ng)
+
+
+def _agreement_row(name: str, statistic: str, *questions: str, **ends: Any) -> Metric:
+    ends = {"low": -np.inf, "high": 1, "best": 1, "source": "coefficient of determination"} | ends
+    return Metric(name, questions, gene_agreement, lambda column: _agreement(column).get(statistic, np.nan), **ends)
+
+
+ROWS = (
+    _agreement_row("R2 of means", "r2_mean", REALISM, PREDICTION),
+    _agreement_row("R2 of variances", "r2_variance", REALISM, PREDICTION),
+    _agreement_row("R2 of zero fractions", "r2_zero_fraction", REALISM),
+    _agreement_row(
+        "zero fraction",
+        "zero_fraction_generated",
+        REALISM,
+        low=0,
+        best=lambda column: np.mean(column.reference_ng == 0),
+        source="fraction of exact zeros",
+    ),
+    Metric(
+        "gene-gene correlation",
+        (REALISM,),
+        gene_correlation_agreement,
+        lambda column: or_nan(gene_correlation_agreement, column.reference_ng, column.cells_ng),
+        low=-1,
+        high=1,
+        best=1,
+        source="Pearson over gene pairs",
+    ),
+    Metric(
+        "correlations across modalities",
+        (MODALITIES,),
+        cross_correlation_agreement,
+        lambda column: or_nan(cross_correlation_agreement, column.reference, column.cells),
+        low=-1,
+        high=1,
+        best=1,
+        source="Pearson over pairs of features",
+    ),
+)

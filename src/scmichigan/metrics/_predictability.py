@@ -28,6 +28,7 @@ from ._factors import (
     standardised,
     varies,
 )
+from ._metric import DISENTANGLEMENT, Latents, Metric, once
 
 _EVERY_FIFTH = 5
 _SVM_C = 0.01
@@ -189,7 +190,7 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
     return mean_gap(latents_by_factors(np.column_stack(columns), factors), "scores")
 
 
-def largest_sap(factors: pd.DataFrame, *, seed: int = 0) -> float:
+def _largest_sap(factors: pd.DataFrame, *, seed: int = 0) -> float:
     """SAP of the factors as their own latents, beside one that knows nothing.
 
     Categories are put on their axis at equal distances or at doubling ones, whichever is told apart better.
@@ -248,3 +249,34 @@ def _separability(mean_nk: np.ndarray, codes_n: np.ndarray, seed: int) -> np.nda
         right = machine.predict(z_n[held_out, None]) == codes_n[held_out]
         score_k[k] = pd.Series(right).groupby(codes_n[held_out]).mean().mean()
     return score_k
+
+
+@once
+def _of_trees(column: Latents) -> DCI | None:
+    several = column.factors_nf.shape[1] > 1
+    return dci(column.mean_nk, column.factors_nf, n_cells=column.n_cells, seed=column.seed) if several else None
+
+
+def _dci_row(value: str) -> Metric:
+    def compute(column: Latents) -> float:
+        return getattr(_of_trees(column), value, np.nan)
+
+    source = "Eastwood and Williams 2018"
+    return Metric(f"DCI {value}", (DISENTANGLEMENT,), dci, compute, low=0, high=1, best=1, source=source)
+
+
+ROWS = (
+    _dci_row("disentanglement"),
+    _dci_row("completeness"),
+    _dci_row("informativeness"),
+    Metric(
+        "SAP",
+        (DISENTANGLEMENT,),
+        sap,
+        lambda column: sap(column.mean_nk, column.factors_nf, n_cells=column.n_cells, seed=column.seed),
+        low=0,
+        high=1,
+        best=lambda column: _largest_sap(column.factors_nf, seed=column.seed),
+        source="Kumar et al. 2018",
+    ),
+)

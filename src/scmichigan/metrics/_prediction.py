@@ -1,4 +1,4 @@
-"""The plain predictions that every claim is shown beside.
+"""Simple predictions that others have to be better than, and the best possible one.
 
 Legend: n cells, g genes.
 """
@@ -17,7 +17,7 @@ from scmichigan._checks import check_at_least, counted
 
 
 def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) -> np.ndarray:
-    """Predict that a perturbation does nothing: the control cells themselves.
+    """Predict that a perturbation does nothing: return the control cells themselves.
 
     Parameters
     ----------
@@ -25,10 +25,10 @@ def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) ->
         Unperturbed cells of the context to predict, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData
         (its X).
     n_samples
-        Cells to return, drawn at random, with replacement only where there are fewer control cells; None returns
+        Cells to return, sampled at random, with replacement only where there are fewer control cells; None returns
         them all in their order.
     seed
-        Seed of the draw.
+        Random seed.
 
     Returns
     -------
@@ -56,17 +56,13 @@ def additive(
     Parameters
     ----------
     control
-        Unperturbed cells of the context to predict, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData
-        (its X).
+        As in :func:`no_change`.
     changes
         For each other context, such as another cell type, its unperturbed and its perturbed cells.
     weights
         Weights of those contexts, 0 or more; None weighs them equally.
-    n_samples
-        Cells to return, drawn at random, with replacement only where there are fewer control cells; None returns
-        them all in their order.
-    seed
-        Seed of the draw.
+    n_samples, seed
+        As in :func:`no_change`.
 
     Returns
     -------
@@ -87,7 +83,7 @@ def additive(
 def additive_weighted(
     control: Cells, changes: Sequence[tuple[Cells, Cells]], *, n_samples: int | None = None, seed: int = 0
 ) -> np.ndarray:
-    r"""Predict as :func:`additive`, with more weight on contexts whose unperturbed cells are alike.
+    r"""Predict as :func:`additive`, with more weight on contexts with similar unperturbed cells.
 
     .. math:: w_c \propto 1 / ||m_c - m||^2
 
@@ -95,21 +91,13 @@ def additive_weighted(
 
     Parameters
     ----------
-    control
-        Unperturbed cells of the context to predict, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData
-        (its X).
-    changes
-        For each other context, such as another cell type, its unperturbed and its perturbed cells.
-    n_samples
-        Cells to return, drawn at random, with replacement only where there are fewer control cells; None returns
-        them all in their order.
-    seed
-        Seed of the draw.
+    control, changes, n_samples, seed
+        As in :func:`additive`.
 
     Returns
     -------
     Dense float32 array of shape ``(n_samples, n_genes)``, as of :func:`additive`. Contexts with the very mean of
-    ``control``, up to rounding in single precision, share all the weight.
+    ``control``, up to rounding in single precision, get all the weight.
 
     Raises
     ------
@@ -125,14 +113,14 @@ def additive_weighted(
 
 
 def split_half(real: Cells, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Split real cells into two random halves: one scored against the other shows the best a prediction can do.
+    """Split real cells into two random halves. Comparing one with the other gives the value of a perfect prediction.
 
     Parameters
     ----------
     real
         Real cells, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData (its X).
     seed
-        Seed of the split.
+        Random seed.
 
     Returns
     -------

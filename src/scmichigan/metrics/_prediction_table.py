@@ -1,12 +1,11 @@
-"""How good a predicted perturbation is, by all measures at once, beside what it has to beat.
+"""Table of predictions of a perturbation.
 
 Legend: n cells, g genes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,84 +17,70 @@ from scmichigan._arrays import Matrix, dense
 from scmichigan._cells import Cells, keep
 from scmichigan._checks import check_at_least
 
-from ._basis import checked, fitted_pca
-from ._change import change_slope, de_direction, de_overlap, mean_change_correlation
-from ._discrimination import discriminate
+from ._basis import Basis, checked, fitted_pca
+from ._metric import PREDICTION, Comparison
 from ._prediction import additive, additive_weighted, named_pairs, split_half
-from ._rank import discrimination_rank
-from ._realism import e_distance, mmd
-from ._registry import PREDICTION
 from ._remarks import CONTEXT, CONTROL, MADE, remark_on, remark_on_copies
-from ._tables import Plan, Side, agreement_rows, computed, equal_number, metric_table, or_nan, warn, with_best
+from ._tables import Plan, Side, Tick, computed, equal_number, metric_table, n_values, warn
 
 _N_COMPONENTS = 50
 _TAKEN = ("predicted", "no change", "additive", "additive, weighted", "real cells", "best")
-_OF_CHANGES = {
-    "correlation of mean change": mean_change_correlation,
-    "correlation of mean change, top 20": partial(mean_change_correlation, n_top=20),
-    "correlation of mean change, top 100": partial(mean_change_correlation, n_top=100),
-    "slope of change": change_slope,
-    "DE overlap, top 100": partial(de_overlap, n_top=100),
-    "DE direction, top 100": partial(de_direction, n_top=100),
-}
 
 
 def prediction(
-    predicted: Cells,
     real: Cells,
+    predicted: Cells,
     control: Cells,
     *,
     contexts: Sequence[tuple[Cells, Cells]] = (),
     others: Mapping[str, Cells] | None = None,
-    basis: Cells | PCA | None = None,
+    basis: Basis | None = None,
+    key_added: str = _keys.PREDICTION,
     n_cells: int = 2000,
     n_trees: int = 200,
     seed: int = 0,
     n_jobs: int | None = None,
     enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
-    """Judge a predicted perturbation by all measures at once, beside simple predictions and the best there can be.
+    """Table of all metrics that say how good a predicted perturbation is, with simple predictions and the best possible one.
 
     Parameters
     ----------
-    predicted
-        Predicted cells, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData (its X).
     real
-        Real cells of what was predicted, 10 or more, hidden from every fit; the same genes and scale.
+        Real cells of what was predicted, 10 or more, hidden from every fit, shape ``(n_cells, n_genes)``: array, sparse
+        matrix or AnnData (its X).
+    predicted
+        Predicted cells; the same genes and scale.
     control
         Unperturbed cells of the same context.
     contexts
-        Unperturbed and perturbed cells of each other context, such as another cell type: what the additive predictions
-        are made of.
+        Unperturbed and perturbed cells of each other context, such as another cell type. The additive predictions are
+        made from them.
     others
         Further predictions under their names, for columns of their own.
     basis
         Cells that principal components are fitted on, usually the training cells, or a fitted
         :class:`sklearn.decomposition.PCA`; for E-distance and MMD, which compare on the same basis only. By default
-        ``control`` and ``contexts``: never the real cells of the prediction.
+        ``control`` and ``contexts``, never the real cells of the prediction.
+    key_added
+        Key of ``predicted.uns`` that the result is written to, where ``predicted`` is an AnnData.
     n_cells
         Cells of each side at most.
-    n_trees
-        Trees of each random forest.
-    seed
-        Of all draws.
-    n_jobs
-        Processes that grow trees, as in scikit-learn.
-    enable_progress_bar
-        Whether to show how far it is.
+    n_trees, seed, n_jobs, enable_progress_bar
+        As in :func:`realism`.
 
     Returns
     -------
-    One row a metric (:func:`registry` has ranges and sources). Columns: "predicted", the names of ``others``, "no
-    change" (the control cells), with contexts "additive" and "additive, weighted" (:func:`additive` and
-    :func:`additive_weighted`), "real cells" and "best". Everything is compared with one random half of the real cells,
-    and "real cells" is the other half, what the best prediction reaches. E-distance, MMD and the random forest's AUROC,
-    which depend on the number of cells, take the same number everywhere, ``attrs["n_cells"]``; the others take all.
-    ``attrs["basis"]`` says which cells components were fitted on, and so does the name of the columns, and
-    ``attrs["silent_in_control"]`` how many genes no control cell has (see the notes). A value that is not defined is NaN,
-    as is the correlation of no change, or that over more genes than there are.
+    One row a metric (:func:`registry` has ranges and sources). Columns: "predicted"; the names of ``others``; "no change"
+    (the control cells); with contexts "additive" and "additive, weighted" (:func:`additive` and
+    :func:`additive_weighted`); "real cells"; and "best". All are compared with one random half of the real cells. "real
+    cells" is the other half, the value of the best possible prediction. E-distance, MMD and the random forest's AUROC
+    depend on the number of cells, and take the same number everywhere, ``attrs["n_cells"]``; the others take all cells.
+    ``attrs["basis"]`` and the name of the columns say which cells components were fitted on.
+    ``attrs["silent_in_control"]`` is the number of genes that are zero in all control cells (see the notes). NaN where a
+    value is not defined, such as the correlation of no change, or that over more genes than there are.
 
-    Table and attributes are also written to ``predicted.uns["michigan_prediction"]`` where it is an AnnData and no view.
+    Table and attributes are also written to ``predicted.uns[key_added]``, but not to a view.
 
     Raises
     ------
@@ -112,23 +97,26 @@ def prediction(
 
     Notes
     -----
-    A prediction that is no better than "no change" on E-distance moves cells in the wrong direction or too far, whatever
-    its correlation, which forgives any size. One that is worse than "additive" is not worth its training. R2 of means is
-    high for all predictions, as most genes do not change. The DE overlap takes a gene that is silent in all control cells
-    and moved without noise, as the additive predictions do it, for the strongest change: theirs can be next to 0 for that
-    reason alone, the more so the larger ``attrs["silent_in_control"]`` is.
+    A prediction whose E-distance is no better than that of "no change" moves cells in the wrong direction or too far,
+    whatever its correlation, which does not see the size of a change. One that is worse than "additive" is not worth its
+    training. R2 of means is high for all predictions, as most genes do not change.
+
+    A gene that is zero in all control cells and gets the same shift in all cells, as in the additive predictions, has the
+    strongest test statistic. Their DE overlap can be next to 0 for that reason alone, more so the larger
+    ``attrs["silent_in_control"]`` is.
 
     Examples
     --------
-    >>> mg.metrics.prediction(predicted, truth, control, contexts=[(other_control, other_perturbed)])
+    >>> mg.metrics.prediction(truth, predicted, control, contexts=[(other_control, other_perturbed)])
     """
     plan = plan_prediction(
-        predicted,
         real,
+        predicted,
         control,
         contexts=contexts,
         others=others,
         basis=basis,
+        key_added=key_added,
         n_cells=n_cells,
         n_trees=n_trees,
         seed=seed,
@@ -138,16 +126,17 @@ def prediction(
 
 
 def plan_prediction(
-    predicted: Cells,
     real: Cells,
+    predicted: Cells,
     control: Cells,
     *,
     contexts: Sequence[tuple[Cells, Cells]] = (),
     others: Mapping[str, Cells] | None = None,
-    basis: Cells | PCA | None = None,
+    basis: Basis | None = None,
     fitted_on: str = "the basis given",
     name_of_real: str = "real",
     targets: Mapping[str, Cells] | None = None,
+    key_added: str,
     n_cells: int,
     n_trees: int,
     seed: int,
@@ -176,41 +165,31 @@ def plan_prediction(
             )
     attributes = {"n_cells": n_each, "basis": fitted_on, "silent_in_control": _n_silent(control_ng)}
 
-    def compute(tick: Callable[[], object]) -> pd.DataFrame:
-        columns_ng = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
+    def compute(tick: Tick) -> pd.DataFrame:
+        cells = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
         if contexts_ng:
             changes = list(zip(contexts_ng[::2], contexts_ng[1::2], strict=True))
-            columns_ng["additive"] = additive(control_ng, changes)
-            columns_ng["additive, weighted"] = additive_weighted(control_ng, changes)
-        columns_ng["real cells"], reference_ng = split_half(real_ng, seed=seed)
-        pca = fitted_pca(
-            _stacked([control_ng, *contexts_ng]) if basis is None else basis_ng, n_components=_N_COMPONENTS, seed=seed
-        )
-        of_distance = {"basis": pca, "n_cells": n_each, "seed": seed}
-        of_forest = {"n_components": None, "n_cells": n_each, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
-
-        def rows(cells_ng: Matrix) -> dict[str, float]:
-            sides = (cells_ng, reference_ng, control_ng)
-            values = {
-                "random forest AUROC, genes": discriminate(reference_ng, cells_ng, **of_forest).auroc,
-                "E-distance": e_distance(cells_ng, reference_ng, **of_distance),
-                "MMD": or_nan(mmd, cells_ng, reference_ng, **of_distance),
-                **agreement_rows(reference_ng, cells_ng, ("R2 of means", "R2 of variances")),
-                **{name: or_nan(metric, *sides) for name, metric in _OF_CHANGES.items()},
-            }
-            if targets:
-                real_of = {(): reference_ng, **targets}  # no target's name is an empty tuple
-                values["discrimination rank"] = discrimination_rank({(): cells_ng}, real_of).iloc[0]
-            tick()
-            return values
-
-        columns = {name: rows(cells_ng) for name, cells_ng in columns_ng.items()}
-        table = with_best(PREDICTION, metric_table(PREDICTION, columns))
-        keep(predicted, "uns", _keys.PREDICTION, {"table": table.copy()} | attributes)
+            cells["additive"] = additive(control_ng, changes)
+            cells["additive, weighted"] = additive_weighted(control_ng, changes)
+        cells["real cells"], reference_ng = split_half(real_ng, seed=seed)
+        fitted_on_ng = _stacked([control_ng, *contexts_ng]) if basis is None else basis_ng
+        shared = {
+            "reference_ng": reference_ng,
+            "control_ng": control_ng,
+            "targets": targets or {},
+            "pca": fitted_pca(fitted_on_ng, n_components=_N_COMPONENTS, seed=seed),
+            "n_cells": n_each,
+            "n_trees": n_trees,
+            "seed": seed,
+            "n_jobs": n_jobs,
+        }
+        columns = {name: Comparison(cells_ng=cells_ng, **shared) for name, cells_ng in cells.items()}
+        table = metric_table(PREDICTION, columns, tick)
+        keep(predicted, "uns", key_added, {"table": table.copy()} | attributes)
         table.attrs |= attributes
         return table.rename_axis(columns=f"components of {fitted_on}")
 
-    return Plan(3 + len(others) + 2 * bool(contexts_ng), compute)
+    return Plan(n_values(PREDICTION, 3 + len(others) + 2 * bool(contexts_ng)), compute)
 
 
 def _checked(
@@ -219,7 +198,7 @@ def _checked(
     control: Cells,
     contexts: Sequence[tuple[Cells, Cells]],
     others: Mapping[str, Cells],
-    basis: Cells | PCA | None,
+    basis: Basis | None,
 ) -> tuple[dict[str, Matrix], dict[str, Matrix], Matrix | PCA | None]:
     """Cells of each side; those of the contexts, before and after by turns; and what components are fitted on."""
     for name in others:

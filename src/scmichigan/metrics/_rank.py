@@ -1,4 +1,4 @@
-"""Whether the prediction of a perturbation is closer to its own cells than to those of others.
+"""Rank of the own real cells of a predicted perturbation among those of others.
 
 Legend: n cells, g genes, p predicted targets, t real targets.
 """
@@ -14,9 +14,11 @@ from scipy.spatial.distance import cdist
 from scmichigan._arrays import mean_g
 from scmichigan._cells import Cells, matrices
 
+from ._metric import PREDICTION, Comparison, Metric
 
-def discrimination_rank(predicted: Mapping[Hashable, Cells], real: Mapping[Hashable, Cells]) -> pd.Series:
-    r"""Rank of each target's own real cells among those of all targets, by closeness to its predicted cells.
+
+def discrimination_rank(real: Mapping[Hashable, Cells], predicted: Mapping[Hashable, Cells]) -> pd.Series:
+    r"""Whether predicted cells are closer to their own real cells than to those of other targets; 1 is best.
 
     .. math:: 1 - (\#\{s: d_s < d_t\} + \#\{s \ne t: d_s = d_t\} / 2) / (T - 1)
 
@@ -25,11 +27,11 @@ def discrimination_rank(predicted: Mapping[Hashable, Cells], real: Mapping[Hasha
 
     Parameters
     ----------
-    predicted
-        Predicted cells of each target, such as a perturbation, under its name, shape ``(n_cells, n_genes)``: array,
-        sparse matrix or AnnData (its X).
     real
-        Real cells of 2 or more targets, those predicted among them, with the same genes.
+        Real cells of 2 or more targets, such as perturbations, under their names, shape ``(n_cells, n_genes)``: array,
+        sparse matrix or AnnData (its X).
+    predicted
+        Predicted cells of one or more of these targets, with the same genes.
 
     Returns
     -------
@@ -68,3 +70,24 @@ def discrimination_rank(predicted: Mapping[Hashable, Cells], real: Mapping[Hasha
     closer_p = (distance_pt < own_p1).sum(axis=1) + ((distance_pt == own_p1).sum(axis=1) - 1) / 2
     index = pd.Index(list(predicted), tupleize_cols=False)
     return pd.Series(1 - closer_p / (len(real) - 1), index=index, name="discrimination_rank")
+
+
+def _rank(column: Comparison) -> float | None:
+    own = ()  # no target's name is an empty tuple
+    if not column.targets:
+        return None
+    return discrimination_rank({own: column.reference_ng, **column.targets}, {own: column.cells_ng}).iloc[0]
+
+
+ROWS = (
+    Metric(
+        "discrimination rank",
+        (PREDICTION,),
+        discrimination_rank,
+        _rank,
+        low=0,
+        high=1,
+        best=1,
+        source="Wu et al. 2024",
+    ),
+)

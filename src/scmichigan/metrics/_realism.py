@@ -1,4 +1,4 @@
-"""How far two populations of cells are from each other.
+"""Distances between real and generated cells.
 
 Legend: n cells, g genes, k principal components.
 """
@@ -6,6 +6,7 @@ Legend: n cells, g genes, k principal components.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.linalg import svdvals
@@ -17,48 +18,49 @@ from scmichigan._arrays import Matrix, dense, sample_rows
 from scmichigan._cells import Cells
 from scmichigan._checks import check_at_least
 
-from ._basis import checked, fitted_pca
+from ._basis import Basis, checked, fitted_pca
+from ._metric import PREDICTION, REALISM, Comparison, Metric, or_nan
 
 _WORKING_MEMORY_MIB = 64
 _BANDWIDTH_CELLS = 1000
 
 
 def e_distance(
-    x: Cells,
-    y: Cells,
+    real: Cells,
+    generated: Cells,
     *,
-    basis: Cells | PCA | None = None,
+    basis: Basis | None = None,
     n_components: int = 50,
     n_cells: int = 2000,
     seed: int = 0,
 ) -> float:
-    r"""Energy distance between two populations of cells.
+    """Energy distance between real and generated cells; 0 is best.
 
     .. math:: 2 E||X - Y|| - E||X - X'|| - E||Y - Y'||
 
-    with Euclidean norms, not squared ones: these would see a difference of the means only.
+    with Euclidean norms. Squared norms would only see the difference of the means.
 
     Parameters
     ----------
-    x, y
+    real, generated
         Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
-        (its X).
+        (its X). Predicted cells are generated ones too.
     basis
         Cells that principal components are fitted on, usually the training cells, with the same genes; or a fitted
         :class:`sklearn.decomposition.PCA`, which saves time over several calls. None takes distances in gene space.
-        Values are comparable only on the same basis.
+        Compare values on the same basis only.
     n_components
-        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
-        with a fitted PCA, which brings its own.
+        Principal components, lowered to the number of cells or genes of the basis where there are fewer. A fitted PCA
+        has its own number.
     n_cells
         Cells of each side at most; more are sampled without replacement.
     seed
-        Seed of that sample and of the components.
+        Random seed.
 
     Returns
     -------
-    Distance in the unit of the cells, 0 or more; 0 is best and means the same cells. Unlike
-    :func:`scipy.stats.energy_distance` it is not the square root.
+    Distance in the unit of the cells, 0 or more. 0 is best and means the same cells. It is not the square root, unlike
+    :func:`scipy.stats.energy_distance`.
 
     Raises
     ------
@@ -67,68 +69,57 @@ def e_distance(
 
     Notes
     -----
-    The V-statistic: each cell's zero distance to itself counts. It is therefore never negative, and of two samples
-    of one population it is not 0 but :math:`E||X - X'|| (1/n_x + 1/n_y)` on average: compare values at the same
-    numbers of cells, beside the value of :func:`split_half`.
+    This is the V-statistic, which counts each cell's zero distance to itself. It is therefore never negative. For two
+    samples of one population it is :math:`E||X - X'|| (1/n_x + 1/n_y)` on average, not 0. Compare values at the same
+    numbers of cells, and with the value of two halves of the real cells (:func:`split_half`).
 
     References
     ----------
     Székely and Rizzo 2013, "Energy statistics: a class of statistics based on distances"; Peidli et al. 2024,
     "scPerturb: harmonized single-cell perturbation data".
     """
-    x_nk, y_nk = _sampled(x, y, basis, n_components=n_components, n_cells=n_cells, seed=seed)
-    return _v_statistic(x_nk, y_nk, lambda distance: np.negative(distance, out=distance))
+    sides = _sampled(real, generated, basis, n_components=n_components, n_cells=n_cells, seed=seed)
+    return _v_statistic(*sides, lambda distance: np.negative(distance, out=distance))
 
 
 def mmd(
-    x: Cells,
-    y: Cells,
+    real: Cells,
+    generated: Cells,
     *,
     bandwidth: float | None = None,
-    basis: Cells | PCA | None = None,
+    basis: Basis | None = None,
     n_components: int = 50,
     n_cells: int = 2000,
     seed: int = 0,
 ) -> float:
-    r"""Squared maximum mean discrepancy between two populations of cells.
+    r"""Squared maximum mean discrepancy between real and generated cells; 0 is best.
 
     .. math:: E k(X, X') + E k(Y, Y') - 2 E k(X, Y), \quad k(x, y) = \exp(-||x - y||^2 / 2 \sigma^2)
 
     Parameters
     ----------
-    x, y
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
-        (its X). Let the real cells be y, so that values of several predictions share one kernel.
+    real, generated
+        As in :func:`e_distance`.
     bandwidth
-        :math:`\sigma`; None takes the median Euclidean distance between two cells of y (of 1,000 of them at most).
-        Differences that are much larger or much smaller than it are hardly seen.
-    basis
-        Cells that principal components are fitted on, usually the training cells, with the same genes; or a fitted
-        :class:`sklearn.decomposition.PCA`, which saves time over several calls. None takes distances in gene space.
-        Values are comparable only on the same basis.
-    n_components
-        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
-        with a fitted PCA, which brings its own.
-    n_cells
-        Cells of each side at most; more are sampled without replacement.
-    seed
-        Seed of that sample, of the cells that the bandwidth is taken from, and of the components.
+        :math:`\sigma`. None takes the median Euclidean distance between two real cells (of 1,000 at most), so that
+        several predictions share one kernel. Much larger or smaller differences than it are hardly seen.
+    basis, n_components, n_cells, seed
+        As in :func:`e_distance`.
 
     Returns
     -------
-    From 0 to 2; 0 is best and means the same cells. It is the square, as most publish it.
+    From 0 to 2; 0 is best and means the same cells. It is the square, as in most publications.
 
     Raises
     ------
     ValueError
         If the cells are unusable (see the message), the PCA is not fitted or has other genes, the bandwidth is not
-        positive, or it is to be found and most cells of y are the same.
+        positive, or it is to be found and most real cells are the same.
 
     Notes
     -----
-    The V-statistic: each cell's kernel of 1 with itself counts. It is therefore never negative, and of two samples of
-    one population it is not 0 but :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average: compare values at the same
-    numbers of cells, beside the value of :func:`split_half`.
+    This is the V-statistic, which counts each cell's kernel of 1 with itself. For two samples of one population it is
+    :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average: compare values as those of :func:`e_distance`.
 
     References
     ----------
@@ -136,21 +127,16 @@ def mmd(
     """
     if bandwidth is not None and not (np.isfinite(bandwidth) and bandwidth > 0):
         raise ValueError(f"bandwidth is {bandwidth}: give a positive number, or None for the median distance")
-    x_nk, y_nk = _sampled(x, y, basis, n_components=n_components, n_cells=n_cells, seed=seed)
+    x_nk, y_nk = _sampled(real, generated, basis, n_components=n_components, n_cells=n_cells, seed=seed)
     if bandwidth is None:
         bandwidth = _median_distance(y_nk, seed)
     return _v_statistic(x_nk, y_nk, lambda distance: np.exp(-0.5 * (distance / bandwidth) ** 2))
 
 
 def frechet_distance(
-    x: Cells,
-    y: Cells,
-    *,
-    basis: Cells | PCA | None = None,
-    n_components: int = 50,
-    seed: int = 0,
+    real: Cells, generated: Cells, *, basis: Basis | None = None, n_components: int = 50, seed: int = 0
 ) -> float:
-    r"""Fréchet distance between the Gaussians fitted to two populations of cells.
+    r"""Fréchet distance between Gaussians fitted to real and to generated cells; 0 is best.
 
     .. math:: ||\mu_x - \mu_y||^2 + tr(\Sigma_x + \Sigma_y - 2 (\Sigma_x^{1/2} \Sigma_y \Sigma_x^{1/2})^{1/2})
 
@@ -158,23 +144,17 @@ def frechet_distance(
 
     Parameters
     ----------
-    x, y
-        Cells on the same scale, 2 or more of each, shape ``(n_cells, n_genes)`` with the same genes: array, sparse
-        matrix or AnnData (its X).
+    real, generated
+        As in :func:`e_distance`, 2 cells or more of each.
     basis
-        Cells that principal components are fitted on, usually the training cells, with the same genes; or a fitted
-        :class:`sklearn.decomposition.PCA`, which saves time over several calls. None fits the Gaussians in gene space.
-        Values are comparable only on the same basis.
-    n_components
-        Principal components, lowered to the number of cells or genes of the basis where there are fewer; not used
-        with a fitted PCA, which brings its own.
-    seed
-        Seed of the components.
+        As in :func:`e_distance`; None fits the Gaussians in gene space.
+    n_components, seed
+        As in :func:`e_distance`.
 
     Returns
     -------
-    Distance in the squared unit of the cells, 0 or more; 0 is best: the same mean and covariance. It sees nothing
-    beyond these two.
+    Distance in the squared unit of the cells, 0 or more. 0 is best and means the same mean and covariance. It sees
+    nothing beyond these two.
 
     Raises
     ------
@@ -184,19 +164,19 @@ def frechet_distance(
 
     Notes
     -----
-    Estimated covariances make it too large, the more so the fewer the cells for each dimension: give a basis, and
-    compare values at the same numbers of cells, beside the value of :func:`split_half`.
+    Estimated covariances make it too large, more so with few cells for each dimension. Give a basis, and compare values
+    as those of :func:`e_distance`.
 
     References
     ----------
     Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions"; Heusel et al. 2017, "GANs
     trained by a two time-scale update rule converge to a local Nash equilibrium", for its use on images.
     """
-    x_ng, y_ng, basis = checked({"x": x, "y": y}, basis)
-    for name, matrix in {"x": x_ng, "y": y_ng}.items():
+    real_ng, generated_ng, basis = checked({"real": real, "generated": generated}, basis)
+    for name, matrix in {"real": real_ng, "generated": generated_ng}.items():
         if matrix.shape[0] < 2:
             raise ValueError(f"{name} has 1 cell: give 2 or more for a covariance")
-    x_nk, y_nk = _projected((dense(x_ng), dense(y_ng)), basis, n_components=n_components, seed=seed)
+    x_nk, y_nk = _projected((dense(generated_ng), dense(real_ng)), basis, n_components=n_components, seed=seed)
     # Roots R of the covariances R^T R, without forming these: the trace of the last term is then the sum of the
     # singular values of R_x R_y^T.
     roots = [np.linalg.qr((z_nk - z_nk.mean(axis=0)) / np.sqrt(len(z_nk) - 1), mode="r") for z_nk in (x_nk, y_nk)]
@@ -206,13 +186,13 @@ def frechet_distance(
 
 
 def _sampled(
-    x: Cells, y: Cells, basis: Cells | PCA | None, *, n_components: int, n_cells: int, seed: int
+    real: Cells, generated: Cells, basis: Basis | None, *, n_components: int, n_cells: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``n_cells`` of each side, checked and in the basis."""
+    """At most ``n_cells`` generated (x) and real cells (y), checked and in the basis."""
     check_at_least(1, n_cells=n_cells)
-    x_ng, y_ng, basis = checked({"x": x, "y": y}, basis)
+    real_ng, generated_ng, basis = checked({"real": real, "generated": generated}, basis)
     rng = np.random.default_rng(seed)
-    sides = tuple(sample_rows(matrix, n_cells, rng) for matrix in (x_ng, y_ng))
+    sides = tuple(sample_rows(matrix, n_cells, rng) for matrix in (generated_ng, real_ng))
     return _projected(sides, basis, n_components=n_components, seed=seed)
 
 
@@ -246,5 +226,43 @@ def _median_distance(y_nk: np.ndarray, seed: int) -> float:
     cells_nk = sample_rows(y_nk, _BANDWIDTH_CELLS, np.random.default_rng(seed))
     median = float(np.median(pdist(cells_nk))) if len(cells_nk) > 1 else 0.0
     if median == 0:
-        raise ValueError(f"the median distance between the {len(cells_nk)} cells of y is 0: give a bandwidth")
+        raise ValueError(f"the median distance between the {len(cells_nk)} cells of real is 0: give a bandwidth")
     return median
+
+
+def _space(column: Comparison) -> dict[str, Any]:
+    return {"basis": column.pca, "n_cells": column.n_cells, "seed": column.seed}
+
+
+ROWS = (
+    Metric(
+        "E-distance",
+        (REALISM, PREDICTION),
+        e_distance,
+        lambda column: e_distance(column.reference_ng, column.cells_ng, **_space(column)),
+        low=0,
+        high=np.inf,
+        best=0,
+        source="Székely and Rizzo 2013",
+    ),
+    Metric(
+        "MMD",
+        (REALISM, PREDICTION),
+        mmd,
+        lambda column: or_nan(mmd, column.reference_ng, column.cells_ng, **_space(column)),
+        low=0,
+        high=2,
+        best=0,
+        source="Gretton et al. 2012",
+    ),
+    Metric(
+        "Fréchet distance",
+        (REALISM,),
+        frechet_distance,
+        lambda column: frechet_distance(column.reference_ng, column.cells_ng, basis=column.pca),
+        low=0,
+        high=np.inf,
+        best=0,
+        source="Heusel et al. 2017",
+    ),
+)

@@ -1,46 +1,42 @@
-"""How real generated cells are, by all measures at once.
+"""Table of realism.
 
 Legend: n cells, g genes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from mudata import MuData
-from sklearn.decomposition import PCA
 
 from scmichigan import _keys
 from scmichigan._arrays import Matrix, fit_pca, sample_rows
 from scmichigan._cells import in_layer, keep, matrices
 from scmichigan._checks import all_obs, check_anndata, check_at_least, check_obs_keys, counted
 
-from ._discrimination import Discrimination, discriminate
-from ._inception import inception_score
-from ._modalities_table import check_modalities, one_below_another, plan_together
-from ._moments import gene_correlation_agreement
-from ._realism import e_distance, frechet_distance, mmd
-from ._registry import MODALITIES, REALISM
+from ._discrimination import forest_on_components, forest_on_genes
+from ._metric import MODALITIES, REALISM, Comparison
+from ._modalities_table import check_modalities, plan_together
 from ._remarks import HELD_OUT, MADE, remark_on, remark_on_copies
 from ._tables import (
     Plan,
     Side,
-    agreement_rows,
+    Tick,
     computed,
+    derived_key,
     equal_number,
     metric_table,
-    or_nan,
-    with_best,
+    n_values,
+    one_below_another,
     without_label,
 )
 
 _N_COMPONENTS = 50
 _N_LABELLED = 5  # cells that an inception score takes
-_SPACES = {"components": _N_COMPONENTS, "genes": None}
+_FORESTS = {"components": forest_on_components, "genes": forest_on_genes}
 
 
 def realism(
@@ -50,57 +46,59 @@ def realism(
     held_out: AnnData | MuData | None = None,
     labels_key: str | None = None,
     layer: str | None = None,
+    key_added: str = _keys.REALISM,
     n_cells: int = 2000,
     n_trees: int = 200,
     seed: int = 0,
     n_jobs: int | None = None,
     enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
-    """Judge how real generated cells are, by all measures at once, with real cells beside them.
+    """Table of all metrics that say how real generated cells are, with the values of real cells.
 
     Parameters
     ----------
     real
-        Cells that the generator was trained on. Of MuData, each modality of the generated cells is judged by itself, and two
-        of them by whether they belong together, too.
+        Cells that the generator was trained on. Of MuData, each modality of the generated cells is judged by itself; of
+        two modalities, also whether they belong together.
     generated
         Generated cells, expression in ``X``.
     held_out
-        Real cells like those of ``real`` that no fit has seen. Then all is compared with them: half of ``real``, drawn
-        at random, is for the principal components, and the other half is the "real cells". Without them ``real`` is
-        split in thirds for components, comparison and "real cells", and what is compared with was seen in training,
+        Real cells like those of ``real`` that no fit has seen. All cells are then compared with them. One random half of
+        ``real`` is for the principal components, the other half is the "real cells". Without ``held_out``, ``real`` is
+        split in thirds for components, comparison and "real cells". The cells compared with were then seen in training,
         which flatters a generator that keeps close to its training cells.
     labels_key
         Column of ``obs`` with cell types, for the inception score. Cells without a type are left out of it.
     layer
-        Layer of the real cells with expression on the scale of the generated ones; ``X`` without it.
+        Layer of the real cells with expression on the scale of the generated ones; None for ``X``.
+    key_added
+        Key of ``generated.uns`` that the result is written to.
     n_cells
         Cells of each side at most. All values are of the same number of cells on each side, as most get worse with
         fewer.
     n_trees
-        Trees of each random forest that tells cells apart. The paper has 1,000, and 3,000 cells, which hardly moves the
-        values and takes longer. The inception score, which few trees move, always has the 1,000 of
-        :func:`inception_score`.
+        Trees of each random forest that classifies cells as real or generated. The paper has 1,000, and 3,000 cells, which
+        takes longer and hardly changes the values. The inception score, which few trees change, always has 1,000.
     seed
-        Of all draws.
+        Random seed.
     n_jobs
         Processes that grow trees, as in scikit-learn.
     enable_progress_bar
-        Whether to show how far it is.
+        Whether to show a progress bar.
 
     Returns
     -------
-    One row a metric (:func:`registry` has ranges and sources). Columns: "generated"; "real cells", what a perfect
-    generator reaches with so many cells; and "best". A value that is not defined for the cells is NaN.
+    One row a metric (:func:`registry` has ranges and sources). Columns: "generated"; "real cells", the value of a perfect
+    generator with so many cells; and "best". NaN where a value is not defined for the cells.
     ``attrs["compared_with"]`` is "held-out cells" or "cells seen in training", and so is the name of the columns;
     ``attrs["n_cells"]`` is the number of cells on each side, ``attrs["without_label"]`` that of cells compared with that
     lack a type. Of MuData, there are the rows of each modality (index levels "question", such as "realism, rna", and
     "metric"), and ``attrs`` holds the attributes under each question.
 
-    Table and attributes are also written to ``generated.uns["michigan_realism"]``, and the forests' probability that a
-    cell is real to ``obsm["michigan_realness"]`` of ``generated`` and of the cells compared with (``held_out``, or
-    ``real`` with NaN for two thirds): columns "components" and "genes". Views are not written to, as they would be
-    copied for it.
+    Table and attributes are also written to ``generated.uns[key_added]``. The forests' probability that a cell is real is
+    written to ``obsm["michigan_probability_real"]`` (of another ``key_added``: that key and ``"_probability_real"``;
+    ``uns`` has the name) of ``generated`` and of the cells compared with (``held_out``, or ``real`` with NaN for two
+    thirds), columns "components" and "genes". Nothing is written to views, which would be copied.
 
     Raises
     ------
@@ -120,17 +118,18 @@ def realism(
 
     Notes
     -----
-    A small forest error on genes beside a good one on components says that single genes are off: their noise, or their
-    zeros, which the last rows show. Copies of training cells are real cells, and pass for such beside held-out ones;
-    beside the cells that they are copies of, the forest's error is above 0.5. A rare type that is missing is hardly seen.
+    If the forest's error is small on genes but good on components, single genes are wrong: their noise, or their zeros,
+    which the last rows show. Copies of training cells are real cells, and score as such beside held-out ones. Beside the
+    cells that they are copies of, the forest's error is above 0.5. A rare type that is missing is hardly seen.
 
     Examples
     --------
-    >>> adata.layers["lognorm"] = model.get_normalized_expression()
+    >>> adata.layers["lognorm"] = model.get_observed_expression()
     >>> mg.metrics.realism(adata, model.generate(2000), labels_key="cell_type", layer="lognorm")
     """
-    arguments = {"held_out": held_out, "labels_key": labels_key, "layer": layer, "n_cells": n_cells, "seed": seed}
-    plans = plans_of_realism(real, generated, **arguments, n_trees=n_trees, n_jobs=n_jobs)
+    arguments = {"held_out": held_out, "labels_key": labels_key, "layer": layer, "key_added": key_added}
+    cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
+    plans = plans_of_realism(real, generated, **arguments, **cost)
     tables = computed(plans, enable_progress_bar=enable_progress_bar)
     return tables[REALISM] if REALISM in tables else one_below_another(tables)
 
@@ -171,6 +170,7 @@ def plan_realism(
     held_out: AnnData | None,
     labels: pd.DataFrame | None,
     layer: str | None,
+    key_added: str,
     n_cells: int,
     n_trees: int,
     seed: int,
@@ -189,33 +189,37 @@ def plan_realism(
         "without_label": missing,
     }
 
-    def compute(tick: Callable[[], object]) -> pd.DataFrame:
-        pca = fit_pca(parts.basis_ng, n_components=_N_COMPONENTS, seed=seed)
-        trees = {"n_cells": parts.n_each, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
-        reference_ng, real_ng, generated_ng = parts.sampled
-        # Of all cells there are, so that each of them gets its probability.
-        told = _tell_apart(parts.reference_ng, parts.generated_ng, pca, trees, tick)
-        ceiling = _tell_apart(reference_ng, real_ng, pca, trees, tick)
-        columns = {
-            "generated": _forest_rows(told) | _other_rows(generated_ng, reference_ng, pca, seed),
-            "real cells": _forest_rows(ceiling) | _other_rows(real_ng, reference_ng, pca, seed),
-            "best": {"zero fraction": np.mean(reference_ng == 0)},
+    def compute(tick: Tick) -> pd.DataFrame:
+        shared = {
+            "pca": fit_pca(parts.basis_ng, n_components=_N_COMPONENTS, seed=seed),
+            "n_cells": parts.n_each,
+            "n_trees": n_trees,
+            "seed": seed,
+            "n_jobs": n_jobs,
         }
-        tick()
-        if len(labels.columns):
-            (label_n,) = (labels[key] for key in labels)
-            held = label_n.notna().to_numpy()
-            sides = parts.reference_ng[held], label_n[held], generated_ng
-            score = inception_score(*sides, n_cells=parts.n_each, seed=seed, n_jobs=n_jobs)
-            for column, value in zip(columns.values(), (score.generated, score.real, score.real), strict=True):
-                column["inception score"] = value
-            tick()
-        table = with_best(REALISM, metric_table(REALISM, columns))
-        _write(generated, parts, told, {"table": table.copy()} | attributes)
+        reference_ng, real_ng, generated_ng = parts.sampled
+        judged = Comparison(
+            reference_ng=reference_ng,
+            cells_ng=generated_ng,
+            # All cells there are, so that each of them gets its probability.
+            forest_sides=(parts.reference_ng, parts.generated_ng),
+            labelled=_labelled(parts.reference_ng, labels),
+            **shared,
+        )
+        ceiling = Comparison(reference_ng=reference_ng, cells_ng=real_ng, ceiling_of=judged, **shared)
+        table = metric_table(REALISM, {"generated": judged, "real cells": ceiling}, tick)
+        _write(generated, parts, judged, key_added, {"table": table.copy()} | attributes)
         table.attrs |= attributes
         return table.rename_axis(columns=f"beside {attributes['compared_with']}")
 
-    return Plan(2 * len(_SPACES) + 1 + len(labels.columns), compute)
+    return Plan(n_values(REALISM, 2), compute)
+
+
+def _labelled(cells_ng: Matrix, labels: pd.DataFrame) -> tuple[Matrix, pd.Series] | None:
+    for _, label_n in labels.items():
+        held = label_n.notna().to_numpy()
+        return cells_ng[held], label_n[held]
+    return None
 
 
 def _check_labels(labels: pd.DataFrame, name: str) -> None:
@@ -267,37 +271,12 @@ def _split(
     return _Parts(annotated, compared, real_ng[fitted_on], reference_ng, generated_ng, n_each, sampled)
 
 
-def _tell_apart(
-    real_ng: Matrix, other_ng: Matrix, pca: PCA, trees: dict[str, Any], tick: Callable[[], object]
-) -> dict[str, Discrimination]:
-    told = {}
-    for space, n_components in _SPACES.items():
-        told[space] = discriminate(real_ng, other_ng, basis=pca, n_components=n_components, **trees)
-        tick()
-    return told
-
-
-def _forest_rows(told: dict[str, Discrimination]) -> dict[str, float]:
-    return {f"random forest error, {space}": each.error for space, each in told.items()} | {
-        f"random forest AUROC, {space}": each.auroc for space, each in told.items()
-    }
-
-
-def _other_rows(cells_ng: np.ndarray, reference_ng: np.ndarray, pca: PCA, seed: int) -> dict[str, float]:
-    on_components = {"basis": pca, "n_cells": len(cells_ng), "seed": seed}
-    return {
-        "E-distance": e_distance(cells_ng, reference_ng, **on_components),
-        "MMD": or_nan(mmd, cells_ng, reference_ng, **on_components),
-        "Fréchet distance": frechet_distance(cells_ng, reference_ng, basis=pca),
-        **agreement_rows(reference_ng, cells_ng),
-        "gene-gene correlation": or_nan(gene_correlation_agreement, reference_ng, cells_ng),
-    }
-
-
-def _write(generated: AnnData, parts: _Parts, told: dict[str, Discrimination], result: dict[str, Any]) -> None:
-    keep(generated, "uns", _keys.REALISM, result)
-    of_generated = {space: each.realness_of_generated for space, each in told.items()}
-    keep(generated, "obsm", _keys.REALNESS, pd.DataFrame(of_generated, index=generated.obs_names))
-    of_real = np.full((parts.annotated.n_obs, len(told)), np.nan)
-    of_real[parts.compared] = np.column_stack([each.realness_of_real for each in told.values()])
-    keep(parts.annotated, "obsm", _keys.REALNESS, pd.DataFrame(of_real, parts.annotated.obs_names, list(told)))
+def _write(generated: AnnData, parts: _Parts, judged: Comparison, key_added: str, result: dict[str, Any]) -> None:
+    key = derived_key(key_added, _keys.REALISM, "probability_real")
+    keep(generated, "uns", key_added, result | {"probability_real_key": key})
+    found = {space: forest(judged) for space, forest in _FORESTS.items()}
+    of_generated = {space: each.probability_of_generated for space, each in found.items()}
+    keep(generated, "obsm", key, pd.DataFrame(of_generated, index=generated.obs_names))
+    of_real = np.full((parts.annotated.n_obs, len(found)), np.nan)
+    of_real[parts.compared] = np.column_stack([each.probability_of_real for each in found.values()])
+    keep(parts.annotated, "obsm", key, pd.DataFrame(of_real, parts.annotated.obs_names, list(found)))

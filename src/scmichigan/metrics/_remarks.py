@@ -19,7 +19,7 @@ MADE = "and get the values of real cells whatever the model is: leave them out o
 HELD_OUT = "so that a generator that knows them by heart passes: give cells that no fit has seen"
 CONTROL = "so that the change is measured from what has changed: give unperturbed cells only"
 CONTEXT = "so that the additive predictions have seen the answer: give other contexts only"
-TARGET = "so that the model has seen the answer: leave them out of real, and fit it again"
+HIDDEN = "so that the model has seen the answer: leave them out of real, and fit it again"
 _BLOCK_CELLS = 1000
 # Silent genes are in most data, and raise R2 the more of them there are: below this share they hardly do.
 _MAX_SILENT = 1 / 20
@@ -42,12 +42,12 @@ def _remark_on_counts(sides: Mapping[str, Matrix]) -> None:
         warn(
             f"these are counts: {held}; and these have fractions, as log-normalised expression has: {beside}; on two "
             "scales all values are of the scale, not of the cells: log-normalise all sides, as "
-            "model.get_normalized_expression() does"
+            "model.get_observed_expression() does"
         )
     else:
         warn(
             f"these are counts: {held}; distances and components of counts are those of totals and of the few largest "
-            "genes: log-normalise all sides, as model.get_normalized_expression() does"
+            "genes: log-normalise all sides, as model.get_observed_expression() does"
         )
 
 

@@ -1,37 +1,32 @@
-"""What the tables of metrics do alike."""
+"""What all tables of metrics share."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scmichigan._arrays import Matrix
 from scmichigan._checks import check_at_least, counted
 
-from ._moments import gene_agreement
-from ._registry import registry
+from ._registry import rows_of
 
 _N_LEAST = 5  # a cell for each fold of the random forests
 _N_RELIABLE = 50
-_AGREEMENT = {
-    "R2 of means": "r2_mean",
-    "R2 of variances": "r2_variance",
-    "R2 of zero fractions": "r2_zero_fraction",
-    "zero fraction": "zero_fraction_generated",
-}
+
+Tick = Callable[[], object]
+"""Takes one step of the progress bar."""
 
 
 class Plan(NamedTuple):
-    """A table that nothing stands in the way of: steps of a progress bar, and what takes them and gives the table."""
+    """A table whose input has been checked: the number of its values, and what computes it."""
 
     n_steps: int
-    compute: Callable[[Callable[[], object]], pd.DataFrame]
+    compute: Callable[[Tick], pd.DataFrame]
 
 
 class Side(NamedTuple):
@@ -53,6 +48,44 @@ def computed(plans: Mapping[str, Plan], *, enable_progress_bar: bool) -> dict[st
     return tables
 
 
+def n_values(question: str, n_columns: int) -> int:
+    """Number of values that a table computes."""
+    return len(rows_of(question)) * n_columns
+
+
+def metric_table(question: str, columns: Mapping[str, Any], tick: Tick) -> pd.DataFrame:
+    """Compute all metrics of a question for each column; then the best value of each, for the first column."""
+    rows = rows_of(question)
+    values = {name: {} for name in columns}
+    for name, column in columns.items():
+        for row in rows:
+            if (value := row.compute(column)) is not None:
+                values[name][row.name] = value
+            tick()
+    table = pd.DataFrame(values, dtype=np.float64)
+    rows = [row for row in rows if row.name in table.index]
+    first = next(iter(columns.values()))
+    best = [row.best(first) if callable(row.best) else row.best for row in rows]
+    return table.loc[[row.name for row in rows]].rename_axis("metric").assign(best=np.array(best, dtype=np.float64))
+
+
+def one_below_another(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One table of all, by question and metric; ``attrs`` holds those of each."""
+    attributes = {question: dict(table.attrs) for question, table in tables.items()}
+    parts = {question: table.copy() for question, table in tables.items()}
+    for part in parts.values():
+        part.attrs, part.columns.name = {}, None  # pandas compares those of all parts
+    whole = pd.concat(parts, names=["question", "metric"])
+    whole.attrs = attributes
+    return whole
+
+
+def derived_key(key_added: str, default: str, name: str) -> str:
+    """Key of what is written beside ``key_added``: "michigan_realism" and "mine" give "michigan_name" and "mine_name"."""
+    question = default.partition("_")[2]
+    return f"{key_added.removesuffix(f'_{question}')}_{name}"
+
+
 def warn(message: str) -> None:
     """Warn of the line outside of this package that everything was called from, however deep below it this is."""
     package = __package__.partition(".")[0]
@@ -62,23 +95,11 @@ def warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=level)
 
 
-def metric_table(question: str, columns: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Values of a question's metrics in the registry's order, one column for each thing that is judged."""
-    values = pd.DataFrame(columns, dtype=np.float64)
-    known = registry().loc[question].index
-    return values.loc[known[known.isin(values.index)]].rename_axis("metric")
-
-
-def with_best(question: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the value to wish for of each metric, unless it has it already."""
-    known = registry().loc[question.partition(",")[0], "best"].loc[table.index]  # "realism, rna"
-    return table.assign(best=table["best"].fillna(known) if "best" in table else known)
-
-
 def equal_number(n_cells: int | None, sides: Mapping[str, Side], *, beside: str) -> int:
     """Give the number of cells that all sides have, ``n_cells`` at most where it is given.
 
-    Fewer than forests need are refused; of fewer than make a value one warns, and names the column to read it beside.
+    Fewer cells than the forests need are an error. Too few for reliable values are a warning, which names the column to
+    read the values beside.
     """
     asked_for = {} if n_cells is None else {"n_cells": n_cells}
     check_at_least(_N_LEAST, **asked_for)
@@ -114,17 +135,3 @@ def without_label(obs: pd.DataFrame, name: str) -> dict[str, int]:
             "these cells out of everything"
         )
     return missing
-
-
-def agreement_rows(real: Matrix, cells: Matrix, rows: Iterable[str] = tuple(_AGREEMENT)) -> dict[str, float]:
-    """Rows of :func:`gene_agreement` under their names in tables; NaN for a single gene."""
-    agreement = gene_agreement(real, cells) if real.shape[1] > 1 else {}
-    return {row: agreement.get(_AGREEMENT[row], np.nan) for row in rows}
-
-
-def or_nan(metric: Callable[..., float], *args, **kwargs) -> float:
-    """The metric, or NaN where it refuses cells that were checked before: it is not defined for these."""
-    try:
-        return metric(*args, **kwargs)
-    except ValueError:
-        return np.nan

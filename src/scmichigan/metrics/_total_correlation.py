@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from ._factors import checked_mean, checked_var, sample_cells, standardised, varies
+from ._metric import DISENTANGLEMENT, Latents, Metric, or_nan
 
 _BLOCK_VALUES = 1_000_000
 
@@ -98,3 +99,20 @@ def _gaussian_total_correlation(mean_nk: np.ndarray) -> float:
     if singular_k[-1] <= np.finfo(np.float32).eps * singular_k[0]:
         return np.inf
     return max(0.0, -float(np.log(singular_k).sum()))
+
+
+def _row(kind: str, has_var: bool, source: str) -> Metric:
+    def compute(column: Latents) -> float | None:
+        mean_nk, var_nk = column.independence_of or (column.mean_nk, column.var_nk)
+        if has_var != (var_nk is not None):
+            return None
+        return or_nan(total_correlation, mean_nk, var_nk, seed=column.seed)
+
+    name = f"total correlation, {kind}"
+    return Metric(name, (DISENTANGLEMENT,), total_correlation, compute, low=0, high=np.inf, best=0, source=source)
+
+
+ROWS = (
+    _row("aggregate posterior", True, "Chen et al. 2018"),
+    _row("Gaussian", False, "Locatello et al. 2019"),
+)

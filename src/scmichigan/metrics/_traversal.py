@@ -18,7 +18,7 @@ _ENDS = (0.01, 0.99)
 _N_SHUFFLES = 100
 
 
-def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def traversal_change(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """How far each factor moves along each latent dimension.
 
     A number moves by the range of its means at the steps, relative to the range from the first to the last percentile in
@@ -57,10 +57,10 @@ def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFr
     >>> walk = model.traverse({"cell_type": "B cells"})
     >>> factors = adata.obs[["cell_type", "condition"]]
     >>> inferred = mg.metrics.infer_factors(walk, model.get_normalized_expression(), factors)
-    >>> mg.metrics.single_factor_share(mg.metrics.traversal_change(inferred, factors, walk.obs))
+    >>> mg.metrics.single_factor_fraction(mg.metrics.traversal_change(inferred, factors, walk.obs))
     """
-    _check(inferred, real, walk)
-    change = _changes(inferred, real, walk)
+    _check(real, inferred, walk)
+    change = _changes(real, inferred, walk)
     chance = pd.DataFrame(0.0, index=change.index, columns=change.columns)
     if WALK in walk and walk[WALK].nunique() > 1:
         rng = np.random.default_rng(seed)
@@ -68,17 +68,17 @@ def traversal_change(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFr
         for _ in range(_N_SHUFFLES):
             shuffled = np.empty(len(walk), dtype=int)
             shuffled[steps_by_walk] = np.lexsort((rng.random(len(walk)), walk[WALK], walk[DIMENSION]))
-            chance = np.maximum(chance, _changes(inferred.iloc[shuffled], real, walk))
+            chance = np.maximum(chance, _changes(real, inferred.iloc[shuffled], walk))
     change.attrs["chance"] = chance
     return change
 
 
-def _changes(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame) -> pd.DataFrame:
-    columns = {name: _change(inferred[name], real[name], walk) for name in inferred.columns}
+def _changes(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFrame) -> pd.DataFrame:
+    columns = {name: _change(real[name], inferred[name], walk) for name in inferred.columns}
     return pd.DataFrame(columns).rename_axis("dimension")
 
 
-def single_factor_share(change: pd.DataFrame) -> pd.Series:
+def single_factor_fraction(change: pd.DataFrame) -> pd.Series:
     """How much of what changes along each latent dimension is one factor.
 
     Parameters
@@ -105,11 +105,11 @@ def single_factor_share(change: pd.DataFrame) -> pd.Series:
     if "chance" in change.attrs:
         change_kf = np.where(change_kf > change.attrs["chance"].to_numpy(), change_kf, 0)
     total_k = change_kf.sum(axis=1)
-    share_k = np.divide(change_kf.max(axis=1), total_k, out=np.full_like(total_k, np.nan), where=total_k > 0)
-    return pd.Series(share_k, index=change.index, name="share of the largest change")
+    fraction_k = np.divide(change_kf.max(axis=1), total_k, out=np.full_like(total_k, np.nan), where=total_k > 0)
+    return pd.Series(fraction_k, index=change.index, name="fraction of the largest change")
 
 
-def _check(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame) -> None:
+def _check(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFrame) -> None:
     for key in (DIMENSION, STEP):
         if key not in walk:
             raise ValueError(f"walk has no column {key!r}: give the obs of a traversal; its columns are {list(walk)}")
@@ -123,15 +123,15 @@ def _check(inferred: pd.DataFrame, real: pd.DataFrame, walk: pd.DataFrame) -> No
             raise ValueError(f"inferred[{name!r}] lacks values: infer the factor of all cells of the walks")
 
 
-def _change(inferred: pd.Series, real: pd.Series, walk: pd.DataFrame) -> pd.Series:
+def _change(real: pd.Series, inferred: pd.Series, walk: pd.DataFrame) -> pd.Series:
     """Change of a factor along each dimension."""
     steps = [walk[DIMENSION].to_numpy(), walk[STEP].to_numpy()]
     if is_number(real):
         mean = pd.Series(inferred.to_numpy(dtype=np.float64)).groupby(steps).mean()
         by_dimension = mean.groupby(level=0)
         return ((by_dimension.max() - by_dimension.min()) / _range(real)).clip(upper=1)
-    share = pd.get_dummies(pd.Series(np.asarray(inferred, dtype=str)), dtype=float).groupby(steps).mean()
-    return share.groupby(level=0).apply(_largest_distance)
+    fraction = pd.get_dummies(pd.Series(np.asarray(inferred, dtype=str)), dtype=float).groupby(steps).mean()
+    return fraction.groupby(level=0).apply(_largest_distance)
 
 
 def _range(real: pd.Series) -> float:
@@ -140,6 +140,6 @@ def _range(real: pd.Series) -> float:
     return float(np.diff(value.quantile(_ENDS)).item()) or float(np.ptp(value))
 
 
-def _largest_distance(share: pd.DataFrame) -> float:
-    share_sv = share.to_numpy()
-    return float(np.abs(share_sv[:, None] - share_sv[None]).sum(axis=2).max() / 2)
+def _largest_distance(fraction: pd.DataFrame) -> float:
+    fraction_sv = fraction.to_numpy()
+    return float(np.abs(fraction_sv[:, None] - fraction_sv[None]).sum(axis=2).max() / 2)

@@ -5,6 +5,7 @@ Legend: n cells, k latents, f factors, b votes or points.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from scmichigan._checks import check_at_least
 
 from ._factors import check_factors, checked_mean, codes_of, standardised
+from ._metric import DISENTANGLEMENT, Latents, Metric
 
-_MIN_DRAWS = 20
-_TRAINING_SHARE = 0.8
+_MIN_SAMPLES = 20
+_TRAINING_FRACTION = 0.8
 
 
 def factor_vae_score(
@@ -69,7 +71,7 @@ def factor_vae_score(
     ----------
     Kim and Mnih 2018, "Disentangling by factorising", section 4; Yu and Welch 2021, "FactorVAE metric".
     """
-    check_at_least(_MIN_DRAWS, n_votes=n_votes)
+    check_at_least(_MIN_SAMPLES, n_votes=n_votes)
     check_at_least(2, n_cells_per_vote=n_cells_per_vote)
     z_nk, groups_f = _prepared(mean, factors, n_quantiles)
     if z_nk.shape[1] == 0:
@@ -77,7 +79,7 @@ def factor_vae_score(
     rng = np.random.default_rng(seed)
     fixed_b = rng.integers(len(groups_f), size=n_votes)
     least_b = np.array([z_nk[groups_f[f].draw(n_cells_per_vote, rng)].var(axis=0).argmin() for f in fixed_b])
-    n_training = int(_TRAINING_SHARE * n_votes)
+    n_training = int(_TRAINING_FRACTION * n_votes)
     votes_kf = np.zeros((z_nk.shape[1], len(groups_f)))
     np.add.at(votes_kf, (least_b[:n_training], fixed_b[:n_training]), 1)
     return float((votes_kf.argmax(axis=1)[least_b[n_training:]] == fixed_b[n_training:]).mean())
@@ -132,7 +134,7 @@ def beta_vae_score(
     Higgins et al. 2017, "beta-VAE: learning basic visual concepts with a constrained variational framework",
     section 3.
     """
-    check_at_least(_MIN_DRAWS, n_points=n_points)
+    check_at_least(_MIN_SAMPLES, n_points=n_points)
     check_at_least(1, n_pairs_per_point=n_pairs_per_point)
     z_nk, groups_f = _prepared(mean, factors, n_quantiles)
     if z_nk.shape[1] == 0:
@@ -144,7 +146,7 @@ def beta_vae_score(
     for b, f in enumerate(fixed_b):
         first, second = groups_f[f].pairs(n_pairs_per_point, rng)
         points_bk[b] = np.abs(z_nk[first] - z_nk[second]).mean(axis=0)
-    n_training = int(_TRAINING_SHARE * n_points)
+    n_training = int(_TRAINING_FRACTION * n_points)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     classifier.fit(points_bk[:n_training], fixed_b[:n_training])
     return float(classifier.score(points_bk[n_training:], fixed_b[n_training:]))
@@ -181,3 +183,17 @@ def _prepared(mean: np.ndarray, factors: pd.DataFrame, n_quantiles: int) -> tupl
     check_factors(factors, mean_nk, at_least=2)
     codes_nf = codes_of(factors, n_quantiles, min_cells=2)
     return standardised(mean_nk), [_Groups.of(codes_n) for codes_n in codes_nf.T]
+
+
+def _row(name: str, metric: Callable[..., float], source: str) -> Metric:
+    def compute(column: Latents) -> float:
+        several = column.factors_nf.shape[1] > 1
+        return metric(column.mean_nk, column.factors_nf, seed=column.seed) if several else np.nan
+
+    return Metric(name, (DISENTANGLEMENT,), metric, compute, low=0, high=1, best=1, source=source)
+
+
+ROWS = (
+    _row("FactorVAE metric", factor_vae_score, "Kim and Mnih 2018"),
+    _row("beta-VAE metric", beta_vae_score, "Higgins et al. 2017"),
+)

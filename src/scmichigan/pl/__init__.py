@@ -1,4 +1,4 @@
-"""Plots; as in scanpy, each takes ``show``, ``save`` and ``return_fig``, and ``ax`` where one will do."""
+"""Plots. As in scanpy, each takes ``show``, ``save`` and ``return_fig``, and ``ax`` where one axes is enough."""
 
 from ._comparison import prediction, real_vs_generated
 from ._gain import prediction_gain

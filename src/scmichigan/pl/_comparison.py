@@ -9,13 +9,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.isotonic import isotonic_regression
 
 from scmichigan._arrays import mean_g, sample_rows, variance_g
-from scmichigan._cells import Cells, matrices
+from scmichigan._cells import Cells, gene_names, matrices
 from scmichigan._checks import check_at_least
 
 from ._embedding import joint_umap
@@ -34,11 +33,11 @@ def real_vs_generated(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show real and generated cells on one embedding, and mean and variance of each gene, or protein, in both.
+    """Show real and generated cells on one UMAP, and mean and variance of each gene or protein in both.
 
-    The embedding is a UMAP of 50 principal components of the real cells (fewer for less than 500 cells), onto which
-    generated cells are projected. Every projected cell lies among its nearest real ones, however far these are:
-    generated cells in the wrong places are seen, unrealistic ones are not.
+    The UMAP is fitted on 50 principal components of the real cells (fewer for less than 500 cells), and generated cells are
+    projected onto it. A projected cell lies among its nearest real ones, however far these are: generated cells in the
+    wrong places are seen, unrealistic ones are not.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def real_vs_generated(
     n_cells
         Cells of each side to embed at most; means and variances are those of all.
     seed
-        Seed of the choice of cells and of the embedding.
+        Random seed.
     show
         Whether to show the figure; None shows it unless it is saved or returned.
     save
@@ -84,9 +83,9 @@ def real_vs_generated(
 
 
 def prediction(
-    control: Cells,
     real: Cells,
     predicted: Cells,
+    control: Cells,
     *,
     n_cells: int = 2000,
     seed: int = 0,
@@ -94,34 +93,26 @@ def prediction(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show control, real and predicted cells on one embedding, and real and predicted mean changes of genes.
+    """Show control, real and predicted cells on one UMAP, and real and predicted mean changes of genes.
 
-    The embedding is a UMAP of 50 principal components of control and real cells (fewer for less than 500 cells), onto
-    which predicted cells are projected: each lies among its nearest real ones, however far these are. The ten genes
-    that really change most are named. The title has the changes' correlation,
-    :func:`~scmichigan.metrics.mean_change_correlation`, where it is defined.
+    The UMAP is fitted on control and real cells, and predicted cells are projected onto it, as in
+    :func:`real_vs_generated`. The ten genes with the largest real changes are named. The title has the changes'
+    correlation, :func:`~scmichigan.metrics.mean_change_correlation`, where it is defined.
 
     Parameters
     ----------
-    control, real, predicted
-        Unperturbed, real perturbed and predicted perturbed cells on the same scale, usually log-normalised, shape
+    real, predicted, control
+        Real perturbed, predicted perturbed and unperturbed cells on the same scale, usually log-normalised, shape
         ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its X). Genes of arrays are named
         by their position.
     n_cells
         Cells of each kind to embed at most; mean changes are those of all.
-    seed
-        Seed of the choice of cells and of the embedding.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    seed, show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It may have several axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------
@@ -129,8 +120,7 @@ def prediction(
         If the cells are unusable (see the message), or there are fewer than 10 control and real cells to embed.
     """
     check_at_least(1, n_cells=n_cells)
-    given = {"control": control, "real": real, "predicted": predicted}
-    control_ng, real_ng, predicted_ng = matrices(given)
+    control_ng, real_ng, predicted_ng = matrices({"control": control, "real": real, "predicted": predicted})
     rng = np.random.default_rng(seed)
     sampled = [sample_rows(matrix, n_cells, rng) for matrix in (control_ng, real_ng, predicted_ng)]
     seen_n2, predicted_n2 = joint_umap(np.vstack(sampled[:2]), sampled[2:], seed=seed)
@@ -142,18 +132,12 @@ def prediction(
     as_embedding(on_umap, "UMAP")
     on_umap.set_title("cells")
     real_g, predicted_g = (mean_g(matrix) - mean_g(control_ng) for matrix in (real_ng, predicted_ng))
-    _changes_scatter(changes, real_g, predicted_g, _gene_names(given))
+    names = [f"gene {name}" if isinstance(name, int) else name for name in gene_names(control, real, predicted)]
+    _changes_scatter(changes, real_g, predicted_g, names)
     both_vary = np.ptp(real_g) > 0 and np.ptp(predicted_g) > 0
     correlation = f", r = {np.corrcoef(real_g, predicted_g)[0, 1]:.3f}" if both_vary else ""
     changes.set(title=f"mean change of each gene{correlation}", xlabel="real", ylabel="predicted")
     return finish(fig, show=show, save=save, return_fig=return_fig)
-
-
-def _gene_names(given: dict[str, Cells]) -> list[str]:
-    for cells in given.values():
-        if isinstance(cells, AnnData):
-            return list(cells.var_names)
-    return [f"gene {i}" for i in range(next(iter(given.values())).shape[1])]
 
 
 def _identity_scatter(ax: Axes, x_g: np.ndarray, y_g: np.ndarray) -> tuple[float, float]:

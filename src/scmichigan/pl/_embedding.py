@@ -18,29 +18,13 @@ _N_NEIGHBORS = 15
 
 
 def joint_umap(reference_ng: np.ndarray, others: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:
-    """Fit PCA and UMAP on the reference, and project the others onto it.
+    """Fit PCA and UMAP on the reference cells, and project the others onto it.
 
-    There are 50 principal components, or one for every 10 reference cells where these are few: with more, they
-    describe the noise of the reference and no other cell. A projected cell comes to lie about the weighted mean of its
-    nearest reference cells.
+    There are 50 principal components, or one for every 10 reference cells where these are few: more would describe the
+    noise of the reference. A projected cell lies at about the weighted mean of its nearest reference cells.
 
-    Parameters
-    ----------
-    reference_ng
-        Cells that the embedding is fitted on, shape ``(n_cells, n_genes)``.
-    others
-        Cells with the same genes that are placed on it without changing it.
-    seed
-        Seed of PCA and UMAP.
-
-    Returns
-    -------
-    Positions of the reference and of each of the others, shape ``(n_cells, 2)``.
-
-    Raises
-    ------
-    ValueError
-        If the reference has fewer than 10 cells.
+    Returns the positions of the reference and of each of the others, shape ``(n_cells, 2)``. Raises a ``ValueError`` for
+    fewer than 10 reference cells.
 
     References
     ----------

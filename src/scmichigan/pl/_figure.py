@@ -24,7 +24,7 @@ _PANEL_INCHES = 2.3
 def finish(
     fig: Figure, *, show: bool | None, save: str | Path | None, return_fig: bool, is_ours: bool = True
 ) -> Figure | None:
-    """Save and show a figure as asked; the figure if it was not shown, or is to be returned."""
+    """Save and show a figure as asked; return it if it was not shown, or is to be returned."""
     if save is not None:
         fig.savefig(save, dpi=150, bbox_inches="tight")
     if show is None:
@@ -37,7 +37,7 @@ def finish(
 
 
 def panels(n_panels: int, *, n_above: int = 0, beside_inches: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Square panels in rows; those above them have rows of their own, and so much room beside each."""
+    """Square panels in rows, ``n_above`` of them in rows of their own above, with ``beside_inches`` beside each of these."""
     wide = _PANEL_INCHES + 0.4 + beside_inches
     width = max(_PANEL_INCHES * min(n_panels, _PANELS_PER_ROW) + 1, wide if n_above else 0)
     blocks = [(n, min(n, most)) for n, most in ((n_above, int(width / wide)), (n_panels, _PANELS_PER_ROW)) if n]

@@ -1,4 +1,4 @@
-"""What one way of predicting gains on another, and what delta H says of it (Figures 6 and 7 of the paper).
+"""What one way of predicting gains on another, beside delta H.
 
 Legend: p predictions.
 """
@@ -29,33 +29,28 @@ def prediction_gain(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show the errors of two ways of predicting, and what one gains on the other beside delta H.
+    """Show the errors of two ways of predicting, and what one gains on the other beside delta H (Figures 6 and 7 of the paper).
 
-    The left title has the p value of the one-sided Wilcoxon test that errors are larger than the others, the right one
-    the correlation of the gain, their difference, with delta H; where they are defined.
+    The left title has the p value of the one-sided Wilcoxon test that ``errors`` are larger than ``other_errors``. The right
+    one has the correlation of the gain, their difference, with delta H. Both only where they are defined.
 
     Parameters
     ----------
     errors, other_errors
-        Errors of a random forest that tells predicted from real cells (:func:`~scmichigan.metrics.random_forest_error`),
-        one for each prediction, by either way; up to 0.5, where it cannot tell.
+        Errors of a random forest that classifies predicted and real cells
+        (:func:`~scmichigan.metrics.random_forest_error`), one for each prediction, by either way; 0.5 is best.
     delta_entropy
-        What :func:`~scmichigan.metrics.delta_entropy` says of each prediction.
+        The :func:`~scmichigan.metrics.delta_entropy` of each prediction.
     hidden
         Which of the predictions are of combinations that were hidden from the fits; these are drawn as stars.
     names
         Names of the two ways.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It has two axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What each latent knows of each factor.
+"""Mutual information of each latent with each factor.
 
 Legend: k latents, f factors.
 """
@@ -22,45 +22,42 @@ def mutual_information(
     adata: AnnData,
     *,
     latent_key: str = LATENT,
+    key: str = DISENTANGLEMENT,
     show: bool | None = None,
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
     """Show bars of the mutual information of each latent with each factor.
 
-    The gap between the latent that knows most of a factor (blue) and the next one (vermilion) is in the title; MIG is
-    the mean of these gaps.
+    The latent with the most information on a factor is blue, the next one vermilion. The gap between them is in the title;
+    MIG is the mean of these gaps.
 
     Parameters
     ----------
     adata
-        Cells that :func:`~scmichigan.metrics.disentanglement` was called with, which leaves the table in
-        ``uns["michigan_disentanglement"]``.
+        Cells that :func:`~scmichigan.metrics.disentanglement` was called with.
     latent_key
         Which of the latents that were judged.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    key
+        Key of ``uns`` where the result is, ``key_added`` of that function.
+    show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It may have several axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------
     KeyError
-        If there is no such table, or none of this latent.
+        If there is no such result, or none of this latent.
 
     Examples
     --------
-    >>> mg.metrics.disentanglement(adata, ["cell_type", "condition"], "X_scVI")
+    >>> mg.metrics.disentanglement(adata, keys=["cell_type", "condition"], latent_key="X_scVI")
     >>> mg.pl.mutual_information(adata, latent_key="X_scVI")
     """
-    information_kf = _table(adata, latent_key)
+    information_kf = _table(adata, latent_key, key)
     fig, axes = panels(information_kf.shape[1])
     for ax, (factor, values_k) in zip(axes, information_kf.items(), strict=True):
         _bars(ax, values_k.to_numpy(dtype=float))
@@ -70,16 +67,14 @@ def mutual_information(
     return finish(fig, show=show, save=save, return_fig=return_fig)
 
 
-def _table(adata: AnnData, latent_key: str) -> pd.DataFrame:
-    if DISENTANGLEMENT not in adata.uns:
-        raise KeyError(
-            f"uns[{DISENTANGLEMENT!r}] is not in adata: call metrics.disentanglement(adata, factors, {latent_key!r}) first"
-        )
-    tables = adata.uns[DISENTANGLEMENT]["mutual_information"]
+def _table(adata: AnnData, latent_key: str, key: str) -> pd.DataFrame:
+    call = f"metrics.disentanglement(adata, keys=keys, latent_key={latent_key!r})"
+    if key not in adata.uns:
+        raise KeyError(f"uns[{key!r}] is not in adata: call {call} first")
+    tables = adata.uns[key]["mutual_information"]
     if latent_key not in tables:
         raise KeyError(
-            f"uns[{DISENTANGLEMENT!r}] has {sorted(tables)}, not {latent_key!r}: name one of them as latent_key, or call "
-            f"metrics.disentanglement(adata, factors, {latent_key!r})"
+            f"uns[{key!r}] has {sorted(tables)}, not {latent_key!r}: name one of them as latent_key, or call {call}"
         )
     return tables[latent_key]
 

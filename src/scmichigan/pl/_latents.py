@@ -34,8 +34,8 @@ def latents(
 ) -> Figure | None:
     """Show an embedding of cells, coloured by each latent dimension.
 
-    All latents share one colour scale, symmetrical around 0 up to the 99th percentile of their sizes: a latent that
-    says nothing stays pale.
+    All latents share one colour scale, symmetrical around 0 up to the 99th percentile of their sizes: an inactive latent
+    stays pale.
 
     Parameters
     ----------
@@ -47,17 +47,12 @@ def latents(
         Columns of ``obs`` that are shown in panels of their own above the latents.
     basis
         Embedding in ``obsm``; its first two columns are drawn.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It may have several axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Predictions of combinations: what they score, and what they say of single genes.
+"""Predictions of combinations: their scores, and their changes of single genes.
 
 Legend: g genes, c combinations, p predictors.
 """
@@ -26,7 +26,7 @@ _REAL = "real cells"
 _LONG = ("predictor", "metric", "value")
 # Of all other metrics of predictions, 1 is best.
 _BEST = {"E-distance": 0.0, "MMD": 0.0, "random forest AUROC, genes": 0.5}
-_DARK = 0.6  # share of the colours from which on white is easier to read
+_DARK = 0.6  # fraction of the colours from which on white is easier to read
 
 
 def prediction_scores(
@@ -37,29 +37,24 @@ def prediction_scores(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show how each prediction of each combination scored, as a heat map for each metric.
+    """Show the scores of each prediction of each combination, as a heat map for each metric.
 
-    Numbers are values, titles have the best there can be. Colours say how much farther from that a value is than the one
-    of real cells, as a share of the worst in the row: white is at least as good.
+    Numbers are values, titles have the best possible one. Colours say how much farther from the best a value is than that of
+    real cells, as a fraction of the worst in the row. White is at least as good as real cells.
 
     Parameters
     ----------
     table
-        Tidy table of :func:`~scmichigan.benchmark_predictions`, or several of them in one: labels, "predictor",
+        Long table of :func:`~scmichigan.benchmark_predictions`, or several of them in one: labels, "predictor",
         "metric" and "value"; a column "seed" is averaged over.
     metrics
         Names of metrics.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It may have several axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------
@@ -103,12 +98,12 @@ def _heat_map(ax: Axes, values_cp: np.ndarray, predictors: list[str], best: floa
     off_cp = np.abs(values_cp - best)
     real_c1 = off_cp[:, [predictors.index(_REAL)]] if _REAL in predictors else 0.0
     worse_cp = np.maximum(np.nan_to_num(off_cp - real_c1), 0)
-    share_cp = worse_cp / np.maximum(worse_cp.max(axis=1, keepdims=True), np.finfo(float).tiny)
-    shown_cp = np.ma.masked_where(np.isnan(values_cp), share_cp)
+    fraction_cp = worse_cp / np.maximum(worse_cp.max(axis=1, keepdims=True), np.finfo(float).tiny)
+    shown_cp = np.ma.masked_where(np.isnan(values_cp), fraction_cp)
     ax.imshow(shown_cp, cmap=colormaps["Blues"].with_extremes(bad="#EEEEEE"), vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values_cp):
         if np.isfinite(value):
-            colour = "white" if share_cp[row, column] > _DARK else "black"
+            colour = "white" if fraction_cp[row, column] > _DARK else "black"
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="x-small", color=colour)
     ax.axhline(0.5, color="black", linewidth=0.8)
     ax.set_xticks(range(len(predictors)), predictors, rotation=45, ha="right", rotation_mode="anchor")
@@ -117,9 +112,9 @@ def _heat_map(ax: Axes, values_cp: np.ndarray, predictors: list[str], best: floa
 
 
 def changes(
-    control: Cells,
     real: Cells,
     predicted: Cells,
+    control: Cells,
     *,
     n_genes: int = 10,
     ax: Axes | None = None,
@@ -127,32 +122,27 @@ def changes(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show the distributions of the genes that really change most, in control, real and predicted cells.
+    """Show the expression of the genes with the largest real changes, in control, real and predicted cells.
 
-    Boxes reach from quartile to quartile, whiskers from the 5th to the 95th percentile; dots are means, whose order from
-    the largest absolute real change to smaller ones is that of the genes.
+    Boxes go from quartile to quartile, whiskers from the 5th to the 95th percentile; dots are means. Genes are in the order
+    of their absolute real change of the mean, the largest first.
 
     Parameters
     ----------
-    control, real, predicted
-        Unperturbed, real perturbed and predicted perturbed cells on the same scale, usually log-normalised, shape
-        ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its X). Genes of arrays are named
-        by their position.
+    real, predicted, control
+        As in :func:`prediction`.
     n_genes
         Genes to show.
     ax
         Axes to draw in, of a figure that is then yours to show and close.
     show
         Whether to show the figure; None shows it unless it is saved, returned or yours.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. One that is not yours is closed in pyplot; a notebook displays it
-    as a cell's value.
+    The figure, or None, as in :func:`real_vs_generated`; one that is yours is not closed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Generated genes beside real ones.
+"""Mean, variance and zeros of genes in generated beside real cells.
 
 Legend: g genes.
 """
@@ -21,34 +21,28 @@ from scmichigan._checks import counted
 from ._figure import BLUE, GREY, VERMILION, finish
 
 _MARGIN = 1.5  # factor between the outermost genes and the frame
-_BEYOND = 1.04  # of a share of 1, for the dots there
+_BEYOND = 1.04  # of a fraction of 1, for the dots there
 _MOST_NAMES = 20  # features of an AnnData that are named
 
 
 def realism(
     real: Cells, generated: Cells, *, show: bool | None = None, save: str | Path | None = None, return_fig: bool = False
 ) -> Figure | None:
-    """Show mean, variance and share of non-zero values of each feature, in generated over real cells, on log scales.
+    """Show mean, variance and fraction of non-zero values of each gene or protein, in generated over real cells, on log scales.
 
-    Features are genes, or proteins. One on the diagonal is as it should be. Log scales show the rare genes, which are
-    most of them and which :func:`real_vs_generated` has in one corner.
+    Features on the diagonal are as they should be. Log scales show the rare genes, which are most of them, and which
+    :func:`real_vs_generated` has in one corner.
 
     Parameters
     ----------
     real, generated
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its
-        X), whose features are named where they are 20 or fewer.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+        As in :func:`real_vs_generated`. Features of an AnnData are named where they are 20 or fewer.
+    show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It may have several axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------
@@ -57,12 +51,11 @@ def realism(
 
     Notes
     -----
-    Zero has no place on a log scale: features that are 0 (or, of a mean, negative) on one side only are drawn on the
-    frame, those that are 0 on both sides not at all.
-    :func:`~scmichigan.metrics.gene_agreement` has numbers for what is shown.
+    A log scale has no zero. Features that are 0 (or, of a mean, negative) on one side only are drawn on the frame, those
+    that are 0 on both sides not at all. :func:`~scmichigan.metrics.gene_agreement` has the numbers.
     """
     sides = matrices({"real": real, "generated": generated})
-    statistics = {"mean": mean_g, "variance": variance_g, "share of non-zeros": _non_zero_g}
+    statistics = {"mean": mean_g, "variance": variance_g, "fraction of non-zeros": _non_zero_g}
     fig, axes = plt.subplots(1, 3, figsize=(11.5, 4), layout="constrained")
     few = isinstance(real, AnnData) and real.n_vars <= _MOST_NAMES
     for ax, (name, statistic) in zip(axes, statistics.items(), strict=True):

@@ -1,4 +1,4 @@
-"""How a training went."""
+"""Losses and other measures of a training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ._figure import OKABE_ITO, finish, panels
 _TOGETHER = {
     "critic_loss": "losses",
     "generator_loss": "losses",
-    "obedience": "obedience",
-    "obedience_gap": "obedience",
+    "latent_recovery": "latent recovery",
+    "latent_recovery_gap": "latent recovery",
     "code_error": "code error",
     "code_error_real": "code error",
 }
-_EARLY_SHARE = 10
+_EARLY_FRACTION = 10
 _SETS = ("train", "validation")
 
 
@@ -32,7 +32,7 @@ def training(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show losses, and what else was measured in the epochs of a training.
+    """Show the losses of a training, and what else was measured in its epochs.
 
     Axes are fitted to the last nine tenths of the epochs.
 
@@ -40,17 +40,12 @@ def training(
     ----------
     history
         ``model.history``, of the models of this package or of scvi-tools. What was 0 in all epochs is left out.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It may have several axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------
@@ -59,11 +54,11 @@ def training(
 
     Notes
     -----
-    The losses of a GAN's players need not fall: each is measured against a better opponent. What they should do is come
-    to rest. Two more are of the critic: ``score_gap``, its mean score of real minus that of generated cells, 0 where it
-    cannot tell them apart; and ``gradient_penalty``, how steep it is (of ``preset="paper"``, how far its slopes are from
-    1). Of MichiGAN, ``obedience`` (1 is best) and ``obedience_gap`` (0 is best) say whether cells follow their latents,
-    see :meth:`MichiGAN.obedience <scmichigan.MichiGAN.obedience>`.
+    The losses of a GAN need not fall: generator and critic are each measured against a better opponent. They should become
+    stable. Two more curves are of the critic. ``score_gap`` is its mean score of real minus that of generated cells, 0 where
+    it cannot classify them. ``gradient_penalty`` says how steep it is (of ``preset="paper"``, how far its slopes are from
+    1). Of MichiGAN, ``latent_recovery`` (1 is best) and ``latent_recovery_gap`` (0 is best) say whether cells follow their
+    latents, see :meth:`MichiGAN.latent_recovery <scmichigan.MichiGAN.latent_recovery>`.
 
     Examples
     --------
@@ -108,7 +103,7 @@ def _draw(ax: Axes, together: Mapping[str, pd.Series]) -> None:
         label = name.replace("_", " ").removeprefix(ax.get_title()).strip() or ax.get_title()
         ax.plot(curve.index, curve, color=colour, linewidth=1.2, marker=marker, label=label)
     # Losses fall far in the first epochs: drawn in full, they would leave a flat line of all others.
-    later = np.concatenate([curve[len(curve) // _EARLY_SHARE :] for curve in together.values()])
+    later = np.concatenate([curve[len(curve) // _EARLY_FRACTION :] for curve in together.values()])
     margin = 0.1 * np.ptp(later)
     if margin > 0:
         ax.set_ylim(later.min() - margin, later.max() + margin)

@@ -21,8 +21,8 @@ from ._figure import GREY, as_embedding, finish, panels, point_size
 
 
 def traversal(
-    walk: AnnData,
     real: Cells,
+    walk: AnnData,
     *,
     n_cells: int = 2000,
     seed: int = 0,
@@ -30,42 +30,35 @@ def traversal(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show what walks along each latent dimension pass by, on an embedding of real cells.
+    """Show where walks along each latent dimension go, on a UMAP of real cells.
 
-    The embedding is a UMAP of 50 principal components of the real cells (fewer for less than 500 cells), in grey. Cells
-    of the walks are projected onto it and coloured by where they are between the ends of the dimension, which its title
-    has: each lies among its nearest real ones, however far these are. A line links the medians of the steps. A dimension
-    that means nothing leaves its cells where they start.
+    The UMAP is fitted on the real cells, in grey, and cells of the walks are projected onto it, as in
+    :func:`real_vs_generated`. Their colour is the value of the latent, from the lower to the upper end of the walk, which
+    the title has. A line links the medians of the steps. Along a dimension without meaning, cells stay where they start.
 
     Parameters
     ----------
-    walk
-        As :meth:`MichiGAN.traverse` gives it.
     real
-        Real cells on its scale, such as ``model.get_normalized_expression()``: array, sparse matrix or AnnData (its X)
-        with the same genes.
+        Real cells on the scale of the walk, such as ``model.get_observed_expression()``: array, sparse matrix or AnnData
+        (its X) with the same genes.
+    walk
+        Result of :meth:`MichiGAN.traverse`.
     n_cells
         Real cells to embed at most.
-    seed
-        Seed of the choice of cells and of the embedding.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    seed, show, save, return_fig
+        As in :func:`real_vs_generated`.
 
     Returns
     -------
-    The figure if it is not shown, or asked for, else None. It is closed in pyplot; a notebook displays it as a cell's
-    value. It may have several axes, so that there is no ``ax`` to draw in.
+    The figure, or None, as in :func:`real_vs_generated`.
 
     Raises
     ------
     KeyError
         If ``walk`` is no traversal.
     ValueError
-        If the cells are unusable (see the message), or there are fewer than 10 real cells to embed.
+        If the cells are unusable (see the message), there are fewer than 10 real cells to embed, or ``real`` is the
+        traversal.
 
     References
     ----------
@@ -73,6 +66,8 @@ def traversal(
     """
     check_at_least(1, n_cells=n_cells)
     check_anndata(walk=walk)
+    if DIMENSION not in walk.obs and isinstance(real, AnnData) and DIMENSION in real.obs:
+        raise ValueError("real is a traversal, walk is not: give the real cells first, pl.traversal(real, walk)")
     check_obs_keys(walk, (DIMENSION, STEP, VALUE), "walk")
     walk_ng, real_ng = matrices({"walk": walk, "real": real})
     rng = np.random.default_rng(seed)
@@ -85,8 +80,8 @@ def traversal(
         size = point_size(len(real_n2))
         ax.scatter(*real_n2.T, color=GREY, alpha=0.3, s=size, linewidths=0, rasterized=True)
         low, high = value_n[here].min(), value_n[here].max()
-        share_n = (value_n[here] - low) / ((high - low) or 1)
-        points = ax.scatter(*walk_n2[here].T, c=share_n, cmap="viridis", vmin=0, vmax=1, s=3 * size, linewidths=0)
+        fraction_n = (value_n[here] - low) / ((high - low) or 1)
+        points = ax.scatter(*walk_n2[here].T, c=fraction_n, cmap="viridis", vmin=0, vmax=1, s=3 * size, linewidths=0)
         medians_s2 = [np.median(walk_n2[here[step_n[here] == step]], axis=0) for step in np.unique(step_n[here])]
         ax.plot(*np.transpose(medians_s2), color="black", linewidth=0.8)
         ax.set_title(f"latent {dimension}, {low:.2g} to {high:.2g}", fontsize="medium")

@@ -1,0 +1,141 @@
+"""A metric as a row of tables, and the cells or latents that a row computes its values from.
+
+Legend: n cells, g genes, k latents, f factors, m cells of a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+
+from scmichigan._arrays import Matrix
+
+DISENTANGLEMENT = "disentanglement"
+GENERATOR = "generator disentanglement"
+REALISM = "realism"
+PREDICTION = "prediction"
+ARITHMETIC = "latent arithmetic"
+MODALITIES = "modalities"
+
+Column = TypeVar("Column")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of one or more tables.
+
+    Attributes
+    ----------
+    name
+        Name in tables.
+    questions
+        What it answers; one table each.
+    function
+        The function of ``scmichigan.metrics`` that computes it.
+    compute
+        Takes the column of a table (one of the classes below) and gives the value: NaN where it is not defined for these
+        cells, None where the row does not apply to them.
+    low, high
+        Ends of its range.
+    best
+        The value to wish for, or a function of the first column where it depends on the cells.
+    source
+        Where it comes from.
+    """
+
+    name: str
+    questions: tuple[str, ...]
+    function: Callable[..., Any]
+    compute: Callable[[Any], float | None] = field(repr=False)
+    low: float
+    high: float
+    best: float | Callable[[Any], float | None]
+    source: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Latents:
+    """A column of "disentanglement" and "generator disentanglement": latents and factors of the same cells.
+
+    ``ordered`` are the factors that have ranks. ``independence_of`` are means and variances whose total correlation is
+    taken, the latents themselves unless these are given.
+    """
+
+    mean_nk: np.ndarray
+    var_nk: np.ndarray | None
+    factors_nf: pd.DataFrame
+    ordered: list[str]
+    n_cells: int
+    seed: int
+    independence_of: tuple[np.ndarray, np.ndarray | None] | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """A column of "realism" and "prediction": cells, and the real ones that they are compared with.
+
+    ``forest_sides`` are the real and the other cells that a random forest classifies, where these are more than the rest
+    compares. ``labelled`` are real cells and their types. Where ``ceiling_of`` is given, ``cells_ng`` are real cells too,
+    and say what is the best value that the cells of that column can reach. ``control_ng`` and the real cells of other
+    ``targets`` are those of a prediction.
+    """
+
+    reference_ng: Matrix
+    cells_ng: Matrix
+    pca: PCA
+    n_cells: int
+    n_trees: int
+    seed: int
+    n_jobs: int | None
+    forest_sides: tuple[Matrix, Matrix] | None = None
+    labelled: tuple[Matrix, pd.Series] | None = None
+    ceiling_of: Comparison | None = None
+    control_ng: Matrix | None = None
+    targets: Mapping[Hashable, Matrix] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModalityPair:
+    """A column of "modalities": two modalities of the same cells, and those of the real cells compared with."""
+
+    reference: tuple[Matrix, Matrix]
+    cells: tuple[Matrix, Matrix]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PredictedLatents:
+    """A column of "latent arithmetic": predicted latents, those of the real cells, and posteriors of the training cells."""
+
+    real_mk: np.ndarray
+    predicted_mk: np.ndarray
+    mean_nk: np.ndarray
+    var_nk: np.ndarray
+
+
+def once(compute: Callable[[Column], Value]) -> Callable[[Column], Value]:
+    """Compute what several rows need once for each column."""
+    known: WeakKeyDictionary[Column, Value] = WeakKeyDictionary()
+
+    @wraps(compute)
+    def remembered(column: Column) -> Value:
+        if column not in known:
+            known[column] = compute(column)
+        return known[column]
+
+    return remembered
+
+
+def or_nan(metric: Callable[..., float], *args: Any, **kwargs: Any) -> float:
+    """Give the metric, or NaN where it refuses cells that were checked before: it is not defined for these."""
+    try:
+        return metric(*args, **kwargs)
+    except ValueError:
+        return np.nan
