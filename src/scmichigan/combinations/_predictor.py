@@ -32,6 +32,7 @@ from scmichigan.data import RegisteredCells
 from ._arithmetic import Arithmetic, Groups, Labels, MeanOf, observed_combinations, plan_arithmetic, plan_between
 from ._confidence import Combinations, keys_and_table, predictable_rows, rank_missing
 from ._methods import METHODS, Method
+from ._registration import CovariateEffects, linear_effects
 from ._transfer import in_proportion, rectify_keeping_means, round_on_log_scale, sample_evenly, transfer
 
 _FEW_CELLS = 10
@@ -62,7 +63,7 @@ class Latents:
 
 
 Render = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
-"""Output of a generator for latents, the rows of their source cells and random numbers, shape ``(n, n_genes)``."""
+"""Output of a generator for latents, the rows of their source cells and random numbers, shape ``(n, n_features)``."""
 
 
 class Predictor:
@@ -74,8 +75,8 @@ class Predictor:
         Registered cells.
     name
         Name of the model, for the provenance.
-    covariate_weight
-        What each covariate column adds to expression, shape ``(n_genes, n_columns)``; ``None`` where there are none.
+    covariate_effects
+        What covariates add to expression; ``None`` where there are none.
     makes_counts
         Whether counts are predicted, or log-normalised expression; by default what is registered.
     latents
@@ -89,6 +90,7 @@ class Predictor:
         cells: RegisteredCells,
         *,
         name: str,
+        covariate_effects: CovariateEffects | None = None,
         covariate_weight: np.ndarray | None = None,
         makes_counts: bool | None = None,
         latents: Latents | None = None,
@@ -96,7 +98,9 @@ class Predictor:
     ) -> None:
         self.cells = cells
         self.name = name
-        self.covariate_weight = covariate_weight
+        if covariate_weight is not None and covariate_weight.shape[1]:
+            covariate_effects = linear_effects(cells, covariate_weight)
+        self.covariate_effects = covariate_effects or (lambda rows, mean: 0.0)
         self.makes_counts = cells.are_counts if makes_counts is None else makes_counts
         self.latents = latents
         self.render = render
@@ -237,7 +241,7 @@ class Predictor:
         if len(keys) < 2:
             raise ValueError(f"keys are {keys}; combinations need two or more obs keys")
         labelled = self.cells.labelled
-        check_obs_keys(labelled, keys)
+        check_obs_keys(labelled.obs, keys)
         check_levels(labelled, keys)
         groups = observed_combinations(labelled.obs, keys)
         n_missing = self.cells.n_cells - sum(map(len, groups.values()))
@@ -269,11 +273,11 @@ class Predictor:
                 rows,
                 start,
                 expression=self._corrected_expression,
-                depth=self._depth(),
+                depth=np.ravel(self.cells.expression().sum(axis=1)) if totals is None else self.cells.totals()[:, 0],
                 exact_means=n_samples is None,
                 rng=rng,
             )
-            values = rectify_keeping_means(values + self._covariate_effects(rows))
+            values = rectify_keeping_means(values + self.covariate_effects(rows, False))
             if totals is not None:
                 values = round_on_log_scale(values, self.cells.by_feature(self.cells.target_sum / totals), rng)
         else:
@@ -305,11 +309,7 @@ class Predictor:
     def _corrected_expression(self, rows: np.ndarray) -> np.ndarray:
         """Dense expression of cells without what covariates add."""
         x = self.cells.expression(rows)
-        return (x.toarray() if sp.issparse(x) else x) - self._covariate_effects(rows)
-
-    def _depth(self) -> np.ndarray:
-        """Total of each cell, of counts or of expression."""
-        return self.cells.totals()[:, 0] if self.makes_counts else np.ravel(self.cells.expression().sum(axis=1))
+        return (x.toarray() if sp.issparse(x) else x) - self.covariate_effects(rows, False)
 
     def _means_of(self, groups: Groups) -> MeanOf:
         return cache(lambda labels: self._mean_expression(groups[labels]))
@@ -319,15 +319,7 @@ class Predictor:
         x = self.cells.expression(rows)
         mean_g = np.ravel(x.mean(axis=0, dtype=np.float64))
         squares = (x.multiply(x) if sp.issparse(x) else x**2).sum(dtype=np.float64)
-        return mean_g - self._covariate_effects(rows, mean=True), max(0.0, float(squares - len(rows) * mean_g @ mean_g))
-
-    def _covariate_effects(self, rows: np.ndarray, *, mean: bool = False) -> np.ndarray | float:
-        """What covariates add to the expression of cells, shape ``(n_rows, n_features)``, or to their mean."""
-        if self.covariate_weight is None or self.covariate_weight.shape[1] == 0:
-            return 0.0
-        columns = self.cells.covariates(rows)
-        columns = columns.mean(axis=0, dtype=np.float64).astype(np.float32) if mean else columns
-        return columns @ self.covariate_weight.T
+        return mean_g - self.covariate_effects(rows, True), max(0.0, float(squares - len(rows) * mean_g @ mean_g))
 
     # Latents
 

@@ -1,0 +1,104 @@
+"""Cells as they are registered for predictions without a model, and what covariates add to their expression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+
+from scmichigan.data import (
+    CategoryCovariatesField,
+    CategoryField,
+    ExpressionField,
+    NumberCovariatesField,
+    RegisteredCells,
+    checked_expression,
+    protein_fields,
+    size_factor_fields,
+)
+
+from ._arithmetic import Groups
+
+CovariateEffects = Callable[[np.ndarray, bool], np.ndarray]
+"""What covariates add to the expression of the cells in some rows, shape ``(n, n_features)``, or to their mean."""
+
+
+def register_cells(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    batch_key: str | None = None,
+    size_factor_key: str | None = None,
+    categorical_covariate_keys: list[str] | None = None,
+    continuous_covariate_keys: list[str] | None = None,
+    protein_expression_obsm_key: str | None = None,
+    expression: str = "auto",
+    target_sum: float = 1e4,
+) -> RegisteredCells:
+    """Check and register cells of which nothing is written to: scvi-tools writes to a copy, with the same matrices."""
+    expression = checked_expression(adata, layer, expression, target_sum)
+    setup_args = {
+        "layer": layer,
+        "batch_key": batch_key,
+        "labels_key": None,
+        "size_factor_key": size_factor_key,
+        "categorical_covariate_keys": categorical_covariate_keys,
+        "continuous_covariate_keys": continuous_covariate_keys,
+        "protein_expression_obsm_key": protein_expression_obsm_key,
+        "expression": expression,
+        "target_sum": target_sum,
+    }
+    fields = [
+        ExpressionField(layer, expression),
+        CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+        CategoryField(REGISTRY_KEYS.LABELS_KEY, None),
+        CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+        NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
+        *protein_fields(protein_expression_obsm_key, layer, expression),
+    ]
+    manager = AnnDataManager(fields=fields, setup_method_args={"setup_args": setup_args})
+    manager.register_fields(_shallow_copy(adata))
+    return RegisteredCells(manager)
+
+
+def _shallow_copy(adata: AnnData) -> AnnData:
+    if adata.isbacked:  # the field of the expression refuses it, before anything is written
+        return adata
+    if adata.is_view:
+        return adata.copy()
+    # anndata 0.13 lists X among the layers, under None.
+    layers: dict[str, Any] = {name: x for name, x in adata.layers.items() if name is not None}
+    parts = {"obsm": dict(adata.obsm), "layers": layers, "uns": dict(adata.uns)}
+    return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy(), **parts)
+
+
+def fit_covariate_effects(cells: RegisteredCells, groups: Groups) -> CovariateEffects | None:
+    """What covariates add to expression, by least squares within combinations (the least one where several fit).
+
+    ``None`` without covariates.
+    """
+    columns = cells.covariates(np.arange(cells.n_cells)).astype(np.float64)
+    if not columns.shape[1]:
+        return None
+    centred = np.zeros_like(columns)
+    for rows in groups.values():
+        centred[rows] = columns[rows] - columns[rows].mean(axis=0)
+    inverse = np.linalg.pinv(centred, rcond=len(centred) * np.finfo(np.float64).eps).T
+    # Each combination's rows of the inverse sum to 0 as its columns do: the expression need not be centred, too.
+    weight = sum(cells.expression(rows).T @ inverse[rows] for rows in groups.values())
+    return linear_effects(cells, weight.astype(np.float32))
+
+
+def linear_effects(cells: RegisteredCells, weight: np.ndarray) -> CovariateEffects:
+    """Effects of which each column of the covariates adds a multiple of its weights, shape ``(n_features, n_columns)``."""
+
+    def effects(rows: np.ndarray, mean: bool) -> np.ndarray:
+        columns = cells.covariates(rows)
+        return (columns.mean(axis=0, dtype=np.float64).astype(np.float32) if mean else columns) @ weight.T
+
+    return effects
