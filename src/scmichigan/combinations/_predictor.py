@@ -32,7 +32,7 @@ from scmichigan.data import RegisteredCells
 from ._arithmetic import Arithmetic, Groups, Labels, MeanOf, observed_combinations, plan_arithmetic, plan_between
 from ._confidence import Combinations, keys_and_table, predictable_rows, rank_missing
 from ._methods import METHODS, Method
-from ._registration import CovariateEffects, linear_effects
+from ._registration import CovariateEffects
 from ._transfer import in_proportion, rectify_keeping_means, round_on_log_scale, sample_evenly, transfer
 
 _FEW_CELLS = 10
@@ -91,15 +91,12 @@ class Predictor:
         *,
         name: str,
         covariate_effects: CovariateEffects | None = None,
-        covariate_weight: np.ndarray | None = None,
         makes_counts: bool | None = None,
         latents: Latents | None = None,
         render: Render | None = None,
     ) -> None:
         self.cells = cells
         self.name = name
-        if covariate_weight is not None and covariate_weight.shape[1]:
-            covariate_effects = linear_effects(cells, covariate_weight)
         self.covariate_effects = covariate_effects or (lambda rows, mean: 0.0)
         self.makes_counts = cells.are_counts if makes_counts is None else makes_counts
         self.latents = latents

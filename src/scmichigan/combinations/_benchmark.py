@@ -1,0 +1,333 @@
+"""Predictions of combinations that were hidden from every fit, beside simple ones."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import scvi
+from anndata import AnnData
+from joblib import Parallel, delayed, parallel_config
+from rich.progress import track
+from sklearn.preprocessing import StandardScaler
+
+from scmichigan import metrics
+from scmichigan._cells import Cells
+from scmichigan._checks import check_labels, check_level, check_levels, check_obs_keys
+
+from ._arithmetic import NEEDED, observed_combinations
+from ._combination_predictor import CombinationPredictor
+from ._confidence import is_predictable
+from ._registration import register_cells
+
+Fit = Callable[[AnnData, list[str]], Any]
+Predict = Callable[[Any, dict[str, Any]], AnnData]
+
+_LEAST_CELLS = 10
+_OF_EXPRESSION = ("layer", "size_factor_key", "expression", "target_sum")
+_PREDICTORS: dict[str, Predict] = {
+    "kriging": lambda predictor, labels: predictor.predict(labels, method="kriging"),
+    "additive": lambda predictor, labels: predictor.predict(labels, method="additive"),
+}
+
+
+def benchmark_predictions(
+    adata: AnnData,
+    keys: Sequence[str],
+    control_labels: Mapping[str, Any],
+    *,
+    hold_out: Sequence[Mapping[str, Any]] | None = None,
+    fit: Fit | None = None,
+    predictors: Mapping[str, Predict] | None = None,
+    n_genes: int = 2000,
+    setup_kwargs: Mapping[str, Any] | None = None,
+    judge_kwargs: Mapping[str, Any] | None = None,
+    folder: Path | str | None = None,
+    n_jobs: int = 1,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Hide combinations of labels one at a time, and judge what is predicted of each.
+
+    For each, genes are selected and everything is fitted again without its cells.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, as :class:`CombinationPredictor` takes them.
+    keys
+        Two or more columns of obs whose labels make a combination.
+    control_labels
+        The untreated label of one of them, such as ``{"condition": "ctrl"}``.
+    hold_out
+        Combinations to hide, such as ``{"cell_type": "B cells", "condition": "stim"}``; by default all treated ones with
+        10 cells or more that the others can predict, and whose control was seen.
+    fit
+        Function that takes the training cells and the keys and gives what predicts; by default a
+        :class:`CombinationPredictor`. :meth:`MichiGAN.benchmark_predictions` trains models.
+    predictors
+        Functions that take what was fitted and the labels to predict and return cells; the first is judged against the
+        others. By default the methods "kriging" and "additive".
+    n_genes
+        Number of genes: those with the largest variance among the training cells.
+    setup_kwargs
+        Arguments of :class:`CombinationPredictor`. Those of the expression (layer, size factor, kind and target sum) are
+        used for the selection of genes and for the judgement, too.
+    judge_kwargs
+        Arguments of :func:`~scmichigan.metrics.prediction`, such as ``n_cells``.
+    folder
+        Where the table of each combination is kept. What is there already is not run again; functions are known by their
+        names and arguments alone, so take another folder when one of them is changed.
+    n_jobs
+        Combinations at a time, each in a process of its own with one thread and a copy of the cells; -1 for as many as
+        there are cores.
+    seed
+        Random seed.
+
+    Returns
+    -------
+    One row for each combination, predictor and metric: the keys, "predictor", "metric" and "value". Predictors are those
+    given, and "no change", "additive", "additive, weighted" and "real cells" (one half of the hidden cells against the
+    other, the best there can be).
+
+    Raises
+    ------
+    KeyError, ValueError
+        If a column or label does not exist, there is nothing to hide, a fit is given without predictors, a name is that of
+        a simple prediction, or the folder holds results of other arguments.
+
+    Examples
+    --------
+    >>> table = mg.benchmark_predictions(
+    ...     adata, ["cell_type", "condition"], {"condition": "ctrl"}, setup_kwargs={"size_factor_key": "total_counts"}
+    ... )
+    >>> table.pivot_table(index="metric", columns="predictor", values="value")
+    """
+    if fit is not None and predictors is None:
+        raise ValueError("fit is given without predictors; give functions that predict from what it gives")
+    predictors, setup_kwargs, judge_kwargs = (
+        dict(given or {}) for given in (predictors or _PREDICTORS, setup_kwargs, judge_kwargs)
+    )
+    fit = fit or partial(CombinationPredictor, **setup_kwargs)
+    check_labels(control_labels, "control_labels")
+    targets = _targets(adata, list(keys), dict(control_labels), hold_out)
+    kept = None
+    if folder is not None:
+        settings = {
+            "genes": n_genes,
+            "cells": f"{adata.n_obs}, {_fingerprint(adata, keys, setup_kwargs)}",
+            "fit": _described(fit),
+            "predictors": list(predictors),
+            "arguments": repr((dict(control_labels), setup_kwargs, judge_kwargs, seed)),
+        }
+        kept = _open(Path(folder), settings)
+    paths = [None if kept is None else kept / f"{_file_name(target)}.csv" for target in targets]
+    run = partial(
+        _run,
+        adata,
+        control_labels=dict(control_labels),
+        fit=fit,
+        predictors=predictors,
+        n_genes=n_genes,
+        setup_kwargs=setup_kwargs,
+        judge_kwargs={"seed": seed, "enable_progress_bar": False, **judge_kwargs},
+        seed=seed,
+    )
+    tables = {
+        i: pd.read_csv(path, dtype=dict.fromkeys(target, str))
+        for i, (target, path) in enumerate(zip(targets, paths, strict=True))
+        if path is not None and path.exists()
+    }
+    todo = [i for i in range(len(targets)) if i not in tables]
+    with parallel_config("loky", inner_max_num_threads=1):
+        found = Parallel(n_jobs, return_as="generator_unordered")(delayed(run)(targets[i], paths[i], i) for i in todo)
+        tables |= dict(track(found, "combinations", total=len(targets), completed=len(tables)))
+    return pd.concat([tables[i] for i in range(len(targets))], ignore_index=True)
+
+
+def _run(
+    adata: AnnData,
+    target: dict[str, Any],
+    path: Path | None,
+    number: int,
+    *,
+    control_labels: dict[str, Any],
+    fit: Fit,
+    predictors: Mapping[str, Predict],
+    n_genes: int,
+    setup_kwargs: dict[str, Any],
+    judge_kwargs: dict[str, Any],
+    seed: int,
+) -> tuple[int, pd.DataFrame]:
+    """Fit without one combination, judge, and keep the table; with the number of the combination."""
+    hidden = np.logical_and.reduce([(adata.obs[key] == label).to_numpy() for key, label in target.items()])
+    train, real = hide(adata, hidden, n_genes, **setup_kwargs)
+    scvi.settings.seed = seed
+    fitted = fit(train, list(target))
+    predicted = {name: predict(fitted, target) for name, predict in predictors.items()}
+    table = _judge(train, real, predicted, target, control_labels, setup_kwargs, judge_kwargs)
+    if path is not None:
+        # In one step, for a killed run to leave no half of a table behind.
+        table.to_csv(path.with_suffix(".part"), index=False)
+        path.with_suffix(".part").replace(path)
+    return number, table
+
+
+def hide(adata: AnnData, hidden: np.ndarray, n_genes: int, **setup_kwargs: Any) -> tuple[AnnData, AnnData]:
+    """Split cells into training and hidden ones, on the genes that vary most among the training cells.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes.
+    hidden
+        Which cells to hide, as truth values.
+    n_genes
+        Number of genes, those whose log-normalised expression has the largest variance.
+    **setup_kwargs
+        Arguments of :class:`CombinationPredictor`, of which those of the expression are used.
+
+    Returns
+    -------
+    Copies of the training and of the hidden cells.
+    """
+    x = log_normalized(adata[~hidden], **setup_kwargs)
+    variance = StandardScaler(with_mean=False).fit(x).var_
+    genes = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
+    return adata[~hidden, genes].copy(), adata[hidden, genes].copy()
+
+
+def log_normalized(adata: AnnData, **setup_kwargs: Any) -> np.ndarray | sp.csr_matrix:
+    """Log-normalised expression of the genes; of the arguments of a setup, those of the expression are used."""
+    given = {name: value for name, value in setup_kwargs.items() if name in _OF_EXPRESSION}
+    return register_cells(adata, **given).expression()
+
+
+def _targets(
+    adata: AnnData, keys: list[str], control_labels: dict[str, Any], hold_out: Sequence[Mapping[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """The combinations to hide, each of which can be predicted from the others."""
+    check_obs_keys(adata, keys)
+    if len(keys) < 2 or len(control_labels) != 1 or not set(control_labels) <= set(keys):
+        raise ValueError(
+            f"keys are {keys}, control_labels are {control_labels}; give two or more columns, and a label of one"
+        )
+    ((of_control, untreated),) = control_labels.items()
+    check_level(adata, of_control, untreated)
+    check_levels(adata, keys)
+    groups = observed_combinations(adata.obs, keys)
+
+    def problem(labels: tuple) -> str | None:
+        if len(groups.get(labels, ())) < _LEAST_CELLS:
+            return f"it has {len(groups.get(labels, ()))} cells; {_LEAST_CELLS} are the least"
+        others = {other: rows for other, rows in groups.items() if other != labels}
+        own_control = tuple(untreated if key == of_control else label for key, label in zip(keys, labels, strict=True))
+        if labels == own_control or own_control not in others:
+            return f"it is no treated one whose control {own_control} was seen"
+        if len(others[own_control]) < _LEAST_CELLS:
+            return f"its control has {len(others[own_control])} cells; {_LEAST_CELLS} are the least"
+        if not is_predictable(others, keys, labels):
+            return f"the others cannot predict it: {NEEDED}"
+        return None
+
+    if hold_out is None:
+        chosen = [labels for labels in groups if problem(labels) is None]
+        if not chosen:
+            raise ValueError(f"no combination of {keys} can be hidden: {problem(next(iter(groups)))}")
+        return [dict(zip(keys, labels, strict=True)) for labels in chosen]
+    if isinstance(hold_out, Mapping):
+        raise ValueError(f"hold_out is {dict(hold_out)}; give a list of such combinations, [{dict(hold_out)}]")
+    for target in hold_out:
+        check_labels(target, "hold_out")
+        if set(target) != set(keys):
+            raise ValueError(f"hold_out has {target}; give one label for each of {keys}")
+        for key, label in target.items():
+            check_level(adata, key, label)
+        found = problem(tuple(target[key] for key in keys))
+        if found is not None:
+            raise ValueError(f"{target} cannot be hidden: {found}; leave it out of hold_out")
+    return [{key: target[key] for key in keys} for target in hold_out]
+
+
+def _fingerprint(adata: AnnData, keys: Sequence[str], setup_kwargs: Mapping[str, Any]) -> str:
+    """Differs where the cells do: their counts, labels and totals."""
+    layer = setup_kwargs.get("layer")
+    x = adata.layers[layer] if layer in adata.layers else adata.X
+    columns = [*keys, *(key for name, key in setup_kwargs.items() if name.endswith("_key") and key in adata.obs)]
+    labels = [adata.obs[column].astype(str).to_list() for column in columns]
+    values = [x.data, x.indices, x.indptr] if sp.issparse(x) else [np.asarray(x)]
+    return joblib.hash([values, adata.var_names.to_list(), labels])
+
+
+def _described(function: Callable[..., Any]) -> str:
+    """Name of a function, and the arguments that are bound to it."""
+    if isinstance(function, partial):
+        return f"{_described(function.func)}{(*function.args, function.keywords)!r}"
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+def _open(folder: Path, settings: dict[str, Any]) -> Path:
+    """The folder, with the settings written to it; refused where those of another run are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "settings.json"
+    if path.exists() and (found := json.loads(path.read_text())) != settings:
+        other = {k: (found.get(k), v) for k, v in settings.items() if found.get(k) != v}
+        differing = "; ".join(f"{name} {there!r} and not {here!r}" for name, (there, here) in other.items())
+        raise ValueError(
+            f"{folder} holds results of other cells or arguments: {differing}; give another folder, or empty it"
+        )
+    path.write_text(json.dumps(settings))
+    return folder
+
+
+def _file_name(target: dict[str, Any]) -> str:
+    """Readable, and different for labels that differ only in what file names cannot hold."""
+    labels = [str(label) for label in target.values()]
+    readable = "".join(c if c.isalnum() else "_" for c in " ".join(labels))
+    return f"{readable[:80]}_{zlib.crc32(repr(labels).encode()):08x}"
+
+
+def _judge(
+    train: AnnData,
+    real: AnnData,
+    predicted: dict[str, AnnData],
+    target: dict[str, Any],
+    control_labels: dict[str, Any],
+    setup_kwargs: dict[str, Any],
+    judge_kwargs: dict[str, Any],
+) -> pd.DataFrame:
+    """Table of the predictions; the first is judged against the others."""
+    x, truth = (log_normalized(cells, **setup_kwargs) for cells in (train, real))
+    groups = observed_combinations(train.obs, list(target))
+    ((key, untreated),) = control_labels.items()
+
+    def cells(labels: dict[str, Any]) -> Cells | None:
+        rows = groups.get(tuple(labels.values()))
+        return None if rows is None else x[rows]
+
+    contexts = []
+    for labels in groups:
+        context = dict(zip(target, labels, strict=True))
+        pair = cells(context | {key: untreated}), cells(context)
+        if context[key] == target[key] and pair[0] is not None:
+            contexts.append(pair)
+    first, *others = predicted
+    table = metrics.prediction(
+        truth,
+        predicted[first],
+        cells(target | control_labels),
+        contexts=contexts,
+        others={name: predicted[name] for name in others},
+        **{"basis": x, **judge_kwargs},
+    )
+    table = table.rename(columns={"predicted": first}).drop(columns="best")
+    long = table.reset_index(names="metric").melt("metric", var_name="predictor")
+    long = long.assign(**{key: str(label) for key, label in target.items()})
+    return long[[*target, "predictor", "metric", "value"]]
