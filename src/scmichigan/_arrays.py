@@ -15,6 +15,7 @@ from ._checks import check_at_least
 Matrix = np.ndarray | sparse.csr_array
 
 _BLOCK_VALUES = 1_000_000
+_CHUNK_ROWS = 4096
 
 
 def has_fractions(matrix: Matrix) -> bool:
@@ -75,3 +76,9 @@ def fit_pca(matrix: Matrix, *, n_components: int, seed: int) -> PCA:
     if n_components >= n_possible:
         matrix = dense(matrix)  # scikit-learn's sparse solver cannot give all of them
     return PCA(min(n_components, n_possible), random_state=seed).fit(matrix)
+
+
+def in_chunks(n_rows: int, size: int | None = None) -> list[slice]:
+    """Slices that cover ``n_rows`` rows, 4,096 at a time by default."""
+    size = size or _CHUNK_ROWS
+    return [slice(start, start + size) for start in range(0, n_rows, size)]

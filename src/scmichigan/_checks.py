@@ -52,12 +52,12 @@ def own_keys(mapping: Iterable[str]) -> list[str]:
     return [key for key in mapping if not str(key).startswith("_scvi")]
 
 
-def check_obs_keys(adata: AnnData, keys: Iterable[str | None], name: str = "") -> None:
+def check_obs_keys(obs: pd.DataFrame, keys: Iterable[str | None], name: str = "") -> None:
     """Raise a ``KeyError`` that lists the columns where one is missing; ``name`` is that of cells among others."""
     for key in keys:
-        if key is not None and key not in adata.obs:
+        if key is not None and key not in obs:
             owner = f"{name}." if name else ""
-            raise KeyError(f"{owner}obs[{key!r}] does not exist; the columns are {own_keys(adata.obs)}")
+            raise KeyError(f"{owner}obs[{key!r}] does not exist; the columns are {own_keys(obs)}")
 
 
 def is_number(values: Any) -> bool:
@@ -130,7 +130,7 @@ def has_level(column: pd.Series, level: object) -> np.ndarray:
 
 def check_level(adata: AnnData, key: str, level: object) -> None:
     """Refuse a label that no cell has."""
-    check_obs_keys(adata, [key])
+    check_obs_keys(adata.obs, [key])
     if not has_level(adata.obs[key], level).any():
         values = adata.obs[key].dropna().unique()
         are_numbers = is_number(values)
@@ -158,8 +158,36 @@ def check_levels(adata: AnnData, keys: Sequence[str]) -> None:
 
 def is_between(adata: AnnData, key: str, level: object) -> bool:
     """Whether a label is a number that no cell has, but some have smaller and some larger ones."""
-    check_obs_keys(adata, [key])
+    check_obs_keys(adata.obs, [key])
     values = adata.obs[key]
     if not is_number(values) or not isinstance(level, Real):
         return False
     return values.min() < level < values.max() and not (values == level).any()
+
+
+def check_trained(model: Any) -> None:
+    """Refuse to answer from random weights."""
+    if not model.is_trained:
+        raise RuntimeError(f"this {type(model).__name__} is untrained; call train() first")
+
+
+def check_n_latent(n_latent: int) -> None:
+    """Refuse latents without dimensions."""
+    if not isinstance(n_latent, Integral) or n_latent < 1:
+        raise ValueError(f"n_latent is {n_latent!r}; a latent needs at least 1 dimension, a whole number")
+
+
+def check_weight(name: str, weight: float, rule: str) -> None:
+    """Refuse weights in the loss that are negative or infinite."""
+    if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
+        raise ValueError(f"{name} is {weight!r}; the weight of {rule} or more, and finite")
+
+
+def check_latent(latent: np.ndarray, n_latent: int) -> np.ndarray:
+    """Given latents in single precision; refuse those of another width, and those that are not finite."""
+    z = np.asarray(latent, dtype=np.float32)
+    if z.ndim != 2 or z.shape[1] != n_latent:
+        raise ValueError(f"latent has shape {z.shape}; the model takes (n_samples, {n_latent})")
+    if not np.isfinite(z).all():
+        raise ValueError(f"latent is not finite in row {int(np.argmax(~np.isfinite(z).all(axis=1)))}")
+    return z

@@ -219,4 +219,4 @@ assert not {{"torch", "scvi", "matplotlib"}} & set(sys.modules)
 def test_columns_of_scvi_tools_are_not_offered():
     adata = AnnData(np.ones((3, 2), np.float32), obs={"batch": list("aab"), "_scvi_batch": [0, 0, 1]})
     with pytest.raises(KeyError, match=r"the columns are \['batch'\]"):
-        check_obs_keys(adata, ["donor"])
+        check_obs_keys(adata.obs, ["donor"])

@@ -35,7 +35,7 @@ _LEAST_CELLS = 10
 _OF_EXPRESSION = ("layer", "size_factor_key", "expression", "target_sum")
 _PREDICTORS: dict[str, Predict] = {
     "kriging": lambda predictor, labels: predictor.predict(labels, method="kriging"),
-    "additive": lambda predictor, labels: predictor.predict(labels, method="additive"),
+    "additive method": lambda predictor, labels: predictor.predict(labels, method="additive"),
 }
 
 
@@ -74,7 +74,7 @@ def benchmark_predictions(
         :class:`CombinationPredictor`. :meth:`MichiGAN.benchmark_predictions` trains models.
     predictors
         Functions that take what was fitted and the labels to predict and return cells; the first is judged against the
-        others. By default the methods "kriging" and "additive".
+        others. By default the methods ``"kriging"`` and ``"additive"``, as "kriging" and "additive method".
     n_genes
         Number of genes: those with the largest variance among the training cells.
     setup_kwargs
@@ -214,7 +214,7 @@ def _targets(
     adata: AnnData, keys: list[str], control_labels: dict[str, Any], hold_out: Sequence[Mapping[str, Any]] | None
 ) -> list[dict[str, Any]]:
     """The combinations to hide, each of which can be predicted from the others."""
-    check_obs_keys(adata, keys)
+    check_obs_keys(adata.obs, keys)
     if len(keys) < 2 or len(control_labels) != 1 or not set(control_labels) <= set(keys):
         raise ValueError(
             f"keys are {keys}, control_labels are {control_labels}; give two or more columns, and a label of one"

@@ -9,7 +9,14 @@ from ._fields import (
     check_genes,
 )
 from ._registered import RegisteredCells
-from ._setup import Modalities, latent_fields, protein_fields, refuse_covariates, register, size_factor_fields
+from ._setup import (
+    Modalities,
+    check_setup_arguments,
+    latent_fields,
+    protein_fields,
+    refuse_covariates,
+    size_factor_fields,
+)
 
 __all__ = [
     "CategoryCovariatesField",
@@ -19,11 +26,11 @@ __all__ = [
     "NumberCovariatesField",
     "RegisteredCells",
     "check_genes",
+    "check_setup_arguments",
     "check_scale",
     "checked_expression",
     "latent_fields",
     "protein_fields",
     "refuse_covariates",
-    "register",
     "size_factor_fields",
 ]

@@ -19,7 +19,6 @@ ExpressionKind = Literal["counts", "log_normalized"]
 # log1p of a million: no cell that was scaled to a total and logged exceeds it.
 _MAX_LOG_NORMALIZED = 14.0
 _CHUNK_ROWS = 4096
-_N_CELLS_LOOKED_AT = 1000
 
 
 def place_of(layer: str | None, owner: str = "adata") -> str:
@@ -36,16 +35,11 @@ def places_of(setup_args: Mapping[str, Any]) -> list[str]:
     return [place_of(setup_args[argument], f"mdata[{name!r}]") for argument, name in names.items() if name is not None]
 
 
-def is_counts(setup_args: Mapping[str, Any]) -> bool:
-    """Whether raw counts were registered; from a MuData they always are."""
-    return setup_args.get("expression", "counts") == "counts"
-
-
 def describe(setup_args: Mapping[str, Any]) -> str:
     """What a model took as expression, in words."""
     places = places_of(setup_args)
     place = " and ".join(places)
-    if not is_counts(setup_args):
+    if setup_args.get("expression") == "log_normalized":
         return f"log-normalised values of {place}, as they are"
     total = "their sum" if setup_args["size_factor_key"] is None else f"obs[{setup_args['size_factor_key']!r}]"
     if len(places) == 2 and setup_args["size_factor_key"] is not None:
@@ -157,17 +151,13 @@ def _values(x: np.ndarray | sp.spmatrix) -> Iterator[np.ndarray]:
             yield np.asarray(x[start : start + _CHUNK_ROWS])
 
 
-def check_still_counts(setup_args: Mapping[str, Any], x: np.ndarray | sp.spmatrix) -> None:
-    """Refuse registered counts that were normalised in place since, as is easily done; the first cells tell."""
-    if not is_counts(setup_args):
-        return
-    first = x[:_N_CELLS_LOOKED_AT] if not sp.issparse(x) else x.tocsr()[:_N_CELLS_LOOKED_AT].data
-    if not np.array_equal(first, np.round(first)):
-        raise ValueError(
-            f"{' or '.join(places_of(setup_args))} held raw counts when it was registered, and has fractions now: put the "
-            "counts back, and keep what you normalise elsewhere, for example adata.layers['counts'] = adata.X.copy() before, "
-            "and layer='counts' in the setup"
-        )
+def have_fractions(setup_args: Mapping[str, Any]) -> str:
+    """Message for registered counts that are none any more."""
+    return (
+        f"{' or '.join(places_of(setup_args))} held raw counts when it was registered, and has fractions now: put the "
+        "counts back, and keep what you normalise elsewhere, for example adata.layers['counts'] = adata.X.copy() before, "
+        "and layer='counts' in the setup"
+    )
 
 
 def declared_otherwise(place: str, found: ExpressionKind, declared: ExpressionKind) -> str:

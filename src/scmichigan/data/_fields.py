@@ -153,7 +153,7 @@ class SizeFactorField(NumericalObsField):
 
     def validate_field(self, adata: AnnData) -> None:
         """Refuse factors that are not finite and positive, or that cannot be totals."""
-        check_obs_keys(adata, [self.attr_key])
+        check_obs_keys(adata.obs, [self.attr_key])
         factors = _numbers(adata, self.attr_key, _TOTALS_NEEDED)
         if (factors <= 0).any():
             row = int(np.argmax(factors <= 0))
@@ -258,7 +258,7 @@ class NumberCovariatesField(NumericalJointObsField):
 
     def validate_field(self, adata: AnnData) -> None:
         """Refuse what is missing or no finite number."""
-        check_obs_keys(adata, self.attr_keys)
+        check_obs_keys(adata.obs, self.attr_keys)
         for key in self.attr_keys:
             _numbers(adata, key, "continuous covariates must be finite numbers: impute it or remove the cell")
             _check_number_type(adata, key)
@@ -274,13 +274,13 @@ class LatentField(ObsmField):
         Name of the tensor.
     key
         Key of ``adata.obsm``.
-    is_variance
-        Whether these are variances, which must not be negative.
+    mean_key
+        Of variances, the key of their means; ``None`` for means.
     """
 
-    def __init__(self, registry_key: str, key: str, *, is_variance: bool = False) -> None:
+    def __init__(self, registry_key: str, key: str, *, mean_key: str | None = None) -> None:
         super().__init__(registry_key, key, correct_data_format=False)
-        self.is_variance = is_variance
+        self.mean_key = mean_key
 
     def validate_field(self, adata: AnnData) -> None:
         """Refuse latents that are missing, misshapen, not finite or constant."""
@@ -305,9 +305,14 @@ class LatentField(ObsmField):
             raise ValueError(
                 f"{place} is {bad:g} for cell {adata.obs_names[row]!r}; compute the latent again, it must be finite and not huge"
             )
-        if self.is_variance and z.min() < 0:
+        mean = None if self.mean_key is None else adata.obsm.get(self.mean_key)
+        if mean is not None and np.shape(mean) != z.shape:
+            raise ValueError(
+                f"{place} has shape {z.shape}, obsm[{self.mean_key!r}] has {np.shape(mean)}; give one variance for each mean"
+            )
+        if self.mean_key is not None and z.min() < 0:
             raise ValueError(f"{place} contains {z.min():g}; variances must not be negative (is it the mean?)")
-        if not self.is_variance and adata.n_obs > 1 and not np.ptp(z, axis=0).any():
+        if self.mean_key is None and adata.n_obs > 1 and not np.ptp(z, axis=0).any():
             raise ValueError(f"{place} is the same for all cells; a constant latent can condition nothing")
         super().validate_field(adata)
 
@@ -340,7 +345,7 @@ def _check_list(registry_key: str, keys: list[str] | None) -> None:
 
 def _check_levels(adata: AnnData, key: str, known: np.ndarray | None = None) -> None:
     """Refuse cells without a level, and those with one that is not known, where it has to be."""
-    check_obs_keys(adata, [key])
+    check_obs_keys(adata.obs, [key])
     missing = adata.obs[key].isna().to_numpy()
     if missing.any():
         raise ValueError(

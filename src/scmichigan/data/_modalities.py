@@ -36,8 +36,19 @@ def in_modalities(cells: AnnData, mdata: MuData, setup_args: Mapping[str, Any]) 
     return made
 
 
-def like_registered(values: np.ndarray, registered: object, names: pd.Index) -> np.ndarray | pd.DataFrame:
-    """Proteins in the form in which the registered ones are."""
+def add_proteins(
+    cells: AnnData,
+    real: AnnData | MuData,
+    setup_args: Mapping[str, Any],
+    expression: np.ndarray,
+    counts: np.ndarray | None = None,
+) -> None:
+    """Put generated proteins into obsm, log-normalised and as counts, these in the form of the registered ones."""
+    cells.obsm[_keys.PROTEINS] = expression
+    if counts is None:
+        return
+    key = setup_args.get("protein_expression_obsm_key")
+    registered = real.obsm.get(key) if key else None
     if isinstance(registered, pd.DataFrame):
-        return pd.DataFrame(values, index=names, columns=registered.columns)
-    return values
+        counts = pd.DataFrame(counts, index=cells.obs_names, columns=registered.columns)
+    cells.obsm[key or _keys.PROTEIN_COUNTS] = counts

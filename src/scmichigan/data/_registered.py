@@ -15,17 +15,20 @@ from anndata import AnnData
 from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
 
 from scmichigan import _keys
 from scmichigan._arrays import dense, unit_of
 from scmichigan._checks import all_obs, check_n_samples, is_number, rows_where
+from scmichigan._compat import manager_of
 
-from ._expression import check_still_counts, describe, is_counts
-from ._modalities import in_modalities, like_registered
+from ._expression import describe, have_fractions
+from ._modalities import add_proteins, in_modalities
 
 _COUNTS = (REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.PROTEIN_EXP_KEY)
 _COVARIATES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.CAT_COVS_KEY, REGISTRY_KEYS.CONT_COVS_KEY)
 _LARGEST_ROUNDING = 0.01
+_N_CELLS_LOOKED_AT = 1000
 
 Unit = tuple[np.ndarray, np.ndarray]
 """What is subtracted from continuous covariates, and what they are divided by."""
@@ -43,10 +46,15 @@ class RegisteredCells:
         have a mean of 0 and a variance of 1.
     """
 
+    @classmethod
+    def of(cls, model: BaseModelClass, adata: AnnData | MuData | None = None) -> RegisteredCells:
+        """The registered cells of a model; those of ``adata``, which is registered like them where it is new."""
+        return cls(model.adata_manager if adata is None else manager_of(model, adata), model.module.inputs.unit)
+
     def __init__(self, manager: AnnDataManager, unit: Callable[[], Unit] | None = None) -> None:
         self.manager = manager
         self.setup_args: dict[str, Any] = manager.registry["setup_args"]
-        self.are_counts = is_counts(self.setup_args)
+        self.are_counts = self.setup_args.get("expression", "counts") == "counts"  # from a MuData they always are
         self.target_sum: float = self.setup_args["target_sum"]
         self._unit = unit
 
@@ -108,9 +116,15 @@ class RegisteredCells:
                 data = np.asarray(data)
                 data = data[:, None] if data.ndim == 1 else data
             if key in _COUNTS:
-                check_still_counts(self.setup_args, data)
+                self._check_still_counts(data)
             arrays[key] = data
         return arrays
+
+    def _check_still_counts(self, x: np.ndarray | sp.spmatrix) -> None:
+        """Refuse registered counts that were normalised in place since, as is easily done; the first cells tell."""
+        first = x.tocsr()[:_N_CELLS_LOOKED_AT].data if sp.issparse(x) else x[:_N_CELLS_LOOKED_AT]
+        if self.are_counts and not np.array_equal(first, np.round(first)):
+            raise ValueError(have_fractions(self.setup_args))
 
     # Expression
 
@@ -285,7 +299,7 @@ class RegisteredCells:
             cells.layers[_keys.COUNTS] = sp.csr_matrix(counts[0])
             cells.obs[self.setup_args["size_factor_key"] or _keys.TOTAL_COUNTS] = totals[:, 0]
         if proteins:
-            self._add_proteins(cells, *proteins, *(counts or ())[1:])
+            add_proteins(cells, self.adata, self.setup_args, *proteins, *(counts or ())[1:])
         return cells
 
     def _obs(
@@ -308,14 +322,6 @@ class RegisteredCells:
         obs = labelled.obs[labels].iloc[rows].set_axis(names)
         obs[_keys.SOURCE] = labelled.obs_names.to_numpy()[rows]
         return obs
-
-    def _add_proteins(self, cells: AnnData, expression: np.ndarray, counts: np.ndarray | None = None) -> None:
-        """Put proteins into obsm, log-normalised and as counts."""
-        cells.obsm[_keys.PROTEINS] = expression
-        if counts is not None:
-            key = self.setup_args.get("protein_expression_obsm_key")
-            registered = self.adata.obsm.get(key) if key else None
-            cells.obsm[key or _keys.PROTEIN_COUNTS] = like_registered(counts, registered, cells.obs_names)
 
     def as_registered(self, cells: AnnData) -> AnnData | MuData:
         """Generated cells in the form in which the real ones were registered."""

@@ -6,12 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from anndata import AnnData
+import pandas as pd
 from mudata import MuData
-from scvi.data import AnnDataManager
 from scvi.data.fields import BaseAnnDataField, MuDataWrapper
-from scvi.model.base import BaseModelClass
 
 from scmichigan import _keys
 from scmichigan._checks import check_obs_keys
@@ -24,21 +21,12 @@ _COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_c
 _LAYERS = ("rna_layer", "protein_layer")
 
 
-def register(
-    cls: type[BaseModelClass],
-    cells: AnnData | MuData,
-    fields: list[BaseAnnDataField],
-    setup_args: dict[str, Any],
-    kwargs: dict[str, Any],
-) -> None:
-    """Register the fields for a model class; takes what ``setup_method_args`` gives, and the setup's own ``kwargs``."""
-    refuse_covariates(cls.__name__, kwargs)
+def check_setup_arguments(name: str, setup_args: dict[str, Any], kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that the setup of a model does not have; takes what ``setup_method_args`` gives, and its ``kwargs``."""
+    refuse_covariates(name, kwargs)
     if kwargs and "source_registry" not in kwargs:
         known = ", ".join(setup_args["setup_args"])
-        raise TypeError(f"{cls.__name__} has no {', '.join(kwargs)} to set up; its arguments are {known}")
-    manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
-    manager.register_fields(cells, **kwargs)
-    cls.register_manager(manager)
+        raise TypeError(f"{name} has no {', '.join(kwargs)} to set up; its arguments are {known}")
 
 
 def refuse_covariates(name: str, given: Mapping[str, Any]) -> None:
@@ -52,10 +40,10 @@ def refuse_covariates(name: str, given: Mapping[str, Any]) -> None:
 
 
 def size_factor_fields(
-    adata: AnnData, key: str | None, layer: str | None, expression: ExpressionKind, target_sum: float
+    obs: pd.DataFrame, key: str | None, layer: str | None, expression: ExpressionKind, target_sum: float
 ) -> list[BaseAnnDataField]:
     """Field of the size factor, where there is one; one warns where log-normalised values have no use for it."""
-    check_obs_keys(adata, [key])
+    check_obs_keys(obs, [key])
     if expression == "counts":
         return [] if key is None else [SizeFactorField(key, layer)]
     of_counts = {"size_factor_key": (key, None), "target_sum": (target_sum, _TARGET_SUM)}
@@ -79,7 +67,7 @@ def protein_fields(key: str | None, layer: str | None, expression: ExpressionKin
     return [ProteinField(key)]
 
 
-def latent_fields(adata: AnnData | MuData, mean_key: str | None, var_key: str | None) -> list[BaseAnnDataField]:
+def latent_fields(mean_key: str | None, var_key: str | None) -> list[BaseAnnDataField]:
     """Fields of a stored latent and, where there are any, of its variances."""
     if mean_key is None and var_key is None:
         return []
@@ -87,16 +75,8 @@ def latent_fields(adata: AnnData | MuData, mean_key: str | None, var_key: str | 
         raise ValueError(
             f"latent_var_key is {var_key!r} without latent_key; give latent_key=, the key of the means, too"
         )
-    fields = [LatentField(_keys.LATENT_MEAN_TENSOR, mean_key)]
-    if var_key is not None:
-        fields.append(LatentField(_keys.LATENT_VAR_TENSOR, var_key, is_variance=True))
-        shapes = [np.shape(adata.obsm[key]) for key in (mean_key, var_key) if key in adata.obsm]
-        if len(set(shapes)) == 2:
-            raise ValueError(
-                f"obsm[{var_key!r}] has shape {shapes[1]}, obsm[{mean_key!r}] has {shapes[0]}; give one variance for "
-                "each mean"
-            )
-    return fields
+    means = [LatentField(_keys.LATENT_MEAN_TENSOR, mean_key)]
+    return means if var_key is None else [*means, LatentField(_keys.LATENT_VAR_TENSOR, var_key, mean_key=mean_key)]
 
 
 class Modalities:
@@ -176,7 +156,7 @@ class Modalities:
         """Refuse columns that are not there, with the argument that finds them in a modality."""
         name = self.names.get(argument)
         if name is not None:
-            check_obs_keys(self.mdata[name], keys, f"mdata[{name!r}]")
+            check_obs_keys(self.mdata[name].obs, keys, f"mdata[{name!r}]")
             return
         for key in keys:
             owners = [owner for owner, modality in self.mdata.mod.items() if key in modality.obs]
@@ -185,7 +165,7 @@ class Modalities:
                     f"mdata.obs has no {key!r}, but mdata[{owners[0]!r}].obs has: add {argument!r}: {owners[0]!r} to "
                     "modalities"
                 )
-        check_obs_keys(self.mdata, keys)
+        check_obs_keys(self.mdata.obs, keys)
 
 
 def _check_same_cells(mdata: MuData, name: str) -> None:

@@ -13,7 +13,13 @@ from ._model import (
     setup_arguments,
 )
 from ._prior import PriorLatent
-from ._stored import StoredLatent, cells_for_expression, cells_with_latent
+from ._stored import (
+    StoredLatent,
+    cells_for_expression,
+    cells_with_latent,
+    posterior_to_sample,
+    sample_posterior,
+)
 
 __all__ = [
     "FittedLatent",
@@ -26,5 +32,7 @@ __all__ = [
     "latent_of_file",
     "model_of",
     "posterior_of",
+    "posterior_to_sample",
+    "sample_posterior",
     "setup_arguments",
 ]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from scmichigan import _keys
@@ -18,6 +19,19 @@ Posterior = tuple[np.ndarray, np.ndarray | None]
 """Means and, where there are any, variances of the latents of cells, each of shape ``(n_cells, n_latent)``."""
 CellsOf = Callable[[AnnData | None], RegisteredCells]
 """Registered cells of an AnnData that is registered like a model's own; of ``None`` its own."""
+
+
+def sample_posterior(mean: np.ndarray, var: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One latent from each normal posterior, in single precision."""
+    return (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
+
+
+def posterior_to_sample(latent: Any, latent_sampling: str) -> Posterior:
+    """Means and, where cells are to be sampled, variances of the registered cells' latents."""
+    # The beta-TCVAE samples even where its posterior is all that is asked for.
+    with torch.random.fork_rng():
+        mean, var = latent.posterior()
+    return mean, var if latent_sampling == "sample" else None
 
 
 class StoredLatent:

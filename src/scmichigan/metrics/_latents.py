@@ -26,7 +26,7 @@ _N_QUANTILES = 4  # what the metrics cut floating-point factors into
 def factors_in(adata: AnnData, keys: str | Sequence[str], name: str) -> pd.DataFrame:
     """Columns of obs; an error where one is missing or infinite."""
     keys = [keys] if isinstance(keys, str) else list(keys)
-    check_obs_keys(adata, keys, name)
+    check_obs_keys(adata.obs, keys, name)
     factors_nf = adata.obs[keys]
     for _, factor in factors_nf.items():  # of all cells: which ones are sampled must not decide what is refused
         if pd.api.types.is_float_dtype(factor):

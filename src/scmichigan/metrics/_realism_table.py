@@ -147,12 +147,12 @@ def plans_of_realism(
     annotated = "real" if held_out is None else "held_out"
     if not isinstance(real, MuData):
         check_anndata(**sides)
-        check_obs_keys(sides[annotated], [labels_key], annotated)
+        check_obs_keys(sides[annotated].obs, [labels_key], annotated)
         labels = None if labels_key is None else sides[annotated].obs[[labels_key]]
         return {REALISM: plan_realism(real, generated, held_out=held_out, labels=labels, **arguments)}
     check_modalities(sides)
     obs = all_obs(sides[annotated])
-    check_obs_keys(AnnData(obs=obs), [labels_key], annotated)
+    check_obs_keys(obs, [labels_key], annotated)
     labels = None if labels_key is None else obs[[labels_key]]
     plans = {}
     for name in generated.mod:

@@ -10,9 +10,11 @@ import torch
 from anndata import AnnData
 from mudata import MuData
 from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
 from scvi.model.base import VAEMixin
 
-from scmichigan._checks import check_choice
+from scmichigan._arrays import in_chunks
+from scmichigan._checks import check_choice, check_latent, check_n_latent, check_trained, check_weight
 from scmichigan._compat import finish_init, setup_method_args
 from scmichigan.data import (
     CategoryCovariatesField,
@@ -22,16 +24,16 @@ from scmichigan.data import (
     NumberCovariatesField,
     RegisteredCells,
     check_scale,
+    check_setup_arguments,
     checked_expression,
     protein_fields,
-    register,
     size_factor_fields,
 )
+from scmichigan.latents import sample_posterior
 from scmichigan.module import BetaTCVAEModule, CellFormat, CountTCVAEModule
 
 from ._decoded import decoded_expression
 from ._model import CellModel
-from ._shared import check_latent, check_n_latent, check_trained, check_weight, in_chunks, sample_posterior
 from ._train_beta_tcvae import train
 
 
@@ -161,10 +163,13 @@ class BetaTCVAE(CellModel, VAEMixin):
             CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
             CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
             NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-            *size_factor_fields(adata, size_factor_key, layer, expression, target_sum),
+            *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
             *protein_fields(protein_expression_obsm_key, layer, expression),
         ]
-        register(cls, adata, fields, setup_args, kwargs)
+        check_setup_arguments(cls.__name__, setup_args, kwargs)
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
 
     @classmethod
     def setup_mudata(
@@ -221,7 +226,10 @@ class BetaTCVAE(CellModel, VAEMixin):
             places.field(NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
             *places.size_factor_fields(size_factor_key, rna_layer),
         ]
-        register(cls, mdata, fields, setup_args, kwargs)
+        check_setup_arguments(cls.__name__, setup_args, kwargs)
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+        manager.register_fields(mdata, **kwargs)
+        cls.register_manager(manager)
 
     train = train
 

@@ -11,10 +11,10 @@ import torch
 from anndata import AnnData
 from mudata import MuData
 
-from scmichigan._checks import check_at_least, check_level
+from scmichigan._arrays import in_chunks
+from scmichigan._checks import check_at_least, check_level, check_trained
 from scmichigan.data import RegisteredCells
-
-from ._shared import check_trained, in_chunks, registered_cells, sample_posterior
+from scmichigan.latents import sample_posterior
 
 if TYPE_CHECKING:
     from ._beta_tcvae import BetaTCVAE
@@ -76,7 +76,7 @@ def decoded_expression(
     """
     check_trained(self)
     check_at_least(1, n_samples=n_samples)
-    cells = registered_cells(self, adata)
+    cells = RegisteredCells.of(self, adata)
     rows = np.arange(cells.n_cells) if indices is None else np.asarray(indices)
     if not cells.are_counts and library_size != 1:
         raise ValueError(f"library_size is {library_size!r}, but log-normalised expression has no totals; leave it out")

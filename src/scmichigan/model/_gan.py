@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -10,12 +11,20 @@ from anndata import AnnData
 from mudata import MuData
 from scvi.model.base import BaseModelClass
 
-from scmichigan._arrays import dense
-from scmichigan._checks import check_choice
+from scmichigan._arrays import dense, in_chunks
+from scmichigan._checks import check_choice, check_latent, check_n_latent, check_trained
 from scmichigan._saved import as_data, check_file, restore_history
-from scmichigan.combinations import Latents, Predictor
 from scmichigan.data import RegisteredCells
-from scmichigan.latents import FittedLatent, ModelLatent, PriorLatent, StoredLatent, latent_of_file, model_of
+from scmichigan.latents import (
+    FittedLatent,
+    ModelLatent,
+    PriorLatent,
+    StoredLatent,
+    latent_of_file,
+    model_of,
+    posterior_to_sample,
+    sample_posterior,
+)
 from scmichigan.module import CellFormat, MichiGANModule
 from scmichigan.train import own_arguments
 
@@ -28,21 +37,14 @@ from ._latents import (
     get_latent_representation,
     observed_expression,
 )
-from ._predictions import benchmark_predictions, missing_combinations, predict_all, predict_combination
+from ._predictions import benchmark_predictions, missing_combinations, predict_all, predict_combination, predictor
 from ._presets import Row, module_settings
+from ._refusals import OF_OTHER_MODELS, refuses
 from ._setups import setup_anndata, setup_mudata
-from ._shared import (
-    OF_OTHER_MODELS,
-    check_latent,
-    check_n_latent,
-    check_trained,
-    in_chunks,
-    refuses,
-    registered_cells,
-    sample_posterior,
-)
 from ._train_gan import train
 from ._traversal import traverse
+
+_CHUNK_ROWS = 4096
 
 
 @refuses(*OF_OTHER_MODELS, "get_elbo", "get_reconstruction_error")
@@ -65,13 +67,15 @@ class GAN(BaseModelClass):
         check_n_latent(n_latent)
         check_choice("latent_sampling", latent_sampling, ("sample", "mean"))
         cells = RegisteredCells(self.adata_manager)
-        name, key = type(self).__name__, cells.setup_args.get("latent_key")
+        name, key, cells_of = type(self).__name__, cells.setup_args.get("latent_key"), partial(RegisteredCells.of, self)
         if beta is None:
-            self.latent = PriorLatent(name, self._cells_of, self._codes if self.row.information else None)
+            self.latent = PriorLatent(name, cells_of, self._codes if self.row.information else None)
         else:
             check_latent_arguments(name, beta, module_kwargs)
-            self.latent = FittedLatent(name) if key is None else StoredLatent(key, self._cells_of)
-            n_latent = n_latent if key is None else check_stored_width(self.adata, key, n_latent, beta)
+            self.latent = FittedLatent(name) if key is None else StoredLatent(key, cells_of)
+            n_latent = (
+                n_latent if key is None else check_stored_width(self.adata.obsm[key].shape[1], key, n_latent, beta)
+            )
         settings = module_settings(
             self.row,
             preset,
@@ -98,24 +102,12 @@ class GAN(BaseModelClass):
     @property
     def cells(self) -> RegisteredCells:
         """The registered cells."""
-        return registered_cells(self)
+        return RegisteredCells.of(self)
 
     @property
     def latent_model(self) -> BaseModelClass | None:
         """The model that infers the latents: the fitted beta-TCVAE, or the trained model that was given."""
         return self.latent.model
-
-    @property
-    def predictor(self) -> Predictor:
-        """Predicts combinations of labels, from the registered cells, their latents and the generator."""
-        return Predictor(
-            self.cells,
-            name=type(self).__name__,
-            covariate_weight=self.module.covariate_weight.numpy(force=True),
-            makes_counts=self.module.makes_counts,
-            latents=Latents(self.latent.name, *self._posterior()),
-            render=lambda z, rows, rng: self._render(z, rows, self._sample_noise(len(z), rng)),
-        )
 
     def generate(
         self,
@@ -188,6 +180,7 @@ class GAN(BaseModelClass):
     train = train
     traverse = traverse
     latent_recovery = latent_recovery
+    predictor = property(predictor)
     predict_combination = predict_combination
     missing_combinations = missing_combinations
     predict_all = predict_all
@@ -239,19 +232,9 @@ class GAN(BaseModelClass):
             model.latent = (
                 FittedLatent(cls.__name__, latent_model)
                 if key is None
-                else ModelLatent(latent_model, key, model._cells_of, posterior)
+                else ModelLatent(latent_model, key, partial(RegisteredCells.of, model), posterior)
             )
         return model
-
-    def _cells_of(self, adata: AnnData | MuData | None) -> RegisteredCells:
-        return registered_cells(self, adata)
-
-    def _posterior(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Means and, where cells are to be sampled, variances of the registered cells' latents."""
-        # The beta-TCVAE samples even where its posterior is all that is asked for.
-        with torch.random.fork_rng():
-            mean, var = self.latent.posterior()
-        return mean, var if self.latent_sampling == "sample" else None
 
     def _given_totals(self, size_factor: float | np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
         """Totals of the cells to make, by default those of their source cells."""
@@ -276,7 +259,7 @@ class GAN(BaseModelClass):
 
     def _sample_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Latents of registered cells: means, or a sample of each posterior."""
-        mean, var = self._posterior()
+        mean, var = posterior_to_sample(self.latent, self.latent_sampling)
         z = mean[rows]
         return z if var is None else sample_posterior(z, var[rows], rng)
 
@@ -289,7 +272,8 @@ class GAN(BaseModelClass):
         """Output of the generator for latents, the covariates of the given registered cells, and noise."""
         covariates = (cells or self.cells).covariates(rows)
         condition = torch.from_numpy(np.hstack([z, covariates]).astype(np.float32))
-        return torch.cat([self.module.sample(condition[c], noise[c]) for c in in_chunks(len(z))]).cpu().numpy()
+        chunks = zip(condition.split(_CHUNK_ROWS), noise.split(_CHUNK_ROWS), strict=True)
+        return torch.cat([self.module.sample(*chunk) for chunk in chunks]).cpu().numpy()
 
     def _decode(self, z: np.ndarray, covariates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Output of the generator for latents, covariates and noise of its own."""
@@ -298,6 +282,7 @@ class GAN(BaseModelClass):
 
     def _codes(self, cells: RegisteredCells, rows: np.ndarray) -> np.ndarray:
         """Codes of cells, as the body of the critic infers them."""
+        check_trained(self)
         columns = torch.from_numpy(cells.covariates(rows))
         codes = []
         for chunk in in_chunks(len(rows)):

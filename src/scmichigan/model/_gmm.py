@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
 
 from scmichigan._checks import check_at_least
 from scmichigan._compat import finish_init, setup_method_args
@@ -20,8 +21,8 @@ from scmichigan.data import (
     CategoryField,
     ExpressionField,
     RegisteredCells,
+    check_setup_arguments,
     checked_expression,
-    register,
     size_factor_fields,
 )
 from scmichigan.module import CellFormat, FittedModule
@@ -130,9 +131,12 @@ class GMM(CellModel):
         fields = [
             ExpressionField(layer, expression),
             CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-            *size_factor_fields(adata, size_factor_key, layer, expression, target_sum),
+            *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
         ]
-        register(cls, adata, fields, setup_args, kwargs)
+        check_setup_arguments(cls.__name__, setup_args, kwargs)
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
 
     @property
     def bic(self) -> pd.DataFrame | None:

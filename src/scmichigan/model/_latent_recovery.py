@@ -6,6 +6,7 @@ Legend: n cells, k latents.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,9 @@ import torch
 from anndata import AnnData
 
 from scmichigan._arrays import dense
-from scmichigan._checks import check_at_least
+from scmichigan._checks import check_at_least, check_trained
 from scmichigan.data import RegisteredCells
-from scmichigan.latents import cells_with_latent
-
-from ._shared import check_trained, sample_posterior
+from scmichigan.latents import cells_with_latent, sample_posterior
 
 if TYPE_CHECKING:
     from ._gan import GAN
@@ -65,21 +64,24 @@ def latent_recovery(self: GAN, adata: AnnData | None = None, *, n_cells: int = 2
     """
     check_trained(self)
     check_at_least(2, n_cells=n_cells)
-    cells = cells_with_latent(self._cells_of, self.cells, adata, self.latent)
+    cells = (
+        None if adata is None else cells_with_latent(partial(RegisteredCells.of, self), self.cells, adata, self.latent)
+    )
     return measure_latent_recovery(self, cells, n_cells=n_cells, seed=seed)()
 
 
 def measure_latent_recovery(
-    model: GAN, cells: RegisteredCells, *, n_cells: int, seed: int
+    model: GAN, others: RegisteredCells | None = None, *, n_cells: int, seed: int
 ) -> Callable[[], pd.DataFrame]:
-    """Sample and encode the real cells now, the generated ones whenever the result is called."""
+    """Sample and encode the real cells now, the registered ones or others; the generated ones when the result is called."""
+    cells = others or model.cells
     rng = np.random.default_rng(seed)
     rows = np.sort(np.resize(rng.permutation(cells.n_cells), n_cells))
     distinct, of_distinct = np.unique(rows, return_inverse=True)
     totals = cells.totals()[rows]
     noise = model._sample_noise(len(rows), rng)
     with torch.random.fork_rng():
-        mean, var = model.latent.posterior(cells.adata, distinct)
+        mean, var = model.latent.posterior(None if others is None else cells.adata, distinct)
     mean = mean[of_distinct]
     var = None if var is None or model.latent_sampling == "mean" else var[of_distinct]
     given = mean if var is None else sample_posterior(mean, var, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from mudata import MuData
 from scvi.model.base import BaseModelClass
 
 from scmichigan import _keys
+from scmichigan._checks import check_weight
+from scmichigan.data import RegisteredCells
 from scmichigan.latents import (
     ModelLatent,
     cells_for_expression,
     check_latent_model,
     posterior_of,
+    sample_posterior,
     setup_arguments,
 )
-
-from ._shared import check_weight, sample_posterior
 
 if TYPE_CHECKING:
     from ._gan import GAN
@@ -40,9 +42,8 @@ def check_latent_arguments(name: str, beta: float, module_kwargs: dict[str, Any]
             )
 
 
-def check_stored_width(adata: AnnData | MuData, key: str, n_latent: int, beta: float) -> int:
+def check_stored_width(width: int, key: str, n_latent: int, beta: float) -> int:
     """Width of a stored latent; other widths than the default are refused, and so is a beta."""
-    width = adata.obsm[key].shape[1]
     if n_latent not in (width, _N_LATENT):
         raise ValueError(
             f"n_latent is {n_latent}, and obsm[{key!r}], which is registered as the latent, has {width} columns; leave "
@@ -116,7 +117,9 @@ def from_latent_model(
     setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
     setup(adata, **setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
     model = cls(adata, **kwargs)
-    model.latent = ModelLatent.from_model(latent_model, model.latent.name, model._cells_of, (mean, var))
+    model.latent = ModelLatent.from_model(
+        latent_model, model.latent.name, partial(RegisteredCells.of, model), (mean, var)
+    )
     return model
 
 
@@ -178,4 +181,4 @@ def observed_expression(
     A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is; where proteins are registered,
     those of genes and of proteins.
     """
-    return cells_for_expression(self._cells_of, self.cells, adata, self.n_latent).observed()
+    return cells_for_expression(partial(RegisteredCells.of, self), self.cells, adata, self.n_latent).observed()

@@ -11,10 +11,11 @@ from anndata import AnnData
 from mudata import MuData
 from scvi.model.base import BaseModelClass
 
+from scmichigan._checks import check_trained
 from scmichigan._saved import as_data, check_file, restore_history
 from scmichigan.data import RegisteredCells
 
-from ._shared import OF_OTHER_MODELS, check_trained, refuses, registered_cells
+from ._refusals import OF_OTHER_MODELS, refuses
 
 
 @refuses(*OF_OTHER_MODELS)
@@ -24,7 +25,7 @@ class CellModel(BaseModelClass):
     @property
     def cells(self) -> RegisteredCells:
         """The registered cells."""
-        return registered_cells(self)
+        return RegisteredCells.of(self)
 
     def get_observed_expression(
         self, adata: AnnData | MuData | None = None
@@ -41,7 +42,7 @@ class CellModel(BaseModelClass):
         A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is; where proteins are registered,
         those of genes and of proteins.
         """
-        return registered_cells(self, adata).observed()
+        return RegisteredCells.of(self, adata).observed()
 
     def save(self, dir_path: str, *args, **kwargs) -> None:
         """Save the model; arguments as in scvi-tools. Any version of pandas can read the file."""
@@ -90,5 +91,5 @@ def fitted_arrays(model: CellModel) -> dict[str, np.ndarray]:
 
 def expression_rows(model: CellModel, adata: AnnData | None, rows: Sequence[int] | None) -> np.ndarray | sp.csr_matrix:
     """Log-normalised expression of the given cells, of all where ``rows`` is ``None``."""
-    x = registered_cells(model, adata).expression()
+    x = RegisteredCells.of(model, adata).expression()
     return x if rows is None else x[np.asarray(rows)]

@@ -8,22 +8,23 @@ from typing import Literal
 import numpy as np
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
 
-from scmichigan._checks import check_n_samples
+from scmichigan._checks import check_latent, check_n_latent, check_n_samples
 from scmichigan._compat import finish_init, setup_method_args
 from scmichigan.closed_form import ProbabilisticPCA, fit_ppca
 from scmichigan.data import (
     CategoryField,
     ExpressionField,
     RegisteredCells,
+    check_setup_arguments,
     checked_expression,
-    register,
     size_factor_fields,
 )
+from scmichigan.latents import sample_posterior
 from scmichigan.module import CellFormat, FittedModule
 
 from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
-from ._shared import check_latent, check_n_latent, sample_posterior
 
 
 class PPCA(CellModel):
@@ -97,9 +98,12 @@ class PPCA(CellModel):
         fields = [
             ExpressionField(layer, expression),
             CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-            *size_factor_fields(adata, size_factor_key, layer, expression, target_sum),
+            *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
         ]
-        register(cls, adata, fields, setup_args, kwargs)
+        check_setup_arguments(cls.__name__, setup_args, kwargs)
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
 
     def train(self, *, seed: int = 0, **training_kwargs) -> None:
         """Fit by maximum likelihood, in closed form.

@@ -7,17 +7,40 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from mudata import MuData
 
 from scmichigan import combinations
-from scmichigan.combinations import Method
-
-from ._shared import check_trained
+from scmichigan._checks import check_trained
+from scmichigan.combinations import Latents, Method, Predictor
+from scmichigan.data import RegisteredCells
+from scmichigan.latents import posterior_to_sample
 
 if TYPE_CHECKING:
     from ._gan import GAN
+
+
+def predictor(self: GAN) -> Predictor:
+    """What predicts combinations of labels from the registered cells, their latents and the generator."""
+    return Predictor(
+        RegisteredCells.of(self),
+        name=type(self).__name__,
+        covariate_effects=partial(_covariate_effects, self),
+        makes_counts=self.module.makes_counts,
+        latents=Latents(self.latent.name, *posterior_to_sample(self.latent, self.latent_sampling)),
+        render=lambda z, rows, rng: self._render(z, rows, self._sample_noise(len(z), rng)),
+    )
+
+
+def _covariate_effects(model: GAN, rows: np.ndarray, mean: bool) -> np.ndarray:
+    """What batch and covariates add to the expression of cells, or to its mean, shape ``(n_features,)``."""
+    columns = torch.from_numpy(RegisteredCells.of(model).covariates(rows))
+    columns = columns.mean(dim=0, keepdim=True) if mean else columns
+    effects = (columns @ model.module.covariate_weight.cpu().T).numpy()
+    return effects[0] if mean else effects
 
 
 def predict_combination(

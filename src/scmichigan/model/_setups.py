@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from anndata import AnnData
 from mudata import MuData
 from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
 
 from scmichigan._compat import setup_method_args
 from scmichigan.data import (
@@ -16,10 +17,10 @@ from scmichigan.data import (
     Modalities,
     NumberCovariatesField,
     check_scale,
+    check_setup_arguments,
     checked_expression,
     latent_fields,
     protein_fields,
-    register,
     size_factor_fields,
 )
 
@@ -81,11 +82,14 @@ def setup_anndata(
         CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
         CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
         NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-        *size_factor_fields(adata, size_factor_key, layer, expression, target_sum),
+        *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
         *protein_fields(protein_expression_obsm_key, layer, expression),
-        *latent_fields(adata, latent_key, latent_var_key),
+        *latent_fields(latent_key, latent_var_key),
     ]
-    register(cls, adata, fields, setup_args, kwargs)
+    check_setup_arguments(cls.__name__, setup_args, kwargs)
+    manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+    manager.register_fields(adata, **kwargs)
+    cls.register_manager(manager)
 
 
 def setup_mudata(
@@ -145,6 +149,9 @@ def setup_mudata(
         places.field(CategoryCovariatesField, REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
         places.field(NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         *places.size_factor_fields(size_factor_key, rna_layer),
-        *latent_fields(mdata, latent_key, latent_var_key),
+        *latent_fields(latent_key, latent_var_key),
     ]
-    register(cls, mdata, fields, setup_args, kwargs)
+    check_setup_arguments(cls.__name__, setup_args, kwargs)
+    manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+    manager.register_fields(mdata, **kwargs)
+    cls.register_manager(manager)

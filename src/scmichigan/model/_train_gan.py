@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from scmichigan import _keys
-from scmichigan.latents import FittedLatent
+from scmichigan.latents import FittedLatent, posterior_to_sample
 from scmichigan.train import (
     MINIBATCHES_AT_ONCE,
     AdversarialTrainingPlan,
@@ -108,7 +108,7 @@ def train(
         }
         _fit_latent_model(self, of_first | (latent_kwargs or {}))
     if knows_cells:
-        mean, var = self._posterior()
+        mean, var = posterior_to_sample(self.latent, self.latent_sampling)
         data.add(_keys.LATENT_MEAN_TENSOR, mean)
         if var is not None:
             data.add(_keys.LATENT_VAR_TENSOR, var)
@@ -120,7 +120,28 @@ def train(
         scale_expression(self)
     heading = "conditional GAN" if knows_cells else type(self).__name__
     stage = f"stage 2 of 2: {heading}" if fits_latent else heading
-    _train_adversarially(self, data, plan, max_epochs, stage=stage, trainer_kwargs=trainer_kwargs, **devices_kwargs)
+    if max_epochs == 0:
+        self.module.eval()
+        self.is_trained = True
+        return
+    was_trained = self.is_trained
+    # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
+    self.is_trained = bool(self.history)
+    try:
+        run_training(
+            self,
+            plan,
+            data,
+            max_epochs=max_epochs,
+            stage=stage,
+            expression=self.cells.describe(),
+            advice=_ADVICE,
+            trainer_kwargs=trainer_kwargs,
+            **devices_kwargs,
+        )
+    except BaseException:
+        self.is_trained |= was_trained
+        raise
 
 
 def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> None:
@@ -173,7 +194,7 @@ def _fit_latent_model(model: GAN, train_kwargs: dict[str, Any]) -> None:
 
 
 def _watching_latent_recovery(model: GAN, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
-    measure = measure_latent_recovery(model, model.cells, n_cells=_N_CELLS_WATCHED, seed=0)
+    measure = measure_latent_recovery(model, n_cells=_N_CELLS_WATCHED, seed=0)
 
     def mean_and_gap() -> dict[str, float]:
         table = measure()
@@ -181,30 +202,3 @@ def _watching_latent_recovery(model: GAN, trainer_kwargs: dict[str, Any], max_ep
 
     watch = LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
     return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}
-
-
-def _train_adversarially(
-    model: GAN, data: CellDataModule, plan: AdversarialTrainingPlan, max_epochs: int, *, stage: str, **train_kwargs
-) -> None:
-    """Stage 2: critic and generator; without epochs the generator stays as the closed form has it."""
-    if max_epochs == 0:
-        model.module.eval()
-        model.is_trained = True
-        return
-    was_trained = model.is_trained
-    # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
-    model.is_trained = bool(model.history)
-    try:
-        run_training(
-            model,
-            plan,
-            data,
-            max_epochs=max_epochs,
-            stage=stage,
-            expression=model.cells.describe(),
-            advice=_ADVICE,
-            **train_kwargs,
-        )
-    except BaseException:
-        model.is_trained |= was_trained
-        raise

@@ -13,11 +13,10 @@ from mudata import MuData
 from scipy.stats import poisson
 
 from scmichigan import _keys
-from scmichigan._checks import check_at_least
+from scmichigan._checks import check_at_least, check_trained
 from scmichigan.combinations import sample_evenly
 from scmichigan.data import RegisteredCells
-
-from ._shared import check_trained
+from scmichigan.latents import posterior_to_sample
 
 if TYPE_CHECKING:
     from ._gan import GAN
@@ -81,7 +80,7 @@ def traverse(
     check_at_least(1, n_walks=n_walks)
     rng, cells = np.random.default_rng(seed), self.cells
     rows = sample_evenly(_rows_to_start_from(cells, labels, cell), n_walks, rng)
-    mean_nk, _ = self._posterior()
+    mean_nk, _ = posterior_to_sample(self.latent, self.latent_sampling)
     value_sk = np.linspace(*np.quantile(mean_nk, _ENDS, axis=0), n_steps)
     dimension, walk, step = np.indices((self.n_latent, n_walks, n_steps)).reshape(3, -1)
     z = mean_nk[rows[walk]]

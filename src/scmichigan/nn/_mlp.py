@@ -76,10 +76,6 @@ class MLP(nn.Sequential):
                 layers.append(nn.Dropout(dropout))
         super().__init__(*layers)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``(..., n_cells, n_input)`` to ``(..., n_cells, hidden[-1])``."""
-        return super().forward(x)
-
     def blocks(self) -> list[Block]:
         """Parts of each hidden layer."""
         layers = list(self)

@@ -68,7 +68,7 @@ def traversal(
     check_anndata(walk=walk)
     if DIMENSION not in walk.obs and isinstance(real, AnnData) and DIMENSION in real.obs:
         raise ValueError("real is a traversal, walk is not: give the real cells first, pl.traversal(real, walk)")
-    check_obs_keys(walk, (DIMENSION, STEP, VALUE), "walk")
+    check_obs_keys(walk.obs, (DIMENSION, STEP, VALUE), "walk")
     walk_ng, real_ng = matrices({"walk": walk, "real": real})
     rng = np.random.default_rng(seed)
     real_n2, walk_n2 = joint_umap(sample_rows(real_ng, n_cells, rng), [dense(walk_ng)], seed=seed)

@@ -1,18 +1,9 @@
-"""What all models have alike: their registered cells, files, and what they make and refuse by the same rules."""
+"""Methods of other models of scvi-tools, which say what to do in their place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import NoReturn
-
-import numpy as np
-from anndata import AnnData
-from mudata import MuData
-from scvi.model.base import BaseModelClass
-
-from scmichigan._compat import manager_of
-from scmichigan.data import RegisteredCells
 
 _CHUNK_ROWS = 4096
 _INSTEAD = {
@@ -56,51 +47,6 @@ OF_OTHER_MODELS = (
     "setup_datamodule",
 )
 """Methods of models of scvi-tools that none of ours has."""
-
-
-def registered_cells(model: BaseModelClass, adata: AnnData | MuData | None = None) -> RegisteredCells:
-    """The registered cells of a model; of ``adata``, which is registered like them where it is new."""
-    manager = model.adata_manager if adata is None else manager_of(model, adata)
-    return RegisteredCells(manager, model.module.inputs.unit)
-
-
-def in_chunks(n_rows: int, size: int | None = None) -> list[slice]:
-    """Slices that cover ``n_rows`` rows."""
-    size = size or _CHUNK_ROWS
-    return [slice(start, start + size) for start in range(0, n_rows, size)]
-
-
-def check_trained(model: BaseModelClass) -> None:
-    """Refuse to answer from random weights."""
-    if not model.is_trained:
-        raise RuntimeError(f"this {type(model).__name__} is untrained; call train() first")
-
-
-def check_n_latent(n_latent: int) -> None:
-    """Refuse latents without dimensions."""
-    if not isinstance(n_latent, Integral) or n_latent < 1:
-        raise ValueError(f"n_latent is {n_latent!r}; a latent needs at least 1 dimension, a whole number")
-
-
-def check_weight(name: str, weight: float, rule: str) -> None:
-    """Refuse weights in the loss that are negative or infinite."""
-    if not isinstance(weight, Real) or not 0 <= weight < float("inf"):
-        raise ValueError(f"{name} is {weight!r}; the weight of {rule} or more, and finite")
-
-
-def check_latent(latent: np.ndarray, n_latent: int) -> np.ndarray:
-    """Given latents in single precision; refuse those of another width, and those that are not finite."""
-    z = np.asarray(latent, dtype=np.float32)
-    if z.ndim != 2 or z.shape[1] != n_latent:
-        raise ValueError(f"latent has shape {z.shape}; the model takes (n_samples, {n_latent})")
-    if not np.isfinite(z).all():
-        raise ValueError(f"latent is not finite in row {int(np.argmax(~np.isfinite(z).all(axis=1)))}")
-    return z
-
-
-def sample_posterior(mean: np.ndarray, var: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One latent from each normal posterior, in single precision."""
-    return (mean + np.sqrt(var) * rng.standard_normal(mean.shape)).astype(np.float32)
 
 
 def refuses(*names: str) -> Callable[[type], type]:
