@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 import pytest
 import scvi
 
-from scmichigan.model import _beta_tcvae, _presets
+from scmichigan import train
+from scmichigan.model import _train_beta_tcvae
 
 mpl.use("agg")
 
@@ -18,8 +19,8 @@ PAGES = sorted(page.name for page in HOWTO.glob("*.md") if page.name != "index.m
 
 @pytest.fixture(autouse=True)
 def _short_trainings(monkeypatch):
-    monkeypatch.setitem(_presets.SCHEDULES, "default", _presets.Schedule(128, n_epochs=1))
-    monkeypatch.setattr(_beta_tcvae, "_DEFAULT_STEPS", 20)
+    monkeypatch.setitem(train.SCHEDULES, "default", train.Schedule(128, n_epochs=1))
+    monkeypatch.setattr(_train_beta_tcvae, "_DEFAULT_STEPS", 20)
     train = scvi.model.SCVI.train
     monkeypatch.setattr(
         scvi.model.SCVI, "train", lambda self: train(self, 2, accelerator="cpu", enable_progress_bar=False)

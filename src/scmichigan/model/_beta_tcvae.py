@@ -193,14 +193,11 @@ class BetaTCVAE(CellModel, VAEMixin):
         mdata
             The same cells in each of its modalities, in the same order.
         rna_layer, protein_layer
-            Layer with the counts of the modality; ``None`` for its ``X``.
-        batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys, target_sum
-            As in :meth:`setup_anndata`. The size factor is that of the RNA; proteins are scaled by their sum.
+            Layer with the counts of the modality; ``None`` for its ``X``. Other arguments are those of
+            :meth:`setup_anndata`; the size factor is that of the RNA, and proteins are scaled by their sum.
         modalities
             The modality of each argument, such as ``{"rna_layer": "rna", "protein_layer": "protein", "batch_key": "rna"}``.
             Without ``"protein_layer"`` there is RNA only; columns of an argument without one are those of ``mdata.obs``.
-        **kwargs
-            Passed to scvi-tools' registration.
 
         Raises
         ------
@@ -243,30 +240,20 @@ class BetaTCVAE(CellModel, VAEMixin):
         noise: bool = False,
         seed: int = 0,
     ) -> AnnData | MuData:
-        """Decode latents, drawn from the aggregate posterior of the registered cells or given.
+        """Generate cells by decoding latents, sampled from the posteriors of the registered cells or given.
+
+        Arguments and errors that are not listed here are those of :meth:`MichiGAN.generate`.
 
         Parameters
         ----------
-        n_samples
-            Cells to generate. Not used with ``latent``.
-        labels
-            Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
-        latent
-            Decode each of these latents instead, shape ``(n_samples, n_latent)``; covariates are then drawn from the
-            registered cells.
         noise
-            Draw from the likelihood instead of taking its mean; which one was done is in ``uns``. The mean is too smooth for
-            real cells, and the draw of a normal likelihood, N(mean, 1), too noisy.
-        seed
-            Random seed.
+            Sample from the likelihood instead of taking its mean; which one was done is in ``uns``. The mean is too smooth for
+            real cells, and a sample of a normal likelihood, N(mean, 1), too noisy.
 
         Returns
         -------
-        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, labels and names of the source
-        cells in obs (with ``latent`` only the covariates that they were rendered with), provenance in ``uns["michigan"]``.
-        The mean of a likelihood of counts is the expected counts, log-normalised like the registered ones; its draws are of
-        the totals of the source cells, and are also in ``layers["counts"]``, with what they are normalised by in obs, as in
-        :meth:`MichiGAN.generate`. Proteins are in ``obsm["X_michigan_protein"]``; of a MuData comes a MuData.
+        As from :meth:`MichiGAN.generate`. The mean of a likelihood of counts is the expected counts, log-normalised like the
+        registered ones; its samples are of the totals of the source cells, and are also in ``layers["counts"]``.
         """
         check_trained(self)
         rng, cells = np.random.default_rng(seed), self.cells

@@ -38,8 +38,8 @@ from ._latents import (
     observed_expression,
 )
 from ._predictions import benchmark_predictions, missing_combinations, predict_all, predict_combination, predictor
-from ._presets import Row, module_settings
 from ._refusals import OF_OTHER_MODELS, refuses
+from ._rows import Row, module_settings
 from ._setups import setup_anndata, setup_mudata
 from ._train_gan import train
 from ._traversal import traverse

@@ -11,23 +11,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
 
 from scmichigan._checks import check_at_least
-from scmichigan._compat import finish_init, setup_method_args
+from scmichigan._compat import finish_init
 from scmichigan.closed_form import fit_gaussian_mixture, mixture_responsibilities, sample_mixture
-from scmichigan.data import (
-    CategoryField,
-    ExpressionField,
-    RegisteredCells,
-    check_setup_arguments,
-    checked_expression,
-    size_factor_fields,
-)
+from scmichigan.data import RegisteredCells
 from scmichigan.module import CellFormat, FittedModule
 
 from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
+from ._setups import setup_plain
 
 CovarianceType = Literal["full", "diag"]
 
@@ -103,40 +95,7 @@ class GMM(CellModel):
         space = "genes" if n_pcs is None else f"up to {n_pcs} principal components"
         finish_init(self, locals(), f"Gaussian mixture with n_components: {number}, of {space}, on {cells.describe()}")
 
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        layer: str | None = None,
-        labels_key: str | None = None,
-        size_factor_key: str | None = None,
-        expression: Literal["auto", "counts", "log_normalized"] = "auto",
-        target_sum: float = 1e4,
-        **kwargs,
-    ) -> None:
-        """Register the cells. Batches and covariates are not modelled, and refused.
-
-        Parameters
-        ----------
-        adata, layer, labels_key, size_factor_key, expression, target_sum, **kwargs
-            As in :meth:`BetaTCVAE.setup_anndata`.
-
-        Raises
-        ------
-        KeyError, ValueError
-            As in :meth:`BetaTCVAE.setup_anndata`, and if a batch or covariate is given.
-        """
-        expression = checked_expression(adata, layer, expression, target_sum)
-        setup_args = setup_method_args(locals())
-        fields = [
-            ExpressionField(layer, expression),
-            CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-            *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
-        ]
-        check_setup_arguments(cls.__name__, setup_args, kwargs)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
+    setup_anndata = classmethod(setup_plain)
 
     @property
     def bic(self) -> pd.DataFrame | None:
@@ -197,18 +156,11 @@ class GMM(CellModel):
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Probability of each component given the cell: the posterior mean of the mixture's latent, which is one-hot.
 
-        Parameters
-        ----------
-        adata
-            Cells with the same genes; ``None`` for the registered ones.
-        indices
-            Cells to return, all by default.
-        return_dist
-            Also return the posterior variances p (1 - p).
+        Arguments as in :meth:`MichiGAN.get_latent_representation`.
 
         Returns
         -------
-        Probabilities p, shape ``(n_cells, n_components)``, and the variances where asked for.
+        Probabilities p, shape ``(n_cells, n_components)``, and their variances p (1 - p) where asked for.
         """
         p_nc = mixture_responsibilities(expression_rows(self, adata, indices), fitted_arrays(self)).astype(np.float32)
         return (p_nc, p_nc * (1 - p_nc)) if return_dist else p_nc
@@ -216,26 +168,12 @@ class GMM(CellModel):
     def generate(self, n_samples: int = 1000, *, labels: dict[str, str] | None = None, seed: int = 0) -> AnnData:
         """Sample cells: a component of a registered cell, by its probabilities, and a cell of that component.
 
-        Parameters
-        ----------
-        n_samples
-            Cells to generate.
-        labels
-            Labels that the source cells must have, for example ``{"cell_type": "B cells"}``.
-        seed
-            Random seed.
+        Arguments and errors as in :meth:`MichiGAN.generate`.
 
         Returns
         -------
         AnnData with log-normalised expression in X, components (one-hot) in ``obsm["X_michigan"]``, labels and names
         of the source cells in obs, provenance in ``uns["michigan"]``.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is untrained.
-        KeyError, ValueError
-            If no cell has the labels.
         """
         fitted = fitted_arrays(self)
         rng = np.random.default_rng(seed)

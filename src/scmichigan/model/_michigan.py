@@ -9,7 +9,7 @@ from anndata import AnnData
 from scmichigan._compat import finish_init
 
 from ._gan import GAN
-from ._presets import Row
+from ._rows import Row
 
 
 class MichiGAN(GAN):
@@ -30,7 +30,7 @@ class MichiGAN(GAN):
     preset
         ``"default"``, or ``"paper"`` for networks, losses and training exactly as published.
     **module_kwargs
-        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the preset. ``observation`` is
+        Arguments of :class:`~scmichigan.module.GANSettings` that differ from the preset. ``observation`` is
         ``"poisson"`` by default where raw counts are registered: the generator makes counts.
 
     Raises
@@ -80,17 +80,7 @@ class MichiGAN(GAN):
 class CWGANGP(GAN):
     """Conditional WGAN-GP by concatenation: MichiGAN whose critic gets cell and latent side by side.
 
-    Parameters
-    ----------
-    adata, n_latent, beta, latent_sampling
-        As in :class:`MichiGAN`.
-    **module_kwargs
-        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
-
-    Raises
-    ------
-    ValueError
-        As in :class:`MichiGAN`.
+    Arguments and errors are those of :class:`MichiGAN`; ``**module_kwargs`` differ from the published settings.
 
     References
     ----------
@@ -118,17 +108,7 @@ class SemiSupervisedInfoWGANGP(GAN):
     The critic does not look at the latent. Its body infers one from each cell instead: that which a generated cell was made
     from, and that which is stored for a real one.
 
-    Parameters
-    ----------
-    adata, n_latent, beta, latent_sampling
-        As in :class:`MichiGAN`.
-    **module_kwargs
-        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
-
-    Raises
-    ------
-    ValueError
-        As in :class:`MichiGAN`.
+    Arguments and errors are those of :class:`MichiGAN`; ``**module_kwargs`` differ from the published settings.
 
     References
     ----------
@@ -160,12 +140,7 @@ class WGANGP(GAN):
     n_latent
         Dimensions of the noise: 128 as published, or as few as another model's latent to be compared with it.
     **module_kwargs
-        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
-
-    Raises
-    ------
-    ValueError
-        If ``n_latent`` is below 1, or another argument is unknown or not one of its choices.
+        Fields of :class:`~scmichigan.module.GANSettings` that differ from the published ones.
 
     References
     ----------
@@ -190,12 +165,7 @@ class InfoWGANGP(GAN):
     n_latent
         Dimensions of the code.
     **module_kwargs
-        Arguments of :class:`~scmichigan.module.MichiGANModule` that differ from the published ones.
-
-    Raises
-    ------
-    ValueError
-        If ``n_latent`` is below 1, or another argument is unknown or not one of its choices.
+        Fields of :class:`~scmichigan.module.GANSettings` that differ from the published ones.
 
     References
     ----------

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from anndata import AnnData
-from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
 
 from scmichigan._checks import check_latent, check_n_latent, check_n_samples
-from scmichigan._compat import finish_init, setup_method_args
+from scmichigan._compat import finish_init
 from scmichigan.closed_form import ProbabilisticPCA, fit_ppca
-from scmichigan.data import (
-    CategoryField,
-    ExpressionField,
-    RegisteredCells,
-    check_setup_arguments,
-    checked_expression,
-    size_factor_fields,
-)
+from scmichigan.data import RegisteredCells
 from scmichigan.latents import sample_posterior
 from scmichigan.module import CellFormat, FittedModule
 
 from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
+from ._setups import setup_plain
 
 
 class PPCA(CellModel):
@@ -70,40 +61,7 @@ class PPCA(CellModel):
         self.module = FittedModule(CellFormat(**cells.format()))
         finish_init(self, locals(), f"Probabilistic PCA with n_latent: {n_latent}, on {cells.describe()}")
 
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        layer: str | None = None,
-        labels_key: str | None = None,
-        size_factor_key: str | None = None,
-        expression: Literal["auto", "counts", "log_normalized"] = "auto",
-        target_sum: float = 1e4,
-        **kwargs,
-    ) -> None:
-        """Register the cells. Batches and covariates are not modelled, and refused.
-
-        Parameters
-        ----------
-        adata, layer, labels_key, size_factor_key, expression, target_sum, **kwargs
-            As in :meth:`BetaTCVAE.setup_anndata`.
-
-        Raises
-        ------
-        KeyError, ValueError
-            As in :meth:`BetaTCVAE.setup_anndata`, and if a batch or covariate is given.
-        """
-        expression = checked_expression(adata, layer, expression, target_sum)
-        setup_args = setup_method_args(locals())
-        fields = [
-            ExpressionField(layer, expression),
-            CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-            *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
-        ]
-        check_setup_arguments(cls.__name__, setup_args, kwargs)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
+    setup_anndata = classmethod(setup_plain)
 
     def train(self, *, seed: int = 0, **training_kwargs) -> None:
         """Fit by maximum likelihood, in closed form.
@@ -133,14 +91,7 @@ class PPCA(CellModel):
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Posterior of the latents, see :meth:`~scmichigan.closed_form.ProbabilisticPCA.posterior`.
 
-        Parameters
-        ----------
-        adata
-            Cells with the same genes; ``None`` for the registered ones.
-        indices
-            Cells to return, all by default.
-        return_dist
-            Also return the posterior variances.
+        Arguments as in :meth:`MichiGAN.get_latent_representation`.
 
         Returns
         -------
@@ -160,30 +111,8 @@ class PPCA(CellModel):
     ) -> AnnData:
         """Sample cells, with the noise of the model.
 
-        Parameters
-        ----------
-        n_samples
-            Cells to generate from the prior. Not used with ``latent``.
-        labels
-            Sample the latents from the posteriors of the registered cells with these labels instead, for example
-            ``{"cell_type": "B cells"}``; ``{}`` takes all cells.
-        latent
-            Generate one cell from each of these latents instead, shape ``(n_samples, n_latent)``.
-        seed
-            Random seed.
-
-        Returns
-        -------
-        AnnData with log-normalised expression in X, latents in ``obsm["X_michigan"]``, provenance in
-        ``uns["michigan"]``; with ``labels``, labels and names of the source cells in obs.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is untrained.
-        KeyError, ValueError
-            If no cell has the labels or they are given with ``latent``, or ``latent`` has another width than the model's
-            or is not finite.
+        Latents are sampled from the prior; with ``labels``, from the posteriors of the registered cells that have them.
+        Arguments, result and errors are those of :meth:`MichiGAN.generate`; only one of ``labels`` and ``latent`` can be given.
         """
         fit = ProbabilisticPCA(**fitted_arrays(self))
         rng = np.random.default_rng(seed)

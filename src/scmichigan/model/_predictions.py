@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,34 +54,18 @@ def predict_combination(
 ) -> AnnData | MuData:
     """Predict the cells of a combination of labels that was never seen.
 
-    The prediction is that of :meth:`CombinationPredictor.predict`, which documents the arguments. A trained model adds the
-    latents of the predicted cells and the methods that need a generator: ``"paper"``, the published latent arithmetic,
-    and ``"kriging_generator"``.
-
-    Parameters
-    ----------
-    labels
-        Label of each of two or more obs keys, for example ``{"cell_type": "B cells", "condition": "stim"}``.
-    method, along, references, n_samples, seed
-        As in :meth:`CombinationPredictor.predict`.
-
-    Returns
-    -------
-    As from :meth:`CombinationPredictor.predict`, with predicted latents in ``obsm["X_michigan"]``. The predicted latent
-    (posterior mean plus shift) of each cell of the references is also written to ``obsm["X_michigan_predicted"]`` of the
-    model's adata (NaN for all others), with the same provenance in ``uns["X_michigan_predicted"]``.
+    Arguments, result, errors and warnings are those of :meth:`CombinationPredictor.predict`. A trained model adds the methods
+    that need a generator (``"paper"``, the published latent arithmetic, and ``"kriging_generator"``) and latents: those of
+    the predicted cells are in ``obsm["X_michigan"]``, and the predicted latent (posterior mean plus shift) of each cell of the
+    references is written to ``obsm["X_michigan_predicted"]`` of the model's adata (NaN for all others), with the same
+    provenance in ``uns["X_michigan_predicted"]``.
 
     Raises
     ------
     RuntimeError
         If the model is untrained.
-    KeyError, ValueError
-        As in :meth:`CombinationPredictor.predict`, and if the model knows no latents of cells.
-
-    Warns
-    -----
-    UserWarning
-        As in :meth:`CombinationPredictor.predict`.
+    ValueError
+        If the model knows no latents of cells.
 
     References
     ----------
@@ -97,23 +80,7 @@ def predict_combination(
 def missing_combinations(self: GAN, keys: Sequence[str], *, enable_progress_bar: bool = True) -> pd.DataFrame:
     """List the combinations of labels that no cell has, with the expected error of their predictions.
 
-    Parameters
-    ----------
-    keys
-        Two or more obs keys.
-    enable_progress_bar
-        Whether to show how far it is.
-
-    Returns
-    -------
-    As from :meth:`CombinationPredictor.missing`.
-
-    Raises
-    ------
-    RuntimeError
-        If the model is untrained.
-    KeyError, ValueError
-        As in :meth:`CombinationPredictor.missing`.
+    Arguments, result and errors are those of :meth:`CombinationPredictor.missing`, of any two or more obs keys.
 
     Examples
     --------
@@ -134,24 +101,8 @@ def predict_all(
 ) -> AnnData | MuData:
     """Predict the cells of all combinations of labels that no cell has, or of some.
 
-    Parameters
-    ----------
-    combinations
-        Two or more obs keys, for all missing combinations of their labels that can be predicted; or as in
-        :meth:`CombinationPredictor.predict_all`.
-    n_samples, seed, enable_progress_bar
-        As in :meth:`CombinationPredictor.predict_all`.
-
-    Returns
-    -------
-    As from :meth:`CombinationPredictor.predict_all`, with predicted latents in ``obsm["X_michigan"]``.
-
-    Raises
-    ------
-    RuntimeError
-        If the model is untrained.
-    KeyError, ValueError
-        As in :meth:`CombinationPredictor.predict_all`.
+    Arguments, result and errors are those of :meth:`CombinationPredictor.predict_all`; ``combinations`` may also be two or
+    more obs keys, for all missing combinations of their labels that can be predicted.
     """
     check_trained(self)
     return self.predictor.predict_all(
@@ -183,38 +134,29 @@ def benchmark_predictions(
     setup_kwargs: Mapping[str, Any] | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     train_kwargs: Mapping[str, Any] | None = None,
-    folder: Path | str | None = None,
     **benchmark_kwargs: Any,
 ) -> pd.DataFrame:
     """Hide combinations of labels one at a time, train a model without each, and judge what it predicts of it.
 
+    Arguments, result and errors that are not listed here are those of :func:`benchmark_predictions`.
+
     Parameters
     ----------
-    adata, keys, control_labels, setup_kwargs, folder
-        As in :func:`benchmark_predictions`.
     predictors
         Functions that take a trained model and the labels to predict and return cells; the first is judged against the
         others. By default the model's prediction, the published one, and the decoder of the beta-TCVAE without and with
         noise.
     model_kwargs, train_kwargs
         Arguments of the model and of its training.
-    **benchmark_kwargs
-        Further arguments of :func:`benchmark_predictions`, such as ``hold_out``, ``n_genes``, ``n_jobs`` and ``seed``.
-
-    Returns
-    -------
-    As from :func:`benchmark_predictions`.
 
     Raises
     ------
-    KeyError, ValueError
-        As in :func:`benchmark_predictions`, and if a stored latent is asked for.
+    ValueError
+        If a stored latent is asked for.
 
     Examples
     --------
-    >>> table = mg.MichiGAN.benchmark_predictions(
-    ...     adata, ["cell_type", "condition"], {"condition": "ctrl"}, setup_kwargs={"size_factor_key": "total_counts"}
-    ... )
+    >>> table = mg.MichiGAN.benchmark_predictions(adata, ["cell_type", "condition"], {"condition": "ctrl"})
     >>> table.pivot_table(index="metric", columns="predictor", values="value")
     """
     setup_kwargs = dict(setup_kwargs or {})
@@ -234,7 +176,6 @@ def benchmark_predictions(
         fit=fit,
         predictors=PREDICTORS if predictors is None else predictors,
         setup_kwargs=setup_kwargs,
-        folder=folder,
         **benchmark_kwargs,
     )
 

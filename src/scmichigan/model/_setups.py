@@ -1,4 +1,4 @@
-"""The setups of the GANs."""
+"""The setups of the GANs, and of models without batches and covariates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from anndata import AnnData
 from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
 
 from scmichigan._compat import setup_method_args
 from scmichigan.data import (
@@ -46,32 +47,22 @@ def setup_anndata(
 ) -> None:
     """Register the cells, and the latent where one is stored.
 
+    Arguments and errors that are not listed here are those of :meth:`BetaTCVAE.setup_anndata`. Generator and critic are
+    conditioned on batch and covariates; :class:`WGANGP` and :class:`InfoWGANGP` refuse them. Protein counts are generated
+    beside those of the genes.
+
     Parameters
     ----------
-    adata
-        Cells x genes.
-    layer, labels_key, size_factor_key, expression, target_sum
-        As in :meth:`BetaTCVAE.setup_anndata`.
-    batch_key, categorical_covariate_keys, continuous_covariate_keys
-        As in :meth:`BetaTCVAE.setup_anndata`; generator and critic are conditioned on them. :class:`WGANGP` and
-        :class:`InfoWGANGP` refuse them.
-    protein_expression_obsm_key
-        Key of ``adata.obsm`` with protein counts, which are generated beside those of the genes. Their size factor is
-        their sum.
     latent_key
         Key of ``adata.obsm`` with the latent to generate from; ``None`` fits a beta-TCVAE first.
     latent_var_key
         Key of ``adata.obsm`` with its posterior variances; ``None`` where there are none.
-    **kwargs
-        Passed to scvi-tools' registration.
 
     Raises
     ------
-    KeyError
-        If a column, layer or obsm key does not exist.
     ValueError
-        As in :meth:`BetaTCVAE.setup_anndata`, and if the latent is misshapen, not finite or the same for all cells, or its
-        variances are negative, of another shape or without means.
+        If the latent is misshapen, not finite or the same for all cells, or its variances are negative, of another shape or
+        without means.
     """
     expression = checked_expression(adata, layer, expression, target_sum)
     setup_args = setup_method_args(locals())
@@ -110,31 +101,12 @@ def setup_mudata(
 ) -> None:
     """Register cells whose RNA and proteins are generated together, and the latent where one is stored.
 
-    Parameters
-    ----------
-    mdata, rna_layer, protein_layer, modalities
-        As in :meth:`BetaTCVAE.setup_mudata`.
-    batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys, target_sum
-        As in :meth:`setup_anndata`. The size factor is that of the RNA; proteins are scaled by their sum.
-    latent_key, latent_var_key
-        Keys of ``mdata.obsm`` with the latent to generate from and its variances, as in :meth:`setup_anndata`.
-    **kwargs
-        Passed to scvi-tools' registration.
-
-    Raises
-    ------
-    KeyError
-        If a modality, column, layer or obsm key does not exist.
-    ValueError
-        As in :meth:`setup_anndata`, and if the modalities have other cells or hold no counts.
+    Arguments and errors are those of :meth:`BetaTCVAE.setup_mudata`. ``latent_key`` and ``latent_var_key`` are keys of
+    ``mdata.obsm``, as in :meth:`setup_anndata`.
 
     Examples
     --------
     >>> mg.MichiGAN.setup_mudata(mdata, modalities={"rna_layer": "rna", "protein_layer": "protein"})
-    >>> model = mg.MichiGAN(mdata)
-    >>> model.train()
-    >>> cells = model.generate(1000)
-    >>> cells["protein"].layers["counts"]
     """
     setup_args = setup_method_args(locals())
     cls.row.check_setup(cls.__name__, setup_args["setup_args"])
@@ -154,4 +126,31 @@ def setup_mudata(
     check_setup_arguments(cls.__name__, setup_args, kwargs)
     manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
     manager.register_fields(mdata, **kwargs)
+    cls.register_manager(manager)
+
+
+def setup_plain(
+    cls: type[BaseModelClass],
+    adata: AnnData,
+    layer: str | None = None,
+    labels_key: str | None = None,
+    size_factor_key: str | None = None,
+    expression: Literal["auto", "counts", "log_normalized"] = "auto",
+    target_sum: float = 1e4,
+    **kwargs,
+) -> None:
+    """Register the cells. Batches and covariates are not modelled, and refused.
+
+    Arguments and errors are those of :meth:`BetaTCVAE.setup_anndata`.
+    """
+    expression = checked_expression(adata, layer, expression, target_sum)
+    setup_args = setup_method_args(locals())
+    check_setup_arguments(cls.__name__, setup_args, kwargs)
+    fields = [
+        ExpressionField(layer, expression),
+        CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+        *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
+    ]
+    manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
+    manager.register_fields(adata, **kwargs)
     cls.register_manager(manager)

@@ -12,6 +12,7 @@ from scmichigan import _keys
 from scmichigan.latents import FittedLatent, posterior_to_sample
 from scmichigan.train import (
     MINIBATCHES_AT_ONCE,
+    SCHEDULES,
     AdversarialTrainingPlan,
     CellDataModule,
     LogSometimes,
@@ -23,7 +24,6 @@ from scmichigan.train import (
 
 from ._beta_tcvae import BetaTCVAE
 from ._latent_recovery import gap, measure_latent_recovery
-from ._presets import SCHEDULES
 from ._start import scale_expression, start
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from ._count_tcvae import CountTCVAEModule
 from ._expression import CellFormat, ExpressionInputs
 from ._fitted import FittedModule
 from ._michigan import MichiGANModule
-from ._settings import GANSettings
+from ._settings import PRESETS, GANSettings
 
 __all__ = [
+    "PRESETS",
     "BetaTCVAEModule",
     "CellFormat",
     "CountTCVAEModule",

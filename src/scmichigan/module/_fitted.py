@@ -37,4 +37,4 @@ class FittedModule(BaseModuleClass):
 
     def on_load(self, model, **kwargs) -> None:
         """Make arrays of the shapes that a saved model has, which it is then loaded into."""
-        self.keep({name: np.zeros(shape) for name, shape in model.shapes_.items()})
+        self.keep({name: np.zeros(shape) for name, shape in getattr(model, "shapes_", {}).items()})

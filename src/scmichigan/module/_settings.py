@@ -143,3 +143,24 @@ class GANSettings:
     def makes_counts(self) -> bool:
         """Whether the generator makes counts."""
         return self.observation == "poisson"
+
+
+# What differs from the defaults of GANSettings.
+PRESETS = {
+    "default": {},
+    "paper": {
+        "observation": "log_normalized",
+        "loss": "wgan-gp",
+        "generator_hidden": (256, 512, 1024),
+        "critic_hidden": (1024, 512, 10),
+        "critic_components": 0,
+        "generator_norm": "batch",
+        "critic_norm": "batch",
+        "dropout": 0.2,
+        "closed_form_start": False,
+        "scale_inputs": False,
+        "average_decay": None,
+        "thinning": 1.0,
+        "output_activation": None,
+    },
+}

@@ -12,13 +12,16 @@ from ._runs import (
     own_arguments,
     run_training,
 )
+from ._schedules import SCHEDULES, Schedule
 
 __all__ = [
     "MINIBATCHES_AT_ONCE",
     "AdversarialTrainingPlan",
     "CellDataModule",
     "ElboTrainingPlan",
+    "SCHEDULES",
     "LogSometimes",
+    "Schedule",
     "StageProgressBar",
     "StopOnNonFinite",
     "check_epochs",

@@ -1,38 +1,17 @@
-"""Settings of the GANs by name: ours, and the published ones."""
+"""What makes one GAN of the family, and the settings of its module."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from scmichigan._checks import check_choice
 from scmichigan.data import refuse_covariates
-from scmichigan.module import GANSettings
-from scmichigan.train import epochs_for
+from scmichigan.module import PRESETS, GANSettings
 
 _CELLS_PER_CENTRE = 15
 _N_CENTRES = 100
-# What differs from the defaults of GANSettings.
-PRESETS = {
-    "default": {},
-    "paper": {
-        "observation": "log_normalized",
-        "loss": "wgan-gp",
-        "generator_hidden": (256, 512, 1024),
-        "critic_hidden": (1024, 512, 10),
-        "critic_components": 0,
-        "generator_norm": "batch",
-        "critic_norm": "batch",
-        "dropout": 0.2,
-        "closed_form_start": False,
-        "scale_inputs": False,
-        "average_decay": None,
-        "thinning": 1.0,
-        "output_activation": None,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -89,49 +68,6 @@ class Row:
     def chosen(self, settings: GANSettings) -> dict[str, Any]:
         """Values of those, with which the same module can be made again."""
         return {name: getattr(settings, name) for name in self.choices()}
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how a preset is trained.
-
-    Parameters
-    ----------
-    batch_size
-        Cells in a minibatch.
-    n_epochs
-        Passes through the cells.
-    n_steps
-        Fewest and most critic steps of so many passes.
-    plan_kwargs
-        Arguments of the training plan that differ from its defaults.
-    """
-
-    batch_size: int
-    n_epochs: int
-    n_steps: tuple[float, float] = (0, math.inf)
-    plan_kwargs: dict[str, Any] = field(default_factory=dict)
-
-    def epochs(self, n_cells: int, batch_size: int) -> int:
-        """Passes through ``n_cells`` in minibatches of ``batch_size``."""
-        fewest, most = (epochs_for(n, n_cells, batch_size) if n < math.inf else n for n in self.n_steps)
-        return min(max(self.n_epochs, fewest), most)
-
-
-SCHEDULES = {
-    "default": Schedule(128, n_epochs=150, n_steps=(3000, 12000)),
-    "paper": Schedule(
-        32,
-        n_epochs=1000,
-        plan_kwargs={
-            "n_critic": 5,
-            "lr_generator": 1e-4,
-            "lr_critic": 1e-4,
-            "betas": (0.0, 0.9),
-            "prediction_step": True,
-        },
-    ),
-}
 
 
 def module_settings(
