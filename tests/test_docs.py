@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import pytest
 import scvi
 
-from scmichigan import train
 from scmichigan.model import _train_beta_tcvae
+from scmichigan.train import SCHEDULES, Schedule
 
 mpl.use("agg")
 
@@ -19,7 +19,7 @@ PAGES = sorted(page.name for page in HOWTO.glob("*.md") if page.name != "index.m
 
 @pytest.fixture(autouse=True)
 def _short_trainings(monkeypatch):
-    monkeypatch.setitem(train.SCHEDULES, "default", train.Schedule(128, n_epochs=1))
+    monkeypatch.setitem(SCHEDULES, "default", Schedule(128, n_epochs=1))
     monkeypatch.setattr(_train_beta_tcvae, "_DEFAULT_STEPS", 20)
     train = scvi.model.SCVI.train
     monkeypatch.setattr(
