@@ -19,6 +19,7 @@ from scmichigan.data import RegisteredCells
 from scmichigan.module import CellFormat, FittedModule
 
 from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
+from ._refusals import OF_VAES, refuses
 from ._setups import setup_plain
 
 CovarianceType = Literal["full", "diag"]
@@ -27,6 +28,7 @@ _N_COMPONENTS = (1, 2, 4, 8, 16, 32)
 _MIN_CELLS_PER_COMPONENT = 10
 
 
+@refuses(*OF_VAES)
 class GMM(CellModel):
     """Gaussian mixture of log-normalised expression: the baseline that knows clusters.
 

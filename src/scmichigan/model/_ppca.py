@@ -15,9 +15,11 @@ from scmichigan.latents import sample_posterior
 from scmichigan.module import CellFormat, FittedModule
 
 from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
+from ._refusals import OF_VAES, refuses
 from ._setups import setup_plain
 
 
+@refuses(*OF_VAES)
 class PPCA(CellModel):
     r"""Probabilistic PCA of log-normalised expression, in closed form: the linear baseline.
 
