@@ -111,12 +111,13 @@ class Predictor:
         references: Sequence[object] | None = None,
         n_samples: int | None = None,
         seed: int = 0,
+        key_added: str = _keys.PREDICTED_LATENT,
     ) -> AnnData | MuData:
         """As in :meth:`CombinationPredictor.predict`, of any keys.
 
         Where there are latents, the predicted ones are in ``obsm["X_michigan"]``, and the predicted latent (posterior mean
-        plus shift) of each cell of the references is written to ``obsm["X_michigan_predicted"]`` of the registered cells
-        (NaN for all others), with the provenance in ``uns["X_michigan_predicted"]``.
+        plus shift) of each cell of the references is written to ``obsm[key_added]`` of the registered cells (NaN for all
+        others), with the provenance in ``uns[key_added]``.
         """
         check_n_samples(n_samples)
         check_labels(labels, "labels")
@@ -143,7 +144,7 @@ class Predictor:
         _warn_of_few(groups, [r.labels for r in arithmetic.references] if by_itself else used)
         predicted = self._predict(arithmetic, groups, method, n_samples=n_samples, seed=seed)
         if self.latents is not None:
-            self._keep_latents(arithmetic, groups, predicted.uns[_keys.PROVENANCE])
+            self._keep_latents(arithmetic, groups, predicted.uns[_keys.PROVENANCE], key_added)
         return self.cells.as_registered(predicted)
 
     def missing(self, keys: Sequence[str], *, enable_progress_bar: bool = True) -> pd.DataFrame:
@@ -323,13 +324,13 @@ class Predictor:
     def _source_of_latents(self) -> dict[str, str]:
         return {} if self.latents is None else {"latent": self.latents.source}
 
-    def _keep_latents(self, arithmetic: Arithmetic, groups: Groups, provenance: dict[str, object]) -> None:
+    def _keep_latents(self, arithmetic: Arithmetic, groups: Groups, provenance: dict[str, object], key: str) -> None:
         mean = self.latents.mean
         predicted = np.full_like(mean, np.nan)
         for reference, shift in zip(arithmetic.references, self.latents.shifts(arithmetic, groups), strict=True):
             predicted[reference.rows] = mean[reference.rows] + shift
-        self.cells.adata.obsm[_keys.PREDICTED_LATENT] = predicted
-        self.cells.adata.uns[_keys.PREDICTED_LATENT] = provenance.copy()
+        self.cells.adata.obsm[key] = predicted
+        self.cells.adata.uns[key] = provenance.copy()
 
 
 def _warn_of_few(groups: Groups, used: Sequence[Labels]) -> None:

@@ -40,14 +40,16 @@ class FittedLatent:
         Name of the model whose first stage it is, for errors.
     model
         The trained beta-TCVAE; ``None`` before.
+    name
+        Key of obsm that its latents are written to.
     """
 
-    name = _keys.LATENT
     encoder_name = _OF_MODEL
 
-    def __init__(self, of: str, model: BaseModelClass | None = None) -> None:
+    def __init__(self, of: str, model: BaseModelClass | None = None, name: str = _keys.LATENT) -> None:
         self.of = of
         self.model = model
+        self.name = name
 
     def posterior(self, adata: AnnData | None = None, indices: Sequence[int] | None = None) -> Posterior:
         """Posterior of the latents of cells, of the registered ones without ``adata``."""

@@ -55,12 +55,17 @@ def check_stored_width(width: int, key: str, n_latent: int, beta: float) -> int:
 
 
 def from_latent_model(
-    cls: type[GAN], latent_model: BaseModelClass, *, setup_kwargs: dict[str, Any] | None = None, **kwargs
+    cls: type[GAN],
+    latent_model: BaseModelClass,
+    *,
+    setup_kwargs: dict[str, Any] | None = None,
+    key_added: str = _keys.LATENT,
+    **kwargs,
 ) -> GAN:
     """Make a model on the latent of a trained one, such as an :class:`scvi.model.SCVI`, and on its cells.
 
-    Writes the latent of these cells to ``obsm["X_michigan"]``, its variances, where the model gives any, to
-    ``obsm["X_michigan_var"]``, and where it is from to ``uns["X_michigan"]``. New cells are encoded by the trained
+    Writes the latent of these cells to ``obsm[key_added]``, its variances, where the model gives any, to
+    ``obsm[key_added + "_var"]``, and where they are from to ``uns[key_added]``. New cells are encoded by the trained
     model as it is now. A copy of it is saved and loaded with the new one.
 
     Parameters
@@ -71,6 +76,8 @@ def from_latent_model(
     setup_kwargs
         Arguments of :meth:`setup_anndata` (:meth:`setup_mudata`) that differ from those that the trained model was set up
         with (layers, batch, labels, size factor, covariates and proteins); ``modalities`` are added to its own.
+    key_added
+        Key of obsm and uns that latents and their source are written to.
     **kwargs
         Arguments of the new model, but those of a latent (``n_latent``, ``beta``).
 
@@ -107,13 +114,13 @@ def from_latent_model(
             f"first is {adata.obs_names[np.argmax(broken)]!r}: look at its history, and train it again with a smaller "
             "learning rate"
         )
-    adata.obsm[_keys.LATENT] = mean
-    keys = {"latent_key": _keys.LATENT}
+    adata.obsm[key_added] = mean
+    keys = {"latent_key": key_added}
     provenance = {"model": type(latent_model).__name__}
     if var is not None:
-        adata.obsm[_keys.LATENT_VAR] = var
-        keys["latent_var_key"] = provenance["variance"] = _keys.LATENT_VAR
-    adata.uns[_keys.LATENT] = provenance
+        keys["latent_var_key"] = provenance["variance"] = f"{key_added}_var"
+        adata.obsm[f"{key_added}_var"] = var
+    adata.uns[key_added] = provenance
     setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
     setup(adata, **setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
     model = cls(adata, **kwargs)

@@ -12,7 +12,7 @@ import torch
 from anndata import AnnData
 from mudata import MuData
 
-from scmichigan import combinations
+from scmichigan import _keys, combinations
 from scmichigan._checks import check_trained
 from scmichigan.combinations import Latents, Method, Predictor
 from scmichigan.data import RegisteredCells
@@ -51,14 +51,15 @@ def predict_combination(
     references: Sequence[str] | None = None,
     n_samples: int | None = None,
     seed: int = 0,
+    key_added: str = _keys.PREDICTED_LATENT,
 ) -> AnnData | MuData:
     """Predict the cells of a combination of labels that was never seen.
 
     Arguments, result, errors and warnings are those of :meth:`CombinationPredictor.predict`. A trained model adds the methods
     that need a generator (``"paper"``, the published latent arithmetic, and ``"kriging_generator"``) and latents: those of
     the predicted cells are in ``obsm["X_michigan"]``, and the predicted latent (posterior mean plus shift) of each cell of the
-    references is written to ``obsm["X_michigan_predicted"]`` of the model's adata (NaN for all others), with the same
-    provenance in ``uns["X_michigan_predicted"]``.
+    references is written to ``obsm[key_added]`` of the model's adata (NaN for all others), with the same provenance in
+    ``uns[key_added]``.
 
     Raises
     ------
@@ -73,7 +74,13 @@ def predict_combination(
     """
     check_trained(self)
     return self.predictor.predict(
-        labels, method=method, along=along, references=references, n_samples=n_samples, seed=seed
+        labels,
+        method=method,
+        along=along,
+        references=references,
+        n_samples=n_samples,
+        seed=seed,
+        key_added=key_added,
     )
 
 

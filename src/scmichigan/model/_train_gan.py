@@ -46,13 +46,13 @@ def train(
     accelerator: str = "auto",
     devices: int | list[int] | str = "auto",
     plan_kwargs: dict[str, Any] | None = None,
+    key_added: str = _keys.LATENT,
     **trainer_kwargs,
 ) -> None:
     """Train the generator; where the latent is neither stored nor given, fit the beta-TCVAE first.
 
-    Writes the latent of a beta-TCVAE to ``obsm["X_michigan"]`` (posterior means) and ``obsm["X_michigan_var"]``,
-    with its provenance in ``uns["X_michigan"]``; its history is ``latent_model.history``. Train again to continue with
-    the generator.
+    Writes the latent of a beta-TCVAE to ``obsm[key_added]`` (posterior means) and ``obsm[key_added + "_var"]``, and its
+    provenance to ``uns[key_added]``; its history is ``latent_model.history``. Train again to continue with the generator.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ def train(
         As in scvi-tools, for both stages.
     plan_kwargs
         Arguments of :class:`~scmichigan.train.AdversarialTrainingPlan`.
+    key_added
+        Key of obsm and uns that the latent of a beta-TCVAE is written to.
     **trainer_kwargs
         Passed to :class:`scvi.train.Trainer` in both stages; in the second alone, ``ckpt_path``, a checkpoint to go on from,
         ``callbacks``, and ``early_stopping`` with what belongs to it. What it takes for a batch of the generator's training, as in
@@ -106,7 +108,7 @@ def train(
             for name, value in shared_kwargs.items()
             if name not in ("ckpt_path", "callbacks") and not name.startswith("early_stopping")
         }
-        _fit_latent_model(self, of_first | (latent_kwargs or {}))
+        _fit_latent_model(self, of_first | (latent_kwargs or {}), key_added)
     if knows_cells:
         mean, var = posterior_to_sample(self.latent, self.latent_sampling)
         data.add(_keys.LATENT_MEAN_TENSOR, mean)
@@ -181,16 +183,16 @@ def _check_trainer_arguments(model: GAN, given: dict[str, Any], elsewhere: dict[
         )
 
 
-def _fit_latent_model(model: GAN, train_kwargs: dict[str, Any]) -> None:
+def _fit_latent_model(model: GAN, train_kwargs: dict[str, Any], key: str) -> None:
     """Stage 1: the beta-TCVAE on the same cells; its latent goes to obsm."""
     args = {k: v for k, v in model.registry["setup_args"].items() if not k.startswith("latent")}
     setup = BetaTCVAE.setup_anndata if isinstance(model.adata, AnnData) else BetaTCVAE.setup_mudata
     setup(model.adata, **args)
     latent_model = BetaTCVAE(model.adata, n_latent=model.n_latent, beta=model.beta)
     latent_model.train(**{"train_size": 1.0, "stage": "stage 1 of 2: beta-TCVAE", **train_kwargs})
-    model.latent = FittedLatent(type(model).__name__, latent_model)
-    model.adata.obsm[_keys.LATENT], model.adata.obsm[_keys.LATENT_VAR] = model.latent.posterior()
-    model.adata.uns[_keys.LATENT] = {"model": "BetaTCVAE", "beta": model.beta, "variance": _keys.LATENT_VAR}
+    model.latent = FittedLatent(type(model).__name__, latent_model, key)
+    model.adata.obsm[key], model.adata.obsm[f"{key}_var"] = model.latent.posterior()
+    model.adata.uns[key] = {"model": "BetaTCVAE", "beta": model.beta, "variance": f"{key}_var"}
 
 
 def _watching_latent_recovery(model: GAN, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
