@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scmichigan.model._arithmetic import (
+from scmichigan.combinations._arithmetic import (
     Arithmetic,
     Reference,
     choose_key,
@@ -152,14 +152,14 @@ def test_partners_have_the_label_and_a_weight():
     groups = {tuple(pair): np.array([i]) for i, pair in enumerate(["Ax", "Ay", "Cx", "Cy", "Bx"])}
     (reference,) = find_references(groups, KEYS, ("B", "y"), "drug")
     plan = _plan(np.zeros((5, 2)), groups, KEYS, ("B", "y"), reference, {"A": 1, "C": 3})
-    pools, shares = plan.partners(0)
-    assert {plan.combinations[pool]: share for pool, share in zip(pools, shares, strict=True)} == {
+    pools, proportions = plan.partners(0)
+    assert {plan.combinations[pool]: part for pool, part in zip(pools, proportions, strict=True)} == {
         ("A", "y"): 0.25,
         ("C", "y"): 0.75,
     }
     alone = replace(plan, weights=np.array([[-0.1, 0, 1.2, 0.1, -0.2]]))
     assert plan.combinations == (("A", "x"), ("A", "y"), ("B", "x"), ("C", "x"), ("C", "y"))
-    pools, shares = alone.partners(0)
+    pools, proportions = alone.partners(0)
     assert [plan.combinations[pool] for pool in pools] == [("B", "x")]
 
 

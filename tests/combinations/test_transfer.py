@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from scmichigan.model._transfer import (
-    draw_evenly,
+from scmichigan.combinations._transfer import (
     in_proportion,
     pair_by_depth,
     rectify_keeping_means,
     round_on_log_scale,
+    sample_evenly,
     take_nearer,
 )
 
 
-def test_numbers_in_proportion_to_shares():
+def test_numbers_in_these_proportions():
     np.testing.assert_array_equal(in_proportion(10, [1, 1]), [5, 5])
     np.testing.assert_array_equal(in_proportion(7, [0.5, 0, 0.25]), [5, 0, 2])
     np.testing.assert_array_equal(in_proportion(1, [1, 1, 1]), [1, 0, 0])
@@ -21,9 +21,9 @@ def test_numbers_in_proportion_to_shares():
 @pytest.mark.parametrize("n_cells", [0, 3, 5, 14])
 def test_no_cell_comes_back_before_all_have_come(n_cells):
     rows = np.array([2, 3, 5, 7, 11])
-    drawn = draw_evenly(rows, n_cells, np.random.default_rng(0))
-    counts = np.array([(drawn == row).sum() for row in rows])
-    assert counts.sum() == len(drawn) == n_cells
+    sampled = sample_evenly(rows, n_cells, np.random.default_rng(0))
+    counts = np.array([(sampled == row).sum() for row in rows])
+    assert counts.sum() == len(sampled) == n_cells
     assert np.ptp(counts) <= 1
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scmichigan.model._best_linear import best_linear_weights
+from scmichigan.combinations._best_linear import best_linear_weights
 
 N_GENES = 20000
 
@@ -28,8 +28,8 @@ def test_weights_are_those_of_a_regression_on_genes_of_the_same_model():
     position, n_levels, target, noise = np.array([0.0, 1, 2.5, 4, 7]), 3, (2, 1), 0.3
     particular = np.kron(_brownian(position), np.eye(n_levels) - 1 / n_levels)
     values, vectors = np.linalg.eigh(particular)
-    draws = rng.normal(size=(len(values), N_GENES)) * np.sqrt(np.maximum(values, 0))[:, None]
-    effects = (vectors @ draws).reshape(len(position), n_levels, N_GENES) + rng.normal(size=(n_levels, N_GENES))
+    samples = rng.normal(size=(len(values), N_GENES)) * np.sqrt(np.maximum(values, 0))[:, None]
+    effects = (vectors @ samples).reshape(len(position), n_levels, N_GENES) + rng.normal(size=(n_levels, N_GENES))
     truth = effects.copy()
     truth[..., 0] = 1e5 * position[:, None]
     arguments, means = _observed(truth + np.sqrt(noise) * rng.normal(size=truth.shape), noise, target)
