@@ -97,15 +97,10 @@ def check_scale(expression: str, target_sum: float) -> None:
 
 
 def detect_expression(adata: AnnData, layer: str | None, owner: str = "adata") -> ExpressionKind:
-    """Tell raw counts from log-normalised expression; refuse what is neither.
+    """Tell raw counts from log-normalised expression.
 
-    Raises
-    ------
-    KeyError
-        If the layer does not exist.
-    ValueError
-        If there is no cell or gene, a value is NaN, infinite or negative, a cell is empty, or the values are neither
-        integers nor small enough to be logarithms.
+    Refused are values that are NaN, infinite or negative, or neither integers nor small enough to be logarithms, cells
+    without counts, and a layer that does not exist.
     """
     return kind_of_values(expression_of(adata, layer, owner), place_of(layer, owner), adata.obs_names)
 

@@ -51,19 +51,7 @@ ARGUMENTS = {
 
 
 class ExpressionField(LayerField):
-    """Raw counts or log-normalised expression, checked against what was declared.
-
-    Parameters
-    ----------
-    layer
-        Layer that holds it; ``None`` for ``adata.X``.
-    kind
-        What it must be.
-    modality
-        Name of the modality of a MuData that it is in.
-    registry_key
-        Name of the tensor.
-    """
+    """Raw counts or log-normalised expression of a layer (of a modality), checked against the declared kind."""
 
     def __init__(
         self,
@@ -110,13 +98,7 @@ def check_genes(genes: ArrayLike, given: ArrayLike, owner: str) -> None:
 
 
 class ProteinField(ObsmField):
-    """Protein counts beside the expression of an AnnData.
-
-    Parameters
-    ----------
-    key
-        Key of ``adata.obsm``.
-    """
+    """Protein counts in obsm, beside the expression of an AnnData."""
 
     def __init__(self, key: str) -> None:
         super().__init__(REGISTRY_KEYS.PROTEIN_EXP_KEY, key, correct_data_format=False)
@@ -134,17 +116,7 @@ class ProteinField(ObsmField):
 
 
 class SizeFactorField(NumericalObsField):
-    """Total counts of each cell.
-
-    Parameters
-    ----------
-    key
-        Column of ``adata.obs``.
-    layer
-        Layer of the counts that it belongs to.
-    modality
-        Name of the modality of a MuData that these are in.
-    """
+    """A column of obs with the total counts of each cell, which belong to a layer (of a modality)."""
 
     def __init__(self, key: str, layer: str | None, modality: str | None = None) -> None:
         super().__init__(REGISTRY_KEYS.SIZE_FACTOR_KEY, key)
@@ -196,17 +168,7 @@ class SizeFactorField(NumericalObsField):
 
 
 class CategoryField(CategoricalObsField):
-    """A column of obs with batches, of which later cells have none but those of the setup, or with labels.
-
-    Parameters
-    ----------
-    registry_key
-        Name of the tensor.
-    key
-        Column of ``adata.obs``, or ``None``.
-    may_be_new
-        Whether cells that come later may have other levels.
-    """
+    """A column of obs with batches or labels; later cells may have other levels only where these ``may_be_new``."""
 
     def __init__(self, registry_key: str, key: str | None, *, may_be_new: bool = False) -> None:
         if isinstance(key, list | tuple):
@@ -266,17 +228,7 @@ class NumberCovariatesField(NumericalJointObsField):
 
 
 class LatentField(ObsmField):
-    """A stored latent (or its variance) that a generator can be trained on.
-
-    Parameters
-    ----------
-    registry_key
-        Name of the tensor.
-    key
-        Key of ``adata.obsm``.
-    mean_key
-        Of variances, the key of their means; ``None`` for means.
-    """
+    """A stored latent that a generator can be trained on or, with the key of the means, its variances."""
 
     def __init__(self, registry_key: str, key: str, *, mean_key: str | None = None) -> None:
         super().__init__(registry_key, key, correct_data_format=False)

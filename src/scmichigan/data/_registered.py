@@ -37,13 +37,8 @@ Unit = tuple[np.ndarray, np.ndarray]
 class RegisteredCells:
     """Cells that a setup has registered.
 
-    Parameters
-    ----------
-    manager
-        What scvi-tools has registered of them.
-    unit
-        Gives the unit that a model's networks see continuous covariates in; by default that of these cells, in which they
-        have a mean of 0 and a variance of 1.
+    ``unit`` gives the unit that a model's networks see continuous covariates in; by default it is that of these cells, in
+    which they have a mean of 0 and a variance of 1.
     """
 
     @classmethod
@@ -267,20 +262,8 @@ class RegisteredCells:
     ) -> AnnData:
         """AnnData of generated cells.
 
-        Parameters
-        ----------
-        values
-            Counts or, where there are no totals, log-normalised expression, shape ``(n_samples, n_features)``.
-        totals
-            What the counts add up to in each modality, shape ``(n_samples, n_modalities)``.
-        rows
-            Their source cells, whose labels and covariates they get.
-        latent
-            Latents that they were made from, for obsm.
-        provenance
-            How they were made, for uns.
-        covariates_of
-            Cells whose batch and covariates they get alone, where their latents are those of no cell.
+        Values are counts or, where there are no totals (of each modality), log-normalised expression. Cells with source
+        ``rows`` get the labels and covariates of these; others the batch and covariates of ``covariates_of`` alone.
         """
         counts = None
         if totals is not None:

@@ -80,23 +80,9 @@ def latent_fields(mean_key: str | None, var_key: str | None) -> list[BaseAnnData
 
 
 class Modalities:
-    """Where the arguments of a ``setup_mudata`` are looked for.
+    """Where the arguments of a ``setup_mudata`` are looked for: in their modalities, or in the MuData itself.
 
-    Parameters
-    ----------
-    mdata
-        What is set up.
-    names
-        The modality of each argument; those without one are looked for in the MuData itself.
-    setup_args
-        Arguments of the setup, the modalities among them.
-
-    Raises
-    ------
-    KeyError
-        If a modality does not exist.
-    ValueError
-        If this is no MuData, no modality is that of the RNA, or modalities have other cells.
+    Refuses modalities that do not exist or have other cells, and a MuData without RNA.
     """
 
     def __init__(self, mdata: MuData, names: Mapping[str, str] | None, setup_args: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Where the latents of cells come from, one small class each.
 
-All have ``posterior(adata, indices)``, ``encode(x, cells)``, ``name``, ``model`` and ``file()``.
+All have a ``name``, ``posterior(adata, indices)``, an ``encoder`` of expression, a ``model`` or none, and ``file()``.
 """
 
+from ._encoder import Encoder, ridge_encoder
 from ._model import (
     FittedLatent,
     ModelLatent,
@@ -22,6 +23,7 @@ from ._stored import (
 )
 
 __all__ = [
+    "Encoder",
     "FittedLatent",
     "ModelLatent",
     "PriorLatent",
@@ -33,6 +35,7 @@ __all__ = [
     "model_of",
     "posterior_of",
     "posterior_to_sample",
+    "ridge_encoder",
     "sample_posterior",
     "setup_arguments",
 ]

@@ -1,38 +1,44 @@
-"""An encoder for latents that came without one."""
+"""Encoders of log-normalised expression, for latent recovery."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
 import numpy as np
-import scipy.sparse as sp
+from scvi.model.base import BaseModelClass
 from sklearn.linear_model import RidgeCV
 
 from scmichigan._arrays import dense
+from scmichigan.data import RegisteredCells
 
 _N_CELLS = 3000
 _RIDGES = np.logspace(0, 4, 9)
 
 
-class RidgeEncoder:
-    """Ridge regression of latents on log-normalised expression, fitted once.
+class Encoder(NamedTuple):
+    """What gives latents of dense log-normalised expression, shape ``(n_cells, n_latent)``."""
 
-    Parameters
-    ----------
-    seed
-        Random seed of the cells that it is fitted to.
-    """
+    name: str
+    encode: Callable[[np.ndarray], np.ndarray]
 
-    name = "ridge regression"
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-        self.ridge: RidgeCV | None = None
+def model_encoder(model: BaseModelClass) -> Encoder:
+    """The encoder of a beta-TCVAE."""
+    return Encoder("beta-TCVAE", model.encode_expression)
 
-    def fit(self, x: np.ndarray | sp.csr_matrix, mean_nk: np.ndarray) -> None:
-        """Fit to cells with their latents, 3,000 of them at most."""
-        rows = np.random.default_rng(self.seed).permutation(x.shape[0])[:_N_CELLS]
+
+def ridge_encoder(registered: Callable[[], tuple[RegisteredCells, np.ndarray]]) -> Encoder:
+    """Ridge regression of latents on expression, fitted once to registered cells with their latents, 3,000 at most."""
+
+    @cache
+    def fitted() -> RidgeCV:
+        cells, mean_nk = registered()
+        x = cells.expression()
+        rows = np.random.default_rng(0).permutation(x.shape[0])[:_N_CELLS]
         # One ridge for all would be that of the latent with the largest unit.
-        self.ridge = RidgeCV(_RIDGES, alpha_per_target=True).fit(dense(x[rows]), mean_nk[rows])
+        return RidgeCV(_RIDGES, alpha_per_target=True).fit(dense(x[rows]), mean_nk[rows])
 
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Latents of log-normalised expression, shape ``(n_cells, n_latent)``."""
-        return self.ridge.predict(x).reshape(len(x), -1)  # of one latent it has no columns
+    # A ridge of one latent predicts no columns.
+    return Encoder("ridge regression", lambda x: fitted().predict(x).reshape(len(x), -1))

@@ -23,33 +23,25 @@ from scmichigan._compat import saved_file
 from scmichigan._saved import as_data, check_holds_data, read_attributes, restore_history
 from scmichigan.data import check_genes
 
-from ._encoder import RidgeEncoder
+from ._encoder import Encoder, model_encoder, ridge_encoder
 from ._stored import CellsOf, Posterior, check_width, lacks_latent, stored
 
 # Where the class of a latent model is looked for by its name: no other code is imported for a file.
 _PACKAGES = ("scmichigan.model", "scvi.model", "scvi.external")
-_OF_MODEL = "beta-TCVAE"
 
 
 class FittedLatent:
-    """The latent of a beta-TCVAE that is fitted before the generator.
-
-    Parameters
-    ----------
-    of
-        Name of the model whose first stage it is, for errors.
-    model
-        The trained beta-TCVAE; ``None`` before.
-    name
-        Key of obsm that its latents are written to.
-    """
-
-    encoder_name = _OF_MODEL
+    """The latent of a beta-TCVAE that a GAN (whose name is for errors) fits first; ``name`` is its key of obsm."""
 
     def __init__(self, of: str, model: BaseModelClass | None = None, name: str = _keys.LATENT) -> None:
         self.of = of
         self.model = model
         self.name = name
+
+    @property
+    def encoder(self) -> Encoder:
+        """What encodes log-normalised expression."""
+        return model_encoder(self.model)
 
     def posterior(self, adata: AnnData | None = None, indices: Sequence[int] | None = None) -> Posterior:
         """Posterior of the latents of cells, of the registered ones without ``adata``."""
@@ -57,28 +49,15 @@ class FittedLatent:
             raise RuntimeError(f"the beta-TCVAE of this {self.of} is not trained yet; call train() first")
         return posterior_of(self.model, adata, indices)
 
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Latents of log-normalised expression."""
-        return self.model.encode_expression(x)
-
     def file(self) -> torch.Tensor | None:
         """The model's file, which is saved with the GAN."""
         return None if self.model is None else file_of(self.model)
 
 
 class ModelLatent:
-    """The latent of a trained model, which also encodes new cells.
+    """The latent of a trained model, which also encodes new cells; ``name`` is the key of obsm that it is registered from.
 
-    Parameters
-    ----------
-    model
-        Trained model. This keeps it as it is now, whatever becomes of it.
-    name
-        Key of obsm that the latents are registered from.
-    cells_of
-        Gives registered cells.
-    own
-        Posterior of the registered cells: obsm is open to other models.
+    ``own`` is the posterior of the registered cells, as obsm is open to other models.
     """
 
     def __init__(self, model: BaseModelClass, name: str, cells_of: CellsOf, own: Posterior | None = None) -> None:
@@ -86,8 +65,8 @@ class ModelLatent:
         self.name = name
         self.cells_of = cells_of
         self.own = own
-        self.encoder = None if hasattr(model, "encode_expression") else RidgeEncoder()
-        self.encoder_name = _OF_MODEL if self.encoder is None else self.encoder.name
+        encodes = hasattr(model, "encode_expression")
+        self.encoder = model_encoder(model) if encodes else ridge_encoder(lambda: (cells_of(None), self.posterior()[0]))
 
     @classmethod
     def from_model(cls, model: BaseModelClass, name: str, cells_of: CellsOf, own: Posterior) -> ModelLatent:
@@ -106,14 +85,6 @@ class ModelLatent:
         rows = slice(None) if indices is None else indices
         mean, var = self.own
         return mean[rows], None if var is None else var[rows]
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Latents of log-normalised expression: by the model where it takes that, else by ridge regression."""
-        if self.encoder is None:
-            return self.model.encode_expression(x)
-        if self.encoder.ridge is None:
-            self.encoder.fit(self.cells_of(None).expression(), self.posterior()[0])
-        return self.encoder.encode(x)
 
     def file(self) -> torch.Tensor:
         """The model's file, which is saved with the GAN."""

@@ -7,31 +7,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from anndata import AnnData
 
-from ._encoder import RidgeEncoder
+from ._encoder import ridge_encoder
 from ._stored import CellsOf, Posterior
 
 
 class PriorLatent:
-    """The standard normal prior of a GAN; codes of cells where its critic infers them.
-
-    Parameters
-    ----------
-    of
-        Name of the model, for errors.
-    cells_of
-        Gives registered cells.
-    infer
-        Gives codes of cells from their rows; ``None`` where nothing infers any.
-    """
+    """The standard normal prior of a GAN, whose name is for errors; codes of cells where its critic can ``infer`` them."""
 
     model = None
-    encoder_name = RidgeEncoder.name
 
     def __init__(self, of: str, cells_of: CellsOf, infer: Callable[..., np.ndarray] | None = None) -> None:
         self.of = of
         self.cells_of = cells_of
         self.infer = infer
-        self.encoder = RidgeEncoder()
+        self.encoder = ridge_encoder(lambda: (cells_of(None), self.posterior()[0]))
 
     @property
     def name(self) -> str:
@@ -47,12 +36,6 @@ class PriorLatent:
         cells = self.cells_of(adata)
         mean = self.infer(cells, np.arange(cells.n_cells) if indices is None else np.asarray(indices))
         return mean, np.ones_like(mean)
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Codes of log-normalised expression, by a ridge regression on the registered cells."""
-        if self.encoder.ridge is None:
-            self.encoder.fit(self.cells_of(None).expression(), self.posterior()[0])
-        return self.encoder.encode(x)
 
     def file(self) -> None:
         """Nothing to save beside the cells."""

@@ -13,7 +13,7 @@ from anndata import AnnData
 from scmichigan import _keys
 from scmichigan.data import RegisteredCells
 
-from ._encoder import RidgeEncoder
+from ._encoder import ridge_encoder
 
 Posterior = tuple[np.ndarray, np.ndarray | None]
 """Means and, where there are any, variances of the latents of cells, each of shape ``(n_cells, n_latent)``."""
@@ -35,23 +35,14 @@ def posterior_to_sample(latent: Any, latent_sampling: str) -> Posterior:
 
 
 class StoredLatent:
-    """Latents that a user has stored in obsm; other cells need them there, too.
-
-    Parameters
-    ----------
-    name
-        Key of obsm.
-    cells_of
-        Gives registered cells.
-    """
+    """Latents that a user has stored in obsm, under a name; other cells need them there, too."""
 
     model = None
-    encoder_name = RidgeEncoder.name
 
     def __init__(self, name: str, cells_of: CellsOf) -> None:
         self.name = name
         self.cells_of = cells_of
-        self.encoder = RidgeEncoder()
+        self.encoder = ridge_encoder(lambda: (cells_of(None), self.posterior()[0]))
 
     def posterior(self, adata: AnnData | None = None, indices: Sequence[int] | None = None) -> Posterior:
         """Latents of cells as they are stored, of the registered ones without ``adata``."""
@@ -60,12 +51,6 @@ class StoredLatent:
         var = arrays.get(_keys.LATENT_VAR_TENSOR)
         mean = np.asarray(arrays[_keys.LATENT_MEAN_TENSOR][rows], dtype=np.float32)
         return mean, None if var is None else np.asarray(var[rows], dtype=np.float32)
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Latents of log-normalised expression, by a ridge regression on the registered cells."""
-        if self.encoder.ridge is None:
-            self.encoder.fit(self.cells_of(None).expression(), self.posterior()[0])
-        return self.encoder.encode(x)
 
     def file(self) -> None:
         """Nothing to save beside the cells."""

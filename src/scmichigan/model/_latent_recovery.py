@@ -85,7 +85,8 @@ def measure_latent_recovery(
     mean = mean[of_distinct]
     var = None if var is None or model.latent_sampling == "mean" else var[of_distinct]
     given = mean if var is None else sample_posterior(mean, var, rng)
-    encode = model.latent.encode
+    encoder = model.latent.encoder
+    encode = encoder.encode
     real = correlation_k(mean, encode(dense(cells.expression(distinct)))[of_distinct], var)
     replicates = np.full(model.n_latent, np.nan)
     if cells.are_counts:
@@ -100,7 +101,7 @@ def measure_latent_recovery(
         generated = correlation_k(given, encode(x))
         table = pd.DataFrame({"generated": generated, "replicates": replicates, "real": real})
         table.index += 1  # as in traverse and the metrics
-        table.attrs["encoder"] = model.latent.encoder_name
+        table.attrs["encoder"] = encoder.name
         return table.rename_axis("latent")
 
     return measure
