@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """What critic and generator minimise: one row of :data:`ADVERSARIAL_LOSSES`.
+    """What critic and generator minimise: one row of ``ADVERSARIAL_LOSSES``.
 
     Parameters
     ----------
@@ -100,8 +100,7 @@ ADVERSARIAL_LOSSES = {
         zero_slope_penalty,
         penalty_weight=0.5,
         at_mixes=False,
-        # The slopes of a fourth say enough of the critic's, and those of all cells would take a fifth more time.
-        cells_per_slope=4,
+        cells_per_slope=4,  # a fourth is enough, and all cells would take a fifth more time
         needs_real=True,
     ),
     "wgan-gp": AdversarialLoss(

@@ -76,7 +76,7 @@ class GANSettings:
         ``"poisson"``: the generator's output is the logarithm of each gene's rate; counts are sampled and log-normalised
         before the critic sees them. ``"log_normalized"``: its output is the expression.
     loss
-        Row of :data:`~scmichigan.losses.ADVERSARIAL_LOSSES`. ``"relativistic"`` compares pairs of a real and a generated
+        Row of ``scmichigan.losses.ADVERSARIAL_LOSSES``. ``"relativistic"`` compares pairs of a real and a generated
         cell of the same condition and keeps the critic's slopes at both small. ``"wgan-gp"`` is the paper's.
     penalty_weight
         Weight of the penalty on the critic's slopes; by default the loss's own, 0.5 or, for WGAN-GP, 10.
