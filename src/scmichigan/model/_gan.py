@@ -180,7 +180,7 @@ class GAN(BaseModelClass):
     train = train
     traverse = traverse
     latent_recovery = latent_recovery
-    predictor = property(predictor)
+    predictor = predictor  # no property: scvi-tools asks for all of these to save a model
     predict_combination = predict_combination
     missing_combinations = missing_combinations
     predict_all = predict_all

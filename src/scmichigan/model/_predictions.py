@@ -73,7 +73,7 @@ def predict_combination(
     Yu and Welch 2021, "Latent space vector arithmetic".
     """
     check_trained(self)
-    return self.predictor.predict(
+    return self.predictor().predict(
         labels,
         method=method,
         along=along,
@@ -95,7 +95,7 @@ def missing_combinations(self: GAN, keys: Sequence[str], *, enable_progress_bar:
     >>> cells = model.predict_all(table[table["expected_error"] < table["predicted_change"]])
     """
     check_trained(self)
-    return self.predictor.missing(keys, enable_progress_bar=enable_progress_bar)
+    return self.predictor().missing(keys, enable_progress_bar=enable_progress_bar)
 
 
 def predict_all(
@@ -112,7 +112,7 @@ def predict_all(
     more obs keys, for all missing combinations of their labels that can be predicted.
     """
     check_trained(self)
-    return self.predictor.predict_all(
+    return self.predictor().predict_all(
         combinations, n_samples=n_samples, seed=seed, enable_progress_bar=enable_progress_bar
     )
 

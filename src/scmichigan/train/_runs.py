@@ -6,6 +6,7 @@ import inspect
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,13 @@ def check_trainer_arguments(
     known = {name for trainer in (Trainer, pl.Trainer) for name in inspect.signature(trainer).parameters} - {
         "overfit_batches"
     }
+    settings = [field.name for field in fields(model.module.settings)] if hasattr(model.module, "settings") else []
     for name in set(given) - known - {"ckpt_path"}:
         own = ", ".join(
             key for key in inspect.signature(model.train).parameters if key not in ("self", "trainer_kwargs")
         )
         cure = f"its arguments are {own}, and those of scvi.train.Trainer"
-        if name in [*own_arguments(type(model)), *inspect.signature(type(model.module)).parameters]:
+        if name in [*own_arguments(type(model)), *inspect.signature(type(model.module)).parameters, *settings]:
             cure = f"it is one of the constructor, {name}={given[name]!r} where the model is made"
         for argument, function in elsewhere.items():
             if name in inspect.signature(function).parameters:
