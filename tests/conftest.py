@@ -76,8 +76,10 @@ def _beside_the_repository(folder: str, name: str) -> Path:
 def small():
     """Arguments that keep networks and training small."""
     fit = {"max_epochs": 2, "batch_size": 64, "accelerator": "cpu", "enable_progress_bar": False}
+    networks = {"generator_hidden": (16,), "critic_hidden": (16, 4)}
     return SimpleNamespace(
-        gan={"generator_hidden": (16,), "critic_hidden": (16, 4), "n_noise": 5},
+        networks=networks,
+        gan={**networks, "n_noise": 5},
         vae={"n_latent": 3, "hidden": (16, 8)},
         fit=fit,
         # enough steps for the generator to be trained, which is every second

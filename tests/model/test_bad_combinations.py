@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scmichigan import benchmark_predictions
+from scmichigan import MichiGAN
 
 KEYS = ["cell_type", "condition"]
 TARGET = {"cell_type": "type B", "condition": "drug 1"}
@@ -86,7 +86,7 @@ OF_MODELS = [
     # the target seen in training
     (lambda a: a, _predict_combination, UserWarning, "they are left out of the arithmetic.*train on the others only"),
     (lambda a: a, _predict_all, ValueError, "cells were seen with all 9 combinations of"),
-    (lambda a: a, _predict_a_row, ValueError, "of the model's cells have the labels.*give combinations that no cell"),
+    (lambda a: a, _predict_a_row, ValueError, "of the cells have the labels.*give combinations that no cell"),
     # no shared treatment
     (_without_what_is_shared, _predict_combination, ValueError, f"no reference for .* along 'condition': {NEEDED}"),
     (_without_what_is_shared, _predict_all, ValueError, f"none of the 4 combinations of .* can be predicted: {NEEDED}"),
@@ -99,7 +99,12 @@ OF_MODELS = [
     (_c_alone_with_drug_2, _predict_one_that_can_and_one_that_cannot, UserWarning, f"1 of 2 .* left out, .*: {NEEDED}"),
     # what does not exist, nothing, and what is no list
     (_unseen, _predict_what_is_misspelt, ValueError, r"no cell has obs\['cell_type'\] == 'type Z'; the levels are"),
-    (_unseen, _predict_nothing, ValueError, "combinations is a table without rows; take some of missing_combinations"),
+    (
+        _unseen,
+        _predict_nothing,
+        ValueError,
+        "combinations is a table without rows; take some of the table of missing ones",
+    ),
     (
         _unseen,
         lambda m: m.predict_all(TARGET),
@@ -137,7 +142,7 @@ OF_BENCHMARKS = [
     ),
     (_three_cells, {"hold_out": [TARGET]}, ValueError, "its control has 3 cells; 10 are the least; leave it out"),
     (_unlabelled, {"hold_out": [TARGET]}, UserWarning, UNLABELLED),
-    (_single_level, {"control": {"condition": "drug 1"}}, ValueError, SINGLE),
+    (_single_level, {"control_labels": {"condition": "drug 1"}}, ValueError, SINGLE),
 ]
 
 
@@ -150,15 +155,15 @@ def test_models(stored, make_gan, change, call, kind, message):
 @pytest.mark.parametrize(("change", "request_", "kind", "message"), OF_BENCHMARKS)
 def test_benchmarks(stored, small, change, request_, kind, message):
     arguments = {
-        "factors": KEYS,
-        "control": {"condition": "control"},
+        "keys": KEYS,
+        "control_labels": {"condition": "control"},
         "predictors": {"ours": lambda model, target: model.predict_combination(target)},
         "n_genes": 20,
         "model_kwargs": {"n_latent": 2, **small.gan},
         "train_kwargs": {"max_epochs": 0, "accelerator": "cpu", "latent_kwargs": {"max_epochs": 1}},
         "judge_kwargs": {"n_trees": 2},
     }
-    _assert_told(lambda: benchmark_predictions(change(stored), **arguments | request_), kind, message)
+    _assert_told(lambda: MichiGAN.benchmark_predictions(change(stored), **arguments | request_), kind, message)
 
 
 def _assert_told(call, kind, message):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from scmichigan import GMM, PPCA, BetaTCVAE, MichiGAN
+from scmichigan.combinations import METHODS
 
 MODELS = [BetaTCVAE, MichiGAN]
 ALL_MODELS = [*MODELS, PPCA, GMM]
@@ -449,15 +452,15 @@ BAD_CELLS = [
     ({"n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
     ({"n_samples": "10"}, ValueError, "n_samples is '10'; give a whole number of cells"),
     (
-        {"where": {"cell_type": "type Z"}},
+        {"labels": {"cell_type": "type Z"}},
         ValueError,
         r"no cell has obs\['cell_type'\] == 'type Z'; the levels are \['type A', 'type B', 'type C'\]",
     ),
-    ({"where": {"nope": "type A"}}, KeyError, rf"obs\['nope'\] does not exist; {COLUMNS}"),
+    ({"labels": {"nope": "type A"}}, KeyError, rf"obs\['nope'\] does not exist; {COLUMNS}"),
     (
-        {"where": {"cell_type": "type B", "condition": "drug 1"}},
+        {"labels": {"cell_type": "type B", "condition": "drug 1"}},
         ValueError,
-        r"no cell has the labels \{'cell_type': 'type B', 'condition': 'drug 1'\}; loosen where=",
+        r"no cell has the labels \{'cell_type': 'type B', 'condition': 'drug 1'\}; loosen labels=",
     ),
 ]
 TARGET = {"cell_type": "type B", "condition": "drug 1"}
@@ -469,31 +472,31 @@ BAD_LATENTS = [
 ]
 BAD_TARGETS = [
     (
-        {"target": {"cell_type": "type Z", "condition": "drug 1"}},
+        {"labels": {"cell_type": "type Z", "condition": "drug 1"}},
         ValueError,
         r"no cell has obs\['cell_type'\] == 'type Z'",
     ),
-    ({"target": {"cell_type": "type B", "nope": "drug 1"}}, KeyError, rf"obs\['nope'\] does not exist; {COLUMNS}"),
-    ({"target": {"cell_type": "type B"}}, ValueError, "a combination needs the labels of two or more obs keys"),
+    ({"labels": {"cell_type": "type B", "nope": "drug 1"}}, KeyError, rf"obs\['nope'\] does not exist; {COLUMNS}"),
+    ({"labels": {"cell_type": "type B"}}, ValueError, "a combination needs the labels of two or more obs keys"),
     (
-        {"target": TARGET, "along": "batch"},
+        {"labels": TARGET, "along": "batch"},
         ValueError,
         r"along is 'batch'; it must be one of the target's keys \['cell",
     ),
     (
-        {"target": TARGET, "along": "condition", "references": ["drug 9", "control"]},
+        {"labels": TARGET, "along": "condition", "references": ["drug 9", "control"]},
         ValueError,
         r"references \['drug 9'\] cannot be used along 'condition'; choose from \['control', 'drug 2'\]",
     ),
     (
-        {"target": TARGET, "along": "cell_type", "references": []},
+        {"labels": TARGET, "along": "cell_type", "references": []},
         ValueError,
         r"cannot be used along 'cell_type'; choose from \['type A', 'type C'\]",
     ),
-    ({"target": TARGET, "n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
-    ({"target": TARGET, "weights": "all"}, ValueError, "weights is 'all'; choose 'similarity' or 'equal'"),
+    ({"labels": TARGET, "n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
+    ({"labels": TARGET, "method": "all"}, ValueError, r"method is 'all'; choose from \['kriging', 'additive'"),
     (
-        {"target": TARGET, "along": "condition", "weights": {"type D": 1}},
+        {"labels": TARGET, "along": "condition", "method": replace(METHODS["additive"], weights={"type D": 1})},
         ValueError,
         r"weights has \['type D'\], which are no contexts of these references; choose from \['type A', 'type C'\]",
     ),
@@ -554,30 +557,30 @@ def test_a_key_with_one_label(stored, make_gan):
         model.predict_combination(TARGET)
 
 
-@pytest.mark.parametrize("weights", ["similarity", "equal"])
-def test_a_reference_with_three_cells(unseen, make_gan, weights):
+@pytest.mark.parametrize("method", ["kriging", "additive"])
+def test_a_reference_with_three_cells(unseen, make_gan, method):
     control = np.flatnonzero((unseen.obs["cell_type"] == "type B") & (unseen.obs["condition"] == "control"))
     adata = unseen[np.setdiff1d(np.arange(unseen.n_obs), control[3:])].copy()
     model = make_gan(adata, latent_key="Z", fit={"max_epochs": 0})
     with pytest.warns(
         UserWarning, match=r"fewer than 10 cells .*'type B', 'control'.*add cells, or leave them out with"
     ) as w:
-        cells = model.predict_combination(TARGET, along="condition", weights=weights)
+        cells = model.predict_combination(TARGET, along="condition", method=method)
     assert w[0].filename == __file__
     assert np.isfinite(cells.X).all()
-    model.predict_combination(TARGET, along="condition", references=["drug 2"], weights=weights)  # no warning
+    model.predict_combination(TARGET, along="condition", references=["drug 2"], method=method)  # no warning
 
 
 def test_a_context_with_three_cells(unseen, make_gan):
     treated = np.flatnonzero((unseen.obs["cell_type"] == "type A") & (unseen.obs["condition"] == "drug 1"))
     adata = unseen[np.setdiff1d(np.arange(unseen.n_obs), treated[3:])].copy()
     model = make_gan(adata, latent_key="Z", fit={"max_epochs": 0})
-    request = {"target": TARGET, "along": "condition", "references": ["control"]}
+    request = {"labels": TARGET, "along": "condition", "references": ["control"]}
     with pytest.warns(
         UserWarning, match=r"fewer than 10 cells .*'type A', 'drug 1'.*add cells, or leave them out with"
     ):
-        model.predict_combination(**request, weights="equal")
-    model.predict_combination(**request, weights={"type C": 1})  # no warning
+        model.predict_combination(**request, method="additive")
+    model.predict_combination(**request, method=replace(METHODS["additive"], weights={"type C": 1}))  # no warning
     model.predict_combination(**request)  # nor here, where few cells are trusted little
 
 
@@ -589,9 +592,7 @@ def test_cells_of_the_target_that_were_seen_are_left_out(stored, make_gan, along
         adata = stored.copy()
         adata.obsm["Z"][target.to_numpy()] += offset
         model = make_gan(adata, latent_key="Z")
-        with pytest.warns(
-            UserWarning, match=rf"{target.sum()} of the model's cells .* left out of the arithmetic"
-        ) as w:
+        with pytest.warns(UserWarning, match=rf"{target.sum()} of the cells .* left out of the arithmetic") as w:
             model.predict_combination(TARGET, along=along)
         assert w[0].filename == __file__
         latents.append(adata.obsm["X_michigan_predicted"])
@@ -614,14 +615,14 @@ def test_saved_model_and_other_genes(trained, tmp_path):
         with pytest.raises(ValueError, match=message), pytest.warns(UserWarning, match="var_names"):  # scvi-tools'
             MichiGAN.load(str(tmp_path / "model"), cells)
         with pytest.raises(ValueError, match=message):
-            trained.get_normalized_expression(cells)
+            trained.get_observed_expression(cells)
 
 
 def test_other_kind_of_expression_than_the_model_was_set_up_with(trained):
     logged = trained.adata.copy()
     logged.X = np.log1p(logged.X.toarray())
     with pytest.raises(ValueError, match="adata.X holds log-normalised values, but raw counts were declared"):
-        trained.get_normalized_expression(logged)
+        trained.get_observed_expression(logged)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix])
@@ -640,7 +641,7 @@ def test_only_documented_keys_are_written(counts, make_gan, assert_unchanged, fo
         size_factor_key="total_counts",
         fit={"max_epochs": 1},
     )
-    expression = model.get_normalized_expression()
+    expression = model.get_observed_expression()
     expression *= 2
     model.generate(10)
     with pytest.warns(UserWarning, match="left out"):
@@ -653,7 +654,7 @@ def test_only_documented_keys_are_written(counts, make_gan, assert_unchanged, fo
 def test_expression_that_was_logged_before_is_returned_as_a_copy(logged, make_gan, assert_unchanged):
     before = logged.copy()
     model = make_gan(logged, train=False)
-    expression = model.get_normalized_expression()
+    expression = model.get_observed_expression()
     expression.data[:] = 0
     assert_unchanged(logged, before)
 
@@ -781,7 +782,7 @@ def test_counts_that_were_normalised_in_place_since_are_refused(stored, make_gan
         stored.X = logs
     else:
         stored.layers["raw"] = logs
-    for use in (model.generate, model.train, model.get_normalized_expression):
+    for use in (model.generate, model.train, model.get_observed_expression):
         with pytest.raises(ValueError, match=f"{place} held raw counts when it was registered, and has fractions now"):
             use()
 
@@ -814,7 +815,7 @@ def test_a_column_where_a_list_belongs_and_the_other_way_round(counts, make_vae,
 def test_labels_of_columns_with_missing_values(stored, make_gan, values, level, expected):
     stored.obs["some"] = values
     model = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
-    cells = model.generate(5, where={"some": level})
+    cells = model.generate(5, labels={"some": level})
     sources = stored.obs["some"].loc[cells.obs["michigan_source"]]
     assert sources.tolist() == expected
 
@@ -823,9 +824,9 @@ def test_levels_in_an_error_are_as_they_are_typed_and_not_all_of_them(stored, ma
     stored.obs["cluster"] = pd.Categorical(np.arange(240) % 3)
     model = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
     with pytest.raises(ValueError, match=r"== '1'; the levels are \[0, 1, 2\]"):
-        model.generate(5, where={"cluster": "1"})
+        model.generate(5, labels={"cluster": "1"})
     with pytest.raises(ValueError, match="and [0-9]+ more and, for a prediction") as caught:
-        model.generate(5, where={"total_counts": 5.5})
+        model.generate(5, labels={"total_counts": 5.5})
     assert len(str(caught.value)) < 300
 
 
@@ -856,7 +857,7 @@ def test_another_width_than_that_of_the_stored_latent(stored, make_gan):
 
 
 @pytest.mark.parametrize("n_cells", [-1, 0, 1, 2.5])
-def test_cells_of_obedience(stored, make_gan, n_cells):
+def test_cells_of_latent_recovery(stored, make_gan, n_cells):
     model = make_gan(stored, latent_key="Z", fit={"max_epochs": 0})
     with pytest.raises(ValueError, match=f"n_cells is {n_cells}: give"):
-        model.obedience(n_cells=n_cells)
+        model.latent_recovery(n_cells=n_cells)

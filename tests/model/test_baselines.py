@@ -56,7 +56,7 @@ def test_save_and_load(counts, tmp_path, cls, init):
     # fewer cells than latents or components are enough once the model is fitted
     few = cls.load(str(tmp_path / "alone"), counts[:3].copy(), accelerator="cpu")
     np.testing.assert_allclose(few.get_latent_representation(), expected[:3], atol=1e-6)
-    assert few.generate(5, where={}).shape == (5, 40)
+    assert few.generate(5, labels={}).shape == (5, 40)
 
 
 @pytest.mark.parametrize(("cls", "init"), BOTH)
@@ -80,7 +80,7 @@ def test_untrained(counts, tmp_path, capsys, cls, init):
 def test_expression_and_description(counts, capsys, cls, init):
     model = _make(cls, counts, init, size_factor_key="total_counts", target_sum=1e3)
     expected = np.log1p(1e3 * counts.X.toarray() / counts.obs["total_counts"].to_numpy()[:, None])
-    np.testing.assert_allclose(model.get_normalized_expression().toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(model.get_observed_expression().toarray(), expected, rtol=1e-5)
     repr(model)
     printed = " ".join(capsys.readouterr().out.split())
     assert "on raw counts of adata.X, as log1p(1000 * counts / obs['total_counts'])" in printed
@@ -105,16 +105,16 @@ def test_forms_of_expression(counts, assert_unchanged, cls, init, form):
 @pytest.mark.parametrize(("cls", "init"), BOTH)
 def test_generate_from_labelled_cells(counts, tmp_path, cls, init):
     model = _make(cls, counts, init, labels_key="cell_type")
-    where = {"cell_type": "type B", "condition": "drug 1"}
-    cells = model.generate(30, where=where, seed=1)
+    labels = {"cell_type": "type B", "condition": "drug 1"}
+    cells = model.generate(30, labels=labels, seed=1)
     assert cells.shape == (30, 40)
     assert list(cells.var_names) == list(counts.var_names)
     assert list(cells.obs) == ["cell_type", "condition", "batch", "michigan_source"]
-    assert (cells.obs[list(where)] == list(where.values())).all(axis=None)
+    assert (cells.obs[list(labels)] == list(labels.values())).all(axis=None)
     assert cells.X.dtype == np.float32
     assert cells.uns["michigan"]["model"] == cls.__name__
-    np.testing.assert_array_equal(model.generate(30, where=where, seed=1).X, cells.X)
-    assert (model.generate(30, where=where, seed=2).X != cells.X).any()
+    np.testing.assert_array_equal(model.generate(30, labels=labels, seed=1).X, cells.X)
+    assert (model.generate(30, labels=labels, seed=2).X != cells.X).any()
     cells.write_h5ad(tmp_path / "cells.h5ad")
     assert anndata.read_h5ad(tmp_path / "cells.h5ad").uns["michigan"] == cells.uns["michigan"]
 
@@ -124,9 +124,9 @@ def test_bad_requests(counts, cls, init):
     model = _make(cls, counts, init)
     for request, error, message in [
         ({"n_samples": 0}, ValueError, "n_samples is 0; ask for at least 1 cell"),
-        ({"where": {"cell_type": "type Z"}}, ValueError, "no cell has obs.* the levels are"),
-        ({"where": {"nope": "type A"}}, KeyError, r"obs\['nope'\] does not exist"),
-        ({"where": "type A"}, ValueError, "where is 'type A'; give one label for each obs key"),
+        ({"labels": {"cell_type": "type Z"}}, ValueError, "no cell has obs.* the levels are"),
+        ({"labels": {"nope": "type A"}}, KeyError, r"obs\['nope'\] does not exist"),
+        ({"labels": "type A"}, ValueError, "labels is 'type A'; give one label for each obs key"),
     ]:
         with pytest.raises(error, match=message):
             model.generate(**request)
@@ -170,7 +170,7 @@ def test_equal_cells_are_refused(counts, cls, init):
 def test_ppca_latents(counts):
     model = _make(PPCA, counts, {"n_latent": 3})
     mean, var = model.get_latent_representation(return_dist=True)
-    x = model.get_normalized_expression().toarray().astype(np.float64)
+    x = model.get_observed_expression().toarray().astype(np.float64)
     expected = fit_ppca(x, 3).posterior(x)
     # kept in single precision, of expression up to 9 in 40 genes
     np.testing.assert_allclose(mean, expected[0], atol=1e-4)
@@ -186,7 +186,7 @@ def test_ppca_generates_from_prior_posterior_and_given_latents(counts):
     parameters = model.module.arrays
     n = 4000
     given = np.random.default_rng(0).normal(size=(n, 3))
-    requests = {"prior": {"n_samples": n}, "posterior": {"n_samples": n, "where": {}}, "given": {"latent": given}}
+    requests = {"prior": {"n_samples": n}, "posterior": {"n_samples": n, "labels": {}}, "given": {"latent": given}}
     for source, request in requests.items():
         cells = model.generate(**request, seed=1)
         assert cells.uns["michigan"] == {"model": "PPCA", "latent": source, "seed": 1}
@@ -218,7 +218,7 @@ def test_ppca_bad_input(counts):
     for request, message in [
         ({"latent": np.zeros((4, 2))}, r"latent has shape \(4, 2\); the model takes \(n_samples, 3\)"),
         ({"latent": np.full((1, 3), np.nan)}, "latent is not finite in row 0"),
-        ({"latent": np.zeros((4, 3)), "where": {}}, "where and latent were both given; .* leave one out"),
+        ({"latent": np.zeros((4, 3)), "labels": {}}, "labels and latent were both given; .* leave one out"),
     ]:
         with pytest.raises(ValueError, match=message):
             model.generate(**request)
@@ -232,7 +232,7 @@ def test_michigan_on_ppca_latents(counts, make_gan):
     np.testing.assert_array_equal(gan.get_latent_representation(), ppca.get_latent_representation())
     assert np.isfinite(gan.generate(20).X).all()
     # both models stay usable on the cells that they share
-    assert ppca.generate(5, where={"cell_type": "type A"}).shape == (5, 40)
+    assert ppca.generate(5, labels={"cell_type": "type A"}).shape == (5, 40)
 
 
 # ----------------------------------------------------------------------------------------------------------- GMM
@@ -249,7 +249,7 @@ def test_gmm_finds_clusters(clusters, n_pcs):
     labels = clusters.obs["cluster"].astype("category").cat.codes.to_numpy()
     for label in range(3):
         assert len(np.unique(p[labels == label].argmax(1))) == 1
-    cells = model.generate(90, where={"cluster": "b"})
+    cells = model.generate(90, labels={"cluster": "b"})
     assert (model.get_latent_representation(clusters)[labels == 1].mean(0).round() == cells.obsm["X_michigan"]).all()
     centers = np.stack([clusters.X[labels == label].mean(0) for label in range(3)])
     assert (np.linalg.norm(cells.X[:, None] - centers, axis=2).argmin(1) == 1).all()

@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from scmichigan import MichiGAN, benchmark_predictions, datasets, metrics
-from scmichigan.model._benchmark import PREDICTORS, hide
+from scmichigan import MichiGAN, datasets, metrics
+from scmichigan.combinations._benchmark import hide
+from scmichigan.model._predictions import PREDICTORS
 
-FACTORS = ["cell_type", "condition"]
-CONTROL = {"condition": "control"}
+KEYS = ["cell_type", "condition"]
+CONTROL_LABELS = {"condition": "control"}
 TARGET = {"cell_type": "type B", "condition": "drug 1"}
 SETUP = {"size_factor_key": "total_counts"}
 JUDGE = {"n_trees": 3}
@@ -34,8 +35,8 @@ def arguments(small):
 
 
 def test_values_are_those_of_a_fit_without_the_hidden_cells(counts, arguments):
-    table = benchmark_predictions(counts, FACTORS, CONTROL, hold_out=[TARGET], **arguments)
-    assert list(table) == [*FACTORS, "predictor", "metric", "value"]
+    table = MichiGAN.benchmark_predictions(counts, KEYS, CONTROL_LABELS, hold_out=[TARGET], **arguments)
+    assert list(table) == [*KEYS, "predictor", "metric", "value"]
     assert set(table["predictor"]) == {*PREDICTORS, "no change", "additive", "additive, weighted", "real cells"}
     wide = table.pivot(index="metric", columns="predictor", values="value")
 
@@ -46,7 +47,7 @@ def test_values_are_those_of_a_fit_without_the_hidden_cells(counts, arguments):
     MichiGAN.setup_anndata(train, **SETUP)
     model = MichiGAN(train, **arguments["model_kwargs"])
     model.train(**arguments["train_kwargs"], enable_progress_bar=False)
-    x, truth = model.get_normalized_expression(), model.get_normalized_expression(real)
+    x, truth = model.get_observed_expression(), model.get_observed_expression(real)
 
     def cells(cell_type, condition):
         return x[((train.obs["cell_type"] == cell_type) & (train.obs["condition"] == condition)).to_numpy()]
@@ -54,7 +55,7 @@ def test_values_are_those_of_a_fit_without_the_hidden_cells(counts, arguments):
     control = cells("type B", "control")
     contexts = [(cells(other, "control"), cells(other, "drug 1")) for other in ("type A", "type C")]
     expected = metrics.prediction(
-        model.predict_combination(TARGET), truth, control, contexts=contexts, basis=x, seed=0, **JUDGE
+        truth, model.predict_combination(TARGET), control, contexts=contexts, basis=x, seed=0, **JUDGE
     )
     for ours, theirs in {"MichiGAN": "predicted", "additive": "additive", "real cells": "real cells"}.items():
         forest = "random forest AUROC, genes"
@@ -84,17 +85,17 @@ def test_finished_combinations_are_not_run_again(counts, arguments, tmp_path):
 
     request = {"predictors": {"ours": predictor}, "folder": tmp_path / "run", **arguments}
     with pytest.raises(KeyboardInterrupt):
-        benchmark_predictions(counts, FACTORS, CONTROL, **request)
-    table = benchmark_predictions(counts, FACTORS, CONTROL, **request)
+        MichiGAN.benchmark_predictions(counts, KEYS, CONTROL_LABELS, **request)
+    table = MichiGAN.benchmark_predictions(counts, KEYS, CONTROL_LABELS, **request)
     # 3 types x 2 drugs, one of them asked for twice
     assert len(asked) == 7
-    assert len(table.groupby(FACTORS)) == 6
-    again = benchmark_predictions(counts, FACTORS, CONTROL, **request)
+    assert len(table.groupby(KEYS)) == 6
+    again = MichiGAN.benchmark_predictions(counts, KEYS, CONTROL_LABELS, **request)
     assert len(asked) == 7
     pd.testing.assert_frame_equal(again, table)
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["genes"] == 30
     with pytest.raises(ValueError, match="other cells or arguments: genes 30 and not 20; give another folder"):
-        benchmark_predictions(counts, FACTORS, CONTROL, **request | {"n_genes": 20})
+        MichiGAN.benchmark_predictions(counts, KEYS, CONTROL_LABELS, **request | {"n_genes": 20})
     # the same cells with two labels, or two counts, changed about
     relabelled, recounted = counts.copy(), counts[[1, 0, *range(2, counts.n_obs)]].copy()
     types = relabelled.obs["cell_type"].to_numpy().copy()
@@ -103,16 +104,16 @@ def test_finished_combinations_are_not_run_again(counts, arguments, tmp_path):
     relabelled.obs["cell_type"], recounted.obs = types, counts.obs
     for changed in (relabelled, recounted):
         with pytest.raises(ValueError, match="other cells or arguments: cells .*; give another folder"):
-            benchmark_predictions(changed, FACTORS, CONTROL, **request)
+            MichiGAN.benchmark_predictions(changed, KEYS, CONTROL_LABELS, **request)
 
 
 @pytest.mark.parametrize(
     ("request_", "error", "message"),
     [
-        ({"factors": ["cell_type", "nope"]}, KeyError, r"obs\['nope'\] does not exist"),
-        ({"factors": ["condition"]}, ValueError, "give two or more columns, and a label of one"),
-        ({"control": {"pseudotime": 0.5}}, ValueError, "give two or more columns, and a label of one"),
-        ({"control": {"condition": "nope"}}, ValueError, "no cell has obs.'condition'. == 'nope'"),
+        ({"keys": ["cell_type", "nope"]}, KeyError, r"obs\['nope'\] does not exist"),
+        ({"keys": ["condition"]}, ValueError, "give two or more columns, and a label of one"),
+        ({"control_labels": {"pseudotime": 0.5}}, ValueError, "give two or more columns, and a label of one"),
+        ({"control_labels": {"condition": "nope"}}, ValueError, "no cell has obs.'condition'. == 'nope'"),
         ({"hold_out": [{"cell_type": "type B"}]}, ValueError, "hold_out has .*give one label for each of"),
         (
             {"hold_out": [TARGET | {"cell_type": "type Z"}]},
@@ -120,13 +121,13 @@ def test_finished_combinations_are_not_run_again(counts, arguments, tmp_path):
             "no cell has obs.'cell_type'. == 'type Z'; the lev",
         ),
         ({"hold_out": TARGET}, ValueError, r"hold_out is .*; give a list of such combinations, \[{"),
-        ({"hold_out": [TARGET | CONTROL]}, ValueError, "it is no treated one whose control"),
+        ({"hold_out": [TARGET | CONTROL_LABELS]}, ValueError, "it is no treated one whose control"),
         ({"setup_kwargs": {"latent_key": "Z"}}, ValueError, "a stored latent has seen the hidden cells; leave it out"),
     ],
 )
 def test_bad_requests(counts, request_, error, message):
     with pytest.raises(error, match=message):
-        benchmark_predictions(counts, **{"factors": FACTORS, "control": CONTROL} | request_)
+        MichiGAN.benchmark_predictions(counts, **{"keys": KEYS, "control_labels": CONTROL_LABELS} | request_)
 
 
 def test_processes_find_what_one_finds(counts, arguments, tmp_path):
@@ -138,7 +139,9 @@ def test_processes_find_what_one_finds(counts, arguments, tmp_path):
         return model.predict_combination(target)
 
     request = {"hold_out": hold_out, "predictors": {"ours": predictor}}
-    alone = benchmark_predictions(counts, FACTORS, CONTROL, **request, **arguments)
-    together = benchmark_predictions(counts, FACTORS, CONTROL, **request, **arguments, n_jobs=2, folder=tmp_path)
+    alone = MichiGAN.benchmark_predictions(counts, KEYS, CONTROL_LABELS, **request, **arguments)
+    together = MichiGAN.benchmark_predictions(
+        counts, KEYS, CONTROL_LABELS, **request, **arguments, n_jobs=2, folder=tmp_path
+    )
     pd.testing.assert_frame_equal(together, alone)
     assert len(list(tmp_path.glob("*.csv"))) == 2

@@ -40,7 +40,7 @@ def _with_everything(adata):
 def test_setup_with_everything(counts, make_vae):
     model = make_vae(_with_everything(counts), **EVERYTHING)
     np.testing.assert_allclose(
-        _dense(model.get_normalized_expression()),
+        _dense(model.get_observed_expression()),
         _normalized(counts.layers["raw"], counts.obs["total"], 1e3),
         rtol=1e-5,
     )
@@ -115,7 +115,7 @@ def test_forms_of_expression(counts, make_vae, form, kind):
     counts.X = FORMS[form](counts.X)
     model = make_vae(counts, fit={"max_epochs": 1})
     assert model.registry["setup_args"]["expression"] == kind
-    found = model.get_normalized_expression()
+    found = model.get_observed_expression()
     assert found.dtype == np.float32
     assert sp.issparse(found) == sp.issparse(counts.X)
     np.testing.assert_allclose(_dense(found), expected, rtol=1e-6)
@@ -130,7 +130,7 @@ def test_counts_and_the_same_cells_normalised_beforehand(counts, screen_cells, l
     scvi.settings.seed = 0
     from_logged = make_vae(logged)
     np.testing.assert_allclose(
-        _dense(from_counts.get_normalized_expression()), _dense(from_logged.get_normalized_expression()), rtol=1e-6
+        _dense(from_counts.get_observed_expression()), _dense(from_logged.get_observed_expression()), rtol=1e-6
     )
     # Adam's first steps have the size of the learning rate, 1e-3, even where rounding decides their sign ...
     expected = from_counts.get_latent_representation()
@@ -244,7 +244,7 @@ def test_generate(counts, make_vae):
     np.testing.assert_array_equal(model.generate(30, seed=1).X, cells.X)
     assert (model.generate(30, seed=2).X != cells.X).any()
     where = {"cell_type": "type B", "condition": "drug 1"}
-    only = model.generate(30, where=where)
+    only = model.generate(30, labels=where)
     assert (only.obs[list(where)] == list(where.values())).all(axis=None)
 
 
@@ -285,6 +285,6 @@ def test_save_and_load(counts, make_vae, tmp_path):
 
 def test_cells_of_given_latents_say_which_batch_they_were_decoded_with(counts, make_vae):
     model = make_vae(counts, batch_key="batch")
-    cells = model.generate(latent=np.zeros((4, 3)), where={"batch": "batch 2"})
+    cells = model.generate(latent=np.zeros((4, 3)), labels={"batch": "batch 2"})
     assert cells.obs["batch"].tolist() == ["batch 2"] * 4
     assert list(cells.obs) == ["batch"]

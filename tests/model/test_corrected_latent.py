@@ -43,7 +43,7 @@ def rendered(model):
     """Latents of cells of both batches, rendered in either."""
     z = model.generate(800, seed=0).obsm[_keys.LATENT]
     return {
-        batch: model.generate(latent=z, where={"batch": batch}, seed=0)
+        batch: model.generate(latent=z, labels={"batch": batch}, seed=0)
         for batch in model.adata.obs["batch"].cat.categories
     }
 
@@ -71,17 +71,17 @@ def test_batches_mix_in_the_latent_as_chance_has_it(cells):
 def test_batches_mix_in_the_latents_found_in_generated_cells(model, cells, rendered):
     """As they do in those found in real cells: the asked-for batch is in the cells, and not in what they are made from."""
     x = np.concatenate([made.X for made in rendered.values()])
-    made, error = _excess(model._encode(x), np.repeat(list(rendered), 800))
-    of_unseen = model._encode(model.get_normalized_expression(cells[1]).toarray())
+    made, error = _excess(model.latent.encode(x), np.repeat(list(rendered), 800))
+    of_unseen = model.latent.encode(model.get_observed_expression(cells[1]).toarray())
     real, error_of_real = _excess(of_unseen, cells[1].obs["batch"])
     assert made < max(real, 0) + 5 * np.hypot(error, error_of_real)
 
 
 def test_a_classifier_of_real_cells_recognises_the_batch_asked_for(model, cells, rendered):
     seen, unseen = cells
-    x = model.get_normalized_expression().toarray()
+    x = model.get_observed_expression().toarray()
     classifier = LogisticRegression(max_iter=500).fit(x, seen.obs["batch"])
-    of_real = classifier.score(model.get_normalized_expression(unseen).toarray(), unseen.obs["batch"])
+    of_real = classifier.score(model.get_observed_expression(unseen).toarray(), unseen.obs["batch"])
     assert of_real > 0.9
     for batch, made in rendered.items():
         recognised = np.mean(classifier.predict(made.X) == batch)
@@ -98,9 +98,9 @@ def test_without_the_batch_it_is_not_there(cells):
     MichiGAN.setup_anndata(adata, latent_key="Z")
     model = MichiGAN(adata, generator_hidden=(8,), critic_hidden=(8, 4))
     model.train(max_epochs=0)
-    classifier = LogisticRegression(max_iter=500).fit(model.get_normalized_expression().toarray(), adata.obs["batch"])
+    classifier = LogisticRegression(max_iter=500).fit(model.get_observed_expression().toarray(), adata.obs["batch"])
     recognised = [
-        np.mean(classifier.predict(model.generate(800, where={"batch": batch}, seed=seed).X) == batch)
+        np.mean(classifier.predict(model.generate(800, labels={"batch": batch}, seed=seed).X) == batch)
         for seed, batch in enumerate(adata.obs["batch"].cat.categories)
     ]
     # Cells that are told apart by chance are right in half of the cases of the two batches together.
@@ -111,7 +111,7 @@ def test_what_is_no_batch_stays(model, cells, rendered):
     """Cells of one latent in two batches are of one type, as often as real cells are recognised."""
     seen, unseen = cells
     first, second = rendered.values()
-    x, y = (model.get_normalized_expression(a).toarray() for a in (seen, unseen))
+    x, y = (model.get_observed_expression(a).toarray() for a in (seen, unseen))
     classifier = LogisticRegression(max_iter=500).fit(x, seen.obs["cell_type"])
     of_real = classifier.score(y, unseen.obs["cell_type"])
     agree = np.mean(classifier.predict(first.X) == classifier.predict(second.X))

@@ -28,11 +28,11 @@ def model(dosed, make_gan):
     return make_gan(dosed[0], latent_key="Z", fit={"max_epochs": 0})
 
 
-@pytest.mark.parametrize("weights", ["similarity", "equal"])
+@pytest.mark.parametrize("method", ["kriging", "additive"])
 @pytest.mark.parametrize("dose", [0.25, 2.5, 3])
-def test_a_dose_between_two_that_were_seen(dosed, model, dose, weights):
+def test_a_dose_between_two_that_were_seen(dosed, model, dose, method):
     adata, truth = dosed
-    cells = model.predict_combination({"cell_type": "B", "dose": dose}, weights=weights)
+    cells = model.predict_combination({"cell_type": "B", "dose": dose}, method=method)
     low, high = (0.0, 1.0) if dose < 1 else (1.0, 4.0)
     means = {d: adata.X[((adata.obs["cell_type"] == "B") & (adata.obs["dose"] == d)).to_numpy()].mean(0) for d in DOSES}
     share = (dose - low) / (high - low)
@@ -47,10 +47,10 @@ def test_a_dose_between_two_that_were_seen(dosed, model, dose, weights):
     assert (few.obs["michigan_reference"] == str(high)).sum() == pytest.approx(20 * share, abs=1)
 
 
-@pytest.mark.parametrize("weights", ["similarity", "equal"])
-def test_a_dose_between_two_that_have_to_be_predicted_themselves(dosed, model, weights):
+@pytest.mark.parametrize("method", ["kriging", "additive"])
+def test_a_dose_between_two_that_have_to_be_predicted_themselves(dosed, model, method):
     _, truth = dosed
-    cells = model.predict_combination({"cell_type": "C", "dose": 2.5}, weights=weights)
+    cells = model.predict_combination({"cell_type": "C", "dose": 2.5}, method=method)
     # C without the drug, plus half of the changes to doses 1 and 4 in A and B: errors of the means of 40 cells add up.
     assert np.abs(cells.X.mean(0) - truth("C", 2.5)).max() < 5 * 0.3 * np.sqrt((1 + 0.5 + 0.5) / 40)
     # A variance that is estimated from three types takes the noise in proportion off the effect.
@@ -69,14 +69,14 @@ def test_a_dose_that_was_seen_is_a_label_as_any(dosed, model):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"target": {"cell_type": "B", "dose": 8}}, r"obs\['dose'\] == 8; the levels are 0.0, 1.0, 4.0"),
+        ({"labels": {"cell_type": "B", "dose": 8}}, r"obs\['dose'\] == 8; the levels are 0.0, 1.0, 4.0"),
         (
-            {"target": {"cell_type": "B", "dose": -1}},
+            {"labels": {"cell_type": "B", "dose": -1}},
             "the levels are 0.0, 1.0, 4.0 and, for a prediction, numbers between",
         ),
-        ({"target": {"cell_type": "B", "dose": "2"}}, r"no cell has obs\['dose'\] == '2'"),
-        ({"target": {"cell_type": "B", "dose": 2}, "along": "cell_type"}, "no cell has the target's number of 'dose'"),
-        ({"target": {"cell_type": "B", "dose": 2}, "references": [1.0]}, "next to the target's number of 'dose'"),
+        ({"labels": {"cell_type": "B", "dose": "2"}}, r"no cell has obs\['dose'\] == '2'"),
+        ({"labels": {"cell_type": "B", "dose": 2}, "along": "cell_type"}, "no cell has the target's number of 'dose'"),
+        ({"labels": {"cell_type": "B", "dose": 2}, "references": [1.0]}, "next to the target's number of 'dose'"),
     ],
 )
 def test_doses_that_cannot_be_had(model, request_, message):

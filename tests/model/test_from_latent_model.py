@@ -110,7 +110,7 @@ def test_setup_and_settings_can_differ(counts):
     model.train()
     gan = MichiGAN.from_latent_model(model, setup_kwargs={"size_factor_key": None, "batch_key": "batch"}, n_noise=7)
     assert gan.registry["setup_args"]["size_factor_key"] is None
-    assert gan.module.inputs.n_batch == 2
+    assert gan.module.inputs.n_levels["n_batch"] == 2
     assert gan.module.n_noise == 7
 
 
@@ -184,7 +184,7 @@ def test_classes_are_not_imported_for_a_file(counts, small, tmp_path, monkeypatc
     model = MichiGAN.from_latent_model(latent_model, **small.gan)
     model.train(**small.gan_fit)
     model.save(tmp_path / "model")
-    monkeypatch.setattr("scmichigan.model._saved._PACKAGES", ("scvi.model",))
+    monkeypatch.setattr("scmichigan.latents._model._PACKAGES", ("scvi.model",))
     with pytest.raises(ValueError, match="the latent model is a PPCA, which none of scvi.model has"):
         MichiGAN.load(tmp_path / "model", counts)
 
@@ -196,11 +196,11 @@ def test_latents_of_new_cells_are_stored_where_a_method_needs_them(counts):
     vae.train(**FIT)
     model = MichiGAN.from_latent_model(vae, setup_kwargs={"size_factor_key": "total_counts"})
     model.train(max_epochs=0)
-    x = model.get_normalized_expression(new)
+    x = model.get_observed_expression(new)
     totals = new.obs["total_counts"].to_numpy()[:, None]
     np.testing.assert_allclose(x.toarray(), np.log1p(new.X.toarray() * 1e4 / totals), rtol=1e-5)
     assert not new.obsm, "expression needs no latent"
-    assert model.obedience(new)["generated"].notna().all()
+    assert model.latent_recovery(new)["generated"].notna().all()
     mean, var = vae.get_latent_representation(new, return_dist=True)
     np.testing.assert_allclose(new.obsm["X_michigan"], mean, atol=1e-5)
     np.testing.assert_allclose(new.obsm["X_michigan_var"], var, atol=1e-5)
@@ -261,7 +261,7 @@ def test_cells_that_are_refused_keep_no_latents(counts, small, tmp_path):
     del new.obsm
     right = new.X
     new.X = right.log1p()
-    for refuse in (model.obedience, lambda cells: MichiGAN.load(tmp_path / "model", cells, accelerator="cpu")):
+    for refuse in (model.latent_recovery, lambda cells: MichiGAN.load(tmp_path / "model", cells, accelerator="cpu")):
         with pytest.raises(ValueError, match="log-normalised values"):
             refuse(new)
         assert not new.obsm
@@ -278,11 +278,11 @@ def test_a_latent_model_that_is_trained_further_stays_as_it_was_for_the_generato
     latent_model.train(**FIT)
     model = MichiGAN.from_latent_model(latent_model, **small.gan)
     model.train(max_epochs=0)
-    before, obedience = model.get_latent_representation(adata.copy()), model.obedience()
+    before, latent_recovery = model.get_latent_representation(adata.copy()), model.latent_recovery()
     latent_model.train(**FIT | {"max_epochs": 5})
     assert not np.allclose(latent_model.get_latent_representation(), before, atol=1e-3)
     np.testing.assert_allclose(model.get_latent_representation(adata.copy()), before, atol=1e-5)
-    pd.testing.assert_frame_equal(model.obedience(), obedience)
+    pd.testing.assert_frame_equal(model.latent_recovery(), latent_recovery)
     model.save(tmp_path / "model")
     loaded = MichiGAN.load(tmp_path / "model", adata, accelerator="cpu")
     np.testing.assert_allclose(loaded.generate(20).obsm[_keys.LATENT], model.generate(20).obsm[_keys.LATENT], atol=1e-5)

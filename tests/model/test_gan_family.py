@@ -73,7 +73,7 @@ def test_latents_come_from_the_prior(make, name):
 @pytest.mark.parametrize("name", ["InfoWGANGP", *STORED])
 def test_latents_of_cells_on_request(make, name):
     model = make(name)
-    cells = model.generate(50, where={"cell_type": "type B"})
+    cells = model.generate(50, labels={"cell_type": "type B"})
     assert (cells.obs["cell_type"] == "type B").all()
     mean, var = model.get_latent_representation(return_dist=True)
     source = model.adata.obs_names.get_indexer(cells.obs["michigan_source"])
@@ -88,9 +88,10 @@ def test_latents_of_cells_on_request(make, name):
 
 def test_noise_has_no_latents_of_cells(make):
     model = make("WGANGP")
-    with pytest.raises(ValueError, match="WGANGP knows no latents of cells; leave where out"):
-        model.generate(10, where={})
-    assert not hasattr(model, "get_latent_representation")
+    with pytest.raises(ValueError, match="WGANGP knows no latents of cells; leave labels out"):
+        model.generate(10, labels={})
+    with pytest.raises(ValueError, match="WGANGP generates cells from a prior and knows no latents of cells"):
+        model.get_latent_representation()
 
 
 @pytest.mark.parametrize("name", PRIOR)
@@ -215,7 +216,7 @@ def test_cells_from_noise_have_the_mean_of_the_real_ones(critic_norm):
 def test_predictions_by_concatenation(make, stored):
     hidden = ((stored.obs["cell_type"] == "type B") & (stored.obs["condition"] == "drug 1")).to_numpy()
     model = make("CWGANGP", stored[~hidden].copy())
-    predicted = model.predict_combination({"cell_type": "type B", "condition": "drug 1"}, residual="fresh")
+    predicted = model.predict_combination({"cell_type": "type B", "condition": "drug 1"}, method="kriging_generator")
     assert predicted.uns["michigan"]["model"] == "CWGANGP"
     assert np.isfinite(predicted.X).all()
 

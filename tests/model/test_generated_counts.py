@@ -1,5 +1,7 @@
 """Models that make counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ import scvi
 import torch
 
 from scmichigan import MichiGAN
+from scmichigan.combinations import METHODS
 
 START = {"max_epochs": 0}
 TARGET = {"cell_type": "type B", "condition": "drug 1"}
@@ -36,7 +39,7 @@ def test_expression_is_that_of_the_counts(stored, make_gan, key):
 
 def test_size_factors_are_those_of_the_source_cells(stored, make_gan):
     model = make_gan(stored, latent_key="Z", size_factor_key="total_counts", fit=START)
-    cells = model.generate(50, where={"cell_type": "type B"})
+    cells = model.generate(50, labels={"cell_type": "type B"})
     source = stored.obs.loc[cells.obs["michigan_source"]]
     assert (source["cell_type"] == "type B").all()
     np.testing.assert_array_equal(cells.obs["total_counts"], source["total_counts"])
@@ -215,11 +218,11 @@ def test_prediction_without_a_difference_is_the_source(stored, make_gan, key):
     np.testing.assert_allclose(cells.obs["total_counts"], source.X.sum(axis=1).A1 if key is None else source.obs[key])
 
 
-@pytest.mark.parametrize("residual", ["source", "fresh"])
-def test_predicted_counts_are_normalised_by_the_totals_of_their_sources(stored, make_gan, residual):
+@pytest.mark.parametrize("method", ["kriging", "kriging_generator"])
+def test_predicted_counts_are_normalised_by_the_totals_of_their_sources(stored, make_gan, method):
     adata = _without(stored, TARGET)
     model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
-    cells = model.predict_combination(TARGET, residual=residual, n_samples=200)
+    cells = model.predict_combination(TARGET, method=method, n_samples=200)
     counts = cells.layers["counts"].toarray()
     assert (counts == np.round(counts)).all()
     assert counts.min() >= 0
@@ -228,20 +231,22 @@ def test_predicted_counts_are_normalised_by_the_totals_of_their_sources(stored, 
     np.testing.assert_allclose(cells.X, np.log1p(1e4 * counts / source[["total_counts"]].to_numpy()), rtol=1e-6)
 
 
-@pytest.mark.parametrize("weights", ["similarity", "equal", {"control": 3, "drug 2": 1}])
-def test_predicted_counts_have_the_mean_of_the_weighted_combinations(stored, make_gan, weights):
+@pytest.mark.parametrize(
+    "method", ["kriging", "additive", replace(METHODS["additive"], weights={"control": 3, "drug 2": 1})]
+)
+def test_predicted_counts_have_the_mean_of_the_weighted_combinations(stored, make_gan, method):
     adata = _without(stored, TARGET)
     model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
     n = 4000
     cells = model.predict_combination(
-        TARGET, along="cell_type", references=["type A"], weights=weights, n_samples=n, seed=1
+        TARGET, along="cell_type", references=["type A"], method=method, n_samples=n, seed=1
     )
-    x = pd.DataFrame(model.get_normalized_expression().toarray(), index=adata.obs_names)
+    x = pd.DataFrame(model.get_observed_expression().toarray(), index=adata.obs_names)
     means = x.groupby([adata.obs["cell_type"], adata.obs["condition"]], observed=True).mean()
     table = cells.uns["michigan"]["combination_weights"]
     parts = means.loc[list(zip(table["cell_type"], table["condition"], strict=True))].to_numpy()
     expected = np.maximum(table["weight"].to_numpy() @ parts, 0)
-    if isinstance(weights, dict):
+    if not isinstance(method, str):
         a, b = means.loc["type A"], means.loc["type B"]
         shift = 0.75 * (b.loc["control"] - a.loc["control"]) + 0.25 * (b.loc["drug 2"] - a.loc["drug 2"])
         np.testing.assert_allclose(expected, np.maximum(a.loc["drug 1"] + shift, 0), atol=1e-6)
@@ -263,7 +268,7 @@ def test_each_gene_comes_from_the_cell_that_has_to_be_moved_less(stored, make_ga
     adata = _without(stored, TARGET)
     model = make_gan(adata, latent_key="Z", size_factor_key="total_counts", fit=START)
     cells = model.predict_combination(TARGET, along="condition")
-    logged = pd.DataFrame(model.get_normalized_expression()[:, :2].toarray(), index=adata.obs_names)
+    logged = pd.DataFrame(model.get_observed_expression()[:, :2].toarray(), index=adata.obs_names)
     assert set(adata.obs.loc[cells.obs["michigan_source"], "cell_type"]) == {"type B"}
     assert set(adata.obs.loc[cells.obs["michigan_partner"], "condition"]) == {"drug 1"}
     for gene, origin in enumerate(("michigan_source", "michigan_partner")):
@@ -278,7 +283,7 @@ def test_numbers_that_are_labels_or_covariates_come_with_the_cells(stored, make_
     stored.obs["age"] = np.linspace(0, 1, 240)
     stored.obs["quality"] = np.linspace(0, 1, 240)
     keys = {"labels_key": "leiden", "batch_key": "day", "continuous_covariate_keys": ["age"]}
-    cells = make_gan(stored, latent_key="Z", fit={"max_epochs": 0}, **keys).generate(30, where={"leiden": 2})
+    cells = make_gan(stored, latent_key="Z", fit={"max_epochs": 0}, **keys).generate(30, labels={"leiden": 2})
     sources = stored.obs.loc[cells.obs["michigan_source"]]
     for key in ("leiden", "day", "age"):
         np.testing.assert_array_equal(cells.obs[key], sources[key])

@@ -156,12 +156,12 @@ def test_later_cells(trained, counts, tmp_path, change, error, message):
     cells = change(counts, tmp_path)
     if error is None:
         np.testing.assert_array_equal(trained.get_latent_representation(cells), trained.get_latent_representation())
-        assert trained.obedience(cells, n_cells=50)["generated"].notna().all()
+        assert trained.latent_recovery(cells, n_cells=50)["generated"].notna().all()
         return
     with pytest.raises(error, match=message):
         trained.get_latent_representation(cells)
     with pytest.raises(error, match=message):
-        trained.get_normalized_expression(cells)
+        trained.get_observed_expression(cells)
 
 
 @pytest.mark.filterwarnings("ignore:(Variable|Observation) names are not unique:UserWarning")

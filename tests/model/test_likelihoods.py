@@ -121,7 +121,7 @@ def test_generated_cells(counts, make, likelihood, size_factor_key):
     np.testing.assert_allclose(drawn.X, np.log1p(1e3 * made / totals[:, None]), rtol=1e-5)
     # Drawn counts scatter around the expected ones: those of the module, and what is left in logarithms of them.
     rows = counts.obs_names.get_indexer(source.index)
-    given = torch.tensor(model._totals()[rows], dtype=torch.float32)
+    given = torch.tensor(model.cells.totals()[rows], dtype=torch.float32)
     z = torch.tensor(mean.obsm["X_michigan"])
     px = model.module.generative(z, torch.zeros(200, 0), given)["px"]
     expected, sd = px.mean.detach().numpy(), px.variance.detach().numpy() ** 0.5
@@ -144,7 +144,7 @@ def test_save_load_and_generate_from(counts, make, small, tmp_path, likelihood):
     gan = MichiGAN.from_latent_model(model, **small.gan)
     np.testing.assert_array_equal(adata.obsm["X_michigan"], mean)
     gan.train(max_epochs=0)
-    table = gan.obedience(held_out)
+    table = gan.latent_recovery(held_out)
     assert table.attrs["encoder"] == "beta-TCVAE"
     assert np.isfinite(table["generated"]).all()
     gan.save(str(tmp_path / "gan"))

@@ -47,7 +47,7 @@ def test_setup_with_everything(stored, make_gan):
         continuous_covariate_keys=["pseudotime", "response"],
     )
     expected = _normalized(stored.layers["raw"], stored.obs["total"])
-    np.testing.assert_allclose(_dense(model.get_normalized_expression()), expected, rtol=1e-5)
+    np.testing.assert_allclose(_dense(model.get_observed_expression()), expected, rtol=1e-5)
     # three latents, two batches, three conditions, two numbers; a centre for every 15 of 240 cells
     assert model.module.generator.basis.scale.shape == (3 + 2 + 3 + 2,)
     assert model.module.generator.decoder.in_features == 3 + 2 + 3 + 2 + 16
@@ -100,15 +100,15 @@ def test_the_published_networks_are_not_given_any_unit_in_silence(stored, make_g
 @pytest.mark.parametrize("layer", [None, "logged"])
 def test_one_small_and_one_large_unit_leave_the_closed_form_as_it_is(stored, make_gan, layer):
     stored.layers["logged"] = stored.X.log1p()
-    weights, obedience = [], []
+    weights, latent_recovery = [], []
     for unit in (np.ones(3), np.array([1e-7, 1.0, 1e7])):
         adata = stored.copy()
         adata.obsm["Z"] = (unit * stored.obsm["Z"]).astype(np.float32)
         model = make_gan(adata, latent_key="Z", layer=layer, batch_key="batch", fit={"max_epochs": 0})
         weights.append(model.module.covariate_weight.numpy())
-        obedience.append(model.obedience()["generated"].to_numpy())
+        latent_recovery.append(model.latent_recovery()["generated"].to_numpy())
     np.testing.assert_allclose(weights[1], weights[0], atol=1e-3 * np.abs(weights[0]).max())
-    np.testing.assert_allclose(obedience[1], obedience[0], atol=0.02)
+    np.testing.assert_allclose(latent_recovery[1], latent_recovery[0], atol=0.02)
 
 
 def test_a_latent_that_does_not_vary_is_not_scaled_by_its_rounding(stored, make_gan):
@@ -148,7 +148,7 @@ def test_forms_of_expression(stored, make_gan, form, dtype):
     expected = _normalized(stored.X, stored.obs["total_counts"])
     stored.X = form(stored.X.astype(dtype))
     model = make_gan(stored, latent_key="Z", fit={"max_epochs": 1})
-    np.testing.assert_allclose(_dense(model.get_normalized_expression()), expected, rtol=1e-6)
+    np.testing.assert_allclose(_dense(model.get_observed_expression()), expected, rtol=1e-6)
 
 
 def test_expression_of_other_cells_needs_no_latent(stored, make_gan):
@@ -156,7 +156,7 @@ def test_expression_of_other_cells_needs_no_latent(stored, make_gan):
     del stored.obsm["Z"], stored.obsm["V"]
     for other in (stored, stored[:50]):
         expected = _normalized(other.X, other.obs["total_counts"])
-        np.testing.assert_allclose(_dense(model.get_normalized_expression(other)), expected, rtol=1e-6)
+        np.testing.assert_allclose(_dense(model.get_observed_expression(other)), expected, rtol=1e-6)
         assert not other.obsm
     assert other.is_view
 
@@ -170,7 +170,7 @@ def test_counts_and_the_same_cells_normalised_beforehand(stored, make_gan, laten
         scvi.settings.seed = 0
         models.append(make_gan(adata, **latent, **totals, init={"observation": "log_normalized"}))
     assert [m.registry["setup_args"]["expression"] for m in models] == ["counts", "log_normalized"]
-    first, second = (_dense(m.get_normalized_expression()) for m in models)
+    first, second = (_dense(m.get_observed_expression()) for m in models)
     np.testing.assert_allclose(first, second, rtol=1e-6)
     first, second = (m.get_latent_representation() for m in models)
     # Adam's first steps have the size of the learning rate, 1e-3, even where rounding decides their sign, which moves single
@@ -274,7 +274,7 @@ def test_generate(stored, make_gan, latent):
     assert cells.uns["michigan"] == {"model": "MichiGAN", "latent": key, "seed": 1}
     np.testing.assert_array_equal(model.generate(30, seed=1).X, cells.X)
     assert (model.generate(30, seed=2).X != cells.X).any()
-    only = model.generate(30, where=TARGET)
+    only = model.generate(30, labels=TARGET)
     assert (only.obs[list(TARGET)] == list(TARGET.values())).all(axis=None)
 
 
@@ -283,7 +283,7 @@ def test_generate_from_given_latents(stored, make_gan):
     z = np.repeat([[0.0, 1, 0], [2, 0, 0]], 4, axis=0)
     cells = model.generate(latent=z, seed=1)
     np.testing.assert_array_equal(cells.obsm["X_michigan"], z)
-    assert list(cells.obs) == ["total_counts", "batch"]  # the batch that each was rendered in
+    assert list(cells.obs) == ["batch", "total_counts"]  # the batch that each was rendered in
     np.testing.assert_array_equal(model.generate(latent=z, seed=1).X, cells.X)
     # fresh noise for each
     assert len(np.unique(cells.X, axis=0)) == 8
@@ -407,7 +407,7 @@ def test_additive_latents_are_predicted_exactly(counts, make_gan, along):
     truth = _additive(counts, TARGET)
     adata = _without(counts, TARGET)
     model = make_gan(adata, latent_key="Z")
-    cells = model.predict_combination(TARGET, along=along, weights="equal")
+    cells = model.predict_combination(TARGET, along=along, method="additive")
     np.testing.assert_allclose(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)), atol=1e-5)
     written = adata.obsm["X_michigan_predicted"]
     used = ~np.isnan(written).any(axis=1)
@@ -420,7 +420,7 @@ def test_additive_latents_are_predicted_exactly(counts, make_gan, along):
 def test_predict_combination(stored, make_gan, along, latent):
     adata = _without(stored, TARGET)
     model = make_gan(adata, **latent)
-    cells = model.predict_combination(TARGET, along=along, weights="equal", seed=2)
+    cells = model.predict_combination(TARGET, along=along, method="additive", seed=2)
 
     other = {"cell_type": "condition", "condition": "cell_type"}[along]
     z = pd.DataFrame(model.get_latent_representation(), index=adata.obs_names)
@@ -450,8 +450,7 @@ def test_predict_combination(stored, make_gan, along, latent):
         "along": along,
         "references": references,
         "n_contexts": [2, 2],
-        "weights": "equal",
-        "residual": "source",
+        "method": "additive",
         "seed": 2,
         "latent": latent.get("latent_key", "X_michigan"),
     }
@@ -520,7 +519,7 @@ def test_three_keys(counts, make_gan, along):
     truth = _additive(counts, TARGET) + [0, 0, 3]
     counts.obsm["Z"][(counts.obs["batch"] == "batch 2").to_numpy(), 2] += 3
     adata = _without(counts, target)
-    cells = make_gan(adata, latent_key="Z").predict_combination(target, along=along, weights="equal")
+    cells = make_gan(adata, latent_key="Z").predict_combination(target, along=along, method="additive")
     np.testing.assert_allclose(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)), atol=1e-5)
     assert (cells.obs[list(target)] == list(target.values())).all(axis=None)
 
@@ -534,7 +533,7 @@ def test_cells_without_a_label_take_no_part(counts, make_gan):
     adata.obsm["Z"][:30] = 1000
     model = make_gan(adata, latent_key="Z")
     with pytest.warns(UserWarning, match=r"30 cells have no label in one of \['cell_type', 'condition'\]") as w:
-        cells = model.predict_combination(TARGET, weights="equal")
+        cells = model.predict_combination(TARGET, method="additive")
     assert w[0].filename == __file__
     np.testing.assert_allclose(cells.obsm["X_michigan"], np.tile(truth, (len(cells), 1)), atol=1e-5)
     assert not set(cells.obs["michigan_source"]) & set(adata.obs_names[:30])

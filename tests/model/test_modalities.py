@@ -17,7 +17,6 @@ from mudata import MuData
 from scmichigan import MichiGAN, _keys
 from scmichigan._arrays import dense
 from scmichigan.model import BetaTCVAE
-from scmichigan.model._common import describe_expression
 
 N, G, P, K = 2000, 40, 8, 3
 WHERE = {"rna_layer": "rna", "protein_layer": "protein"}
@@ -158,7 +157,7 @@ def test_an_anndata_with_proteins_in_obsm_gives_the_same(cells, kind):
     adata.obsm["adt"] = {"array": protein, "frame": frame, "sparse": sp.csr_matrix(protein)}[kind]
     adata.obsm["Z"] = mdata.obsm["Z"]
     models = fitted(mdata, modalities=WHERE), fitted(adata, protein_expression_obsm_key="adt")
-    for expected, found in zip(*(model.get_normalized_expression() for model in models), strict=True):
+    for expected, found in zip(*(model.get_observed_expression() for model in models), strict=True):
         np.testing.assert_allclose(dense(found), dense(expected), rtol=1e-5)
     expected, made = (model.generate(50, seed=1) for model in models)
     assert isinstance(made, AnnData)
@@ -179,14 +178,14 @@ def test_a_latent_of_both_is_fitted_where_none_is_stored(screen, small, tmp_path
     model.train(**small.gan_fit, latent_kwargs={"max_epochs": 2})
     assert isinstance(model.latent_model, BetaTCVAE)
     assert screen.obsm[_keys.LATENT].shape == (screen.n_obs, 3)
-    made = model.generate(20, where={"cell_type": "type B"}, seed=1)
+    made = model.generate(20, labels={"cell_type": "type B"}, seed=1)
     assert set(made["rna"].obs["cell_type"]) == set(made.obs["cell_type"]) == {"type B"}
     assert "total_counts" in made["rna"].obs
     assert "total_counts" not in made["protein"].obs
-    assert model.obedience(n_cells=100)["generated"].notna().all()
+    assert model.latent_recovery(n_cells=100)["generated"].notna().all()
     decoded = model.latent_model.generate(latent=made.obsm[_keys.LATENT])
     assert decoded["protein"].shape == (20, 5)
-    assert describe_expression(model) == (
+    assert model.cells.describe() == (
         "raw counts of mdata['rna'].X and mdata['protein'].X, as log1p(10000 * counts / obs['total_counts'] (of proteins, "
         "their sum))"
     )
@@ -194,7 +193,7 @@ def test_a_latent_of_both_is_fitted_where_none_is_stored(screen, small, tmp_path
     model.save(tmp_path / "model")
     loaded = MichiGAN.load(tmp_path / "model", screen.copy())
     for name in made.mod:
-        np.testing.assert_array_equal(loaded.generate(20, where={"cell_type": "type B"}, seed=1)[name].X, made[name].X)
+        np.testing.assert_array_equal(loaded.generate(20, labels={"cell_type": "type B"}, seed=1)[name].X, made[name].X)
 
 
 def test_walks_and_predictions(screen):
@@ -244,7 +243,7 @@ def test_latents_of_scvi_tools(screen, small, tmp_path, make):
         latent_model, setup_kwargs={"labels_key": "cell_type", "modalities": {"labels_key": "rna"}}, **small.gan
     )
     assert model.registry["setup_args"]["batch_key"] == "batch"
-    assert model.module.inputs.n_batch == 2
+    assert model.module.inputs.n_levels["n_batch"] == 2
     np.testing.assert_allclose(seen.obsm[_keys.LATENT], mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(seen.obsm[_keys.LATENT_VAR], var, rtol=1e-4, atol=1e-5)
     model.train(**small.gan_fit)
@@ -255,7 +254,7 @@ def test_latents_of_scvi_tools(screen, small, tmp_path, make):
     # another registration of the same cells has not harmed the latent model
     np.testing.assert_allclose(latent_model.get_latent_representation(), mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(model.get_latent_representation(new), of_new, rtol=1e-4, atol=1e-5)
-    assert model.obedience(new, n_cells=20)["generated"].notna().all()
+    assert model.latent_recovery(new, n_cells=20)["generated"].notna().all()
 
     model.save(tmp_path / "model")
     loaded = MichiGAN.load(tmp_path / "model", seen)
@@ -344,7 +343,7 @@ def test_other_misuse_is_refused(counts, logged, closed_form):
     with pytest.raises(ValueError, match="adata is a MuData; use setup_mudata"):
         MichiGAN.setup_anndata(closed_form.adata)
     with pytest.raises(ValueError, match="set up with MuData, and these cells are AnnData; give MuData"):
-        closed_form.get_normalized_expression(counts)
+        closed_form.get_observed_expression(counts)
     logged.obsm["adt"] = np.ones((logged.n_obs, 2))
     with pytest.raises(ValueError, match=r"adata.X holds log-normalised values; .* must be raw counts"):
         MichiGAN.setup_anndata(logged, protein_expression_obsm_key="adt")
@@ -356,7 +355,7 @@ def test_other_misuse_is_refused(counts, logged, closed_form):
     with pytest.raises(
         ValueError, match=r"mdata\['protein'\] has 8 genes, the model was set up with 8, and they differ"
     ):
-        closed_form.get_normalized_expression(other)
+        closed_form.get_observed_expression(other)
 
 
 def test_what_has_no_counts_of_both_is_refused(screen):

@@ -6,6 +6,7 @@ from anndata import AnnData, read_h5ad
 from sklearn.decomposition import PCA
 
 from scmichigan import MichiGAN, datasets, metrics
+from scmichigan.combinations import Method
 
 TARGET = {"cell_type": "B", "condition": "stim"}
 
@@ -35,9 +36,9 @@ def untouched_start(additive_cells, make_gan):
     return make_gan(adata, latent_key="Z", fit=still)
 
 
-def test_source_residual_moves_each_gene_of_two_real_cells_to_the_target(additive_cells, untouched_start):
+def test_real_cells_move_each_gene_of_two_real_cells_to_the_target(additive_cells, untouched_start):
     adata, effects = additive_cells
-    request = {"target": TARGET, "along": "condition", "weights": "equal"}
+    request = {"labels": TARGET, "along": "condition", "method": "additive"}
     means = pd.DataFrame(adata.X).groupby([adata.obs[key].to_numpy() for key in TARGET]).mean()
     effect = np.mean([means.loc[(c, "stim")] - means.loc[(c, "ctrl")] for c in "AC"], axis=0)
     target = means.loc[("B", "ctrl")].to_numpy() + effect
@@ -62,7 +63,7 @@ def test_what_batches_add_is_no_effect_of_the_condition(additive_cells, make_gan
     second = np.random.default_rng(1).random(adata.n_obs) < np.where(stimulated, 0.8, 0.2)
     adata.obs["batch"] = np.where(second, "2", "1")
     adata.X[second, 0] += 3
-    request = {"target": TARGET, "along": "condition", "weights": "equal"}
+    request = {"labels": TARGET, "along": "condition", "method": "additive"}
     change = {}
     for batch_key in (None, "batch"):
         model = make_gan(adata.copy(), latent_key="Z", batch_key=batch_key, fit={"max_epochs": 0})
@@ -75,9 +76,9 @@ def test_what_batches_add_is_no_effect_of_the_condition(additive_cells, make_gan
     assert change[None] > effects[2, 0] + 1.8 - tolerance > effects[2, 0] + tolerance / 2
 
 
-def test_fresh_residual_renders_the_target_with_the_population_s_variation(additive_cells, untouched_start):
+def test_the_generator_renders_the_target_with_the_population_s_variation(additive_cells, untouched_start):
     adata, effects = additive_cells
-    fresh = untouched_start.predict_combination(TARGET, residual="fresh", n_samples=4000)
+    fresh = untouched_start.predict_combination(TARGET, method="kriging_generator", n_samples=4000)
     expected = 6 + effects[1] + effects[2]
     groups = pd.DataFrame(adata.X).groupby([adata.obs[key].to_numpy() for key in TARGET])
     spread = (adata.X - groups.transform("mean").to_numpy()).std(axis=0)
@@ -86,22 +87,26 @@ def test_fresh_residual_renders_the_target_with_the_population_s_variation(addit
     np.testing.assert_allclose(fresh.X.std(0), spread, rtol=0.1)
 
 
-def test_source_residual_keeps_expression_from_being_negative(additive_cells, make_gan):
+def test_real_cells_keep_expression_from_being_negative(additive_cells, make_gan):
     adata, _ = additive_cells
     adata.X = sp.csr_matrix(np.maximum(adata.X - 6, 0) + np.float32(0.25) * (np.arange(40) == 0))
     predicted = make_gan(adata, latent_key="Z").predict_combination(TARGET)
     assert predicted.X.min() >= 0
 
 
-def test_unknown_residual_is_refused(untouched_start):
-    with pytest.raises(ValueError, match="residual is 'own'; choose 'source' or 'fresh'"):
-        untouched_start.predict_combination(TARGET, residual="own")
+def test_unknown_method_is_refused(untouched_start):
+    with pytest.raises(ValueError, match=r"method is 'own'; choose from \['kriging', 'additive', .*or give a Method"):
+        untouched_start.predict_combination(TARGET, method="own")
+    with pytest.raises(ValueError, match="weights is 'all'; choose 'similarity' or 'equal'"):
+        Method("own", weights="all")
+    with pytest.raises(ValueError, match="cells is 'source'; choose 'real' or 'generator'"):
+        Method("own", cells="source")
 
 
 def test_several_labels_for_one_key_are_refused(untouched_start):
-    with pytest.raises(ValueError, match="where is .*give one label for each obs key"):
-        untouched_start.generate(5, where={"cell_type": ["A", "B"]})
-    with pytest.raises(ValueError, match="target is 'B'; give one label for each obs key"):
+    with pytest.raises(ValueError, match="labels is .*give one label for each obs key"):
+        untouched_start.generate(5, labels={"cell_type": ["A", "B"]})
+    with pytest.raises(ValueError, match="labels is 'B'; give one label for each obs key"):
         untouched_start.predict_combination("B")
 
 
@@ -124,12 +129,12 @@ def test_interferon_response_of_hidden_b_cells_is_predicted(shared_file):
     model.train(8, latent_kwargs={"max_epochs": 25}, **kwargs)
     predicted = model.predict_combination({"cell_type": "B cells", "condition": "stim"})
 
-    truth, x = model.get_normalized_expression(real), model.get_normalized_expression()
+    truth, x = model.get_observed_expression(real), model.get_observed_expression()
     control = x[((train.obs["cell_type"] == "B cells") & (train.obs["condition"] == "ctrl")).to_numpy()]
-    distance = metrics.e_distance(predicted, truth, basis=x)
+    distance = metrics.e_distance(truth, predicted, basis=x)
     # A short training on few genes: far closer than doing nothing, and the right genes move.
-    assert distance < 0.35 * metrics.e_distance(control, truth, basis=x)
-    assert metrics.mean_change_correlation(predicted, truth, control) > 0.85
+    assert distance < 0.35 * metrics.e_distance(truth, control, basis=x)
+    assert metrics.mean_change_correlation(truth, predicted, control) > 0.85
 
 
 def test_the_prediction_wins_against_both_additive_ones(shared_file):
@@ -153,7 +158,7 @@ def test_the_prediction_wins_against_both_additive_ones(shared_file):
             for each in (hidden, *sorted(set(types) - {hidden}))
         )
         cells = [predicted, *(f(control[0], contexts) for f in (metrics.additive, metrics.additive_weighted))]
-        rows[hidden] = [metrics.e_distance(each, truth, basis=pca) for each in cells]
+        rows[hidden] = [metrics.e_distance(truth, each, basis=pca) for each in cells]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["predicted", "additive", "weighted"])
     assert table["predicted"].mean() < 0.9 * table["weighted"].mean() < 0.9 * table["additive"].mean()
     assert (table["predicted"] < table["weighted"]).sum() >= 6
@@ -168,14 +173,16 @@ def test_a_summary_finds_all_that_a_prediction_can_be_judged_by(make_gan):
     model = make_gan(train, size_factor_key="total_counts")
     predicted = model.predict_combination(target, seed=0)
     hidden.X, hidden.obsm["X_michigan"] = (
-        model.get_normalized_expression(hidden),
+        model.get_observed_expression(hidden),
         model.get_latent_representation(hidden),
     )
-    train.X = model.get_normalized_expression()
-    table = metrics.summary(train, None, predicted, target=hidden, control={"condition": "control"}, n_trees=5)
+    train.X = model.get_observed_expression()
+    table = metrics.summary(train, None, predicted, hidden=hidden, control_labels={"condition": "control"}, n_trees=5)
     rank, entropy = table["model"].loc[[("prediction", "discrimination rank"), ("latent arithmetic", "delta entropy")]]
     assert rank in (0, 0.5, 1)  # of two others
     rows = np.isfinite(train.obsm["X_michigan_predicted"]).all(axis=1)
     posterior = train.obsm["X_michigan"], train.obsm["X_michigan_var"]
-    expected = metrics.delta_entropy(train.obsm["X_michigan_predicted"][rows], hidden.obsm["X_michigan"], *posterior)
+    expected = metrics.delta_entropy(
+        hidden.obsm["X_michigan"], train.obsm["X_michigan_predicted"][rows], mean=posterior[0], var=posterior[1]
+    )
     assert entropy == pytest.approx(expected)

@@ -9,7 +9,7 @@ import pyro
 import pytest
 import torch
 
-from scmichigan import PPCA, BetaTCVAE, MichiGAN
+from scmichigan import PPCA, WGANGP, BetaTCVAE, InfoWGANGP, MichiGAN
 
 
 class _Code:
@@ -85,6 +85,16 @@ def test_files_hold_no_frames(models, tmp_path):
         assert all(loaded.history[name].equals(frame) for name, frame in history.items())
         loaded.train(max_epochs=2, batch_size=64, accelerator="cpu", enable_progress_bar=False)
         assert all(len(loaded.history[name]) == len(frame) + 2 for name, frame in history.items())
+
+
+@pytest.mark.parametrize("cls", [MichiGAN, WGANGP, InfoWGANGP])
+def test_untrained_gans_are_saved_and_can_be_trained(counts, small, tmp_path, cls):
+    cls.setup_anndata(counts)
+    cls(counts, n_latent=3, **small.networks).save(tmp_path / "model")
+    loaded = cls.load(tmp_path / "model", counts, accelerator="cpu")
+    assert not loaded.is_trained
+    loaded.train(**small.gan_fit)
+    assert np.isfinite(loaded.generate(5).X).all()
 
 
 @pytest.mark.parametrize("cls", [MichiGAN, BetaTCVAE])

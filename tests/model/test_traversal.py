@@ -66,7 +66,9 @@ def test_counts_rise_with_their_rates(stored, make_gan):
 
 
 def test_walks_from_one_cell(stored, make_gan, tmp_path):
-    cells = make_gan(stored, latent_key="Z", latent_var_key="V", fit=START).traverse("cell_7", n_steps=2, n_walks=3)
+    cells = make_gan(stored, latent_key="Z", latent_var_key="V", fit=START).traverse(
+        cell="cell_7", n_steps=2, n_walks=3
+    )
     assert (cells.obs["michigan_source"] == "cell_7").all()
     assert cells.uns["michigan"] == {"model": "MichiGAN", "latent": "Z", "start": "cell_7", "seed": 0}
     x = _by_walk(cells, cells.X)
@@ -90,11 +92,15 @@ def test_bad_starts(stored, make_gan):
     with pytest.raises(RuntimeError, match="untrained"):
         make_gan(stored, latent_key="Z", train=False).traverse()
     model = make_gan(stored, latent_key="Z", fit=START)
-    with pytest.raises(KeyError, match="start is 'B cells', but no cell is named so, the first is 'cell_0'"):
-        model.traverse("B cells")
+    with pytest.raises(KeyError, match="cell is 'B cells', but no cell is named so, the first is 'cell_0'"):
+        model.traverse(cell="B cells")
+    with pytest.raises(ValueError, match="labels and cell are given, .*leave one of them out"):
+        model.traverse({"cell_type": "type B"}, cell="cell_0")
+    with pytest.raises(ValueError, match="labels is 'cell_0'; give one label for each obs key"):
+        model.traverse("cell_0")
     with pytest.raises(ValueError, match=r"no cell has obs\['cell_type'\] == 'type Q'"):
         model.traverse({"cell_type": "type Q"})
-    with pytest.raises(ValueError, match="start is .*give one label for each obs key"):
+    with pytest.raises(ValueError, match="labels is .*give one label for each obs key"):
         model.traverse({"cell_type": ["type B"]})
     with pytest.raises(ValueError, match="n_steps is 1: give 2 or more"):
         model.traverse(n_steps=1)

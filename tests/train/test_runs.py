@@ -104,7 +104,7 @@ def test_loggers_and_scvis_checkpoints(stored, make_gan, small, tmp_path):
     model.train(**small.gan_fit, logger=logger, callbacks=[best])
     logged = pd.read_csv(f"{logger.log_dir}/metrics.csv")
     assert logged["critic_loss"].notna().sum() == 2
-    assert "obedience" in logged
+    assert "latent_recovery" in logged
     loaded = MichiGAN.load(best.best_model_path, stored, accelerator="cpu")
     assert np.isfinite(loaded.generate(20).X).all()
     model.save(tmp_path / "after")  # of such a training there is no history
