@@ -416,7 +416,7 @@ def test_warnings_are_of_the_line_that_asks(additive, labels, change, message):
     if change == "unlabelled":
         adata.obs.iloc[:2, 1] = None
     if change == "few":
-        controls = np.flatnonzero((adata.obs[KEYS] == ("B", "ctrl")).all(axis=1))
+        controls = np.flatnonzero((adata.obs[KEYS] == ["B", "ctrl"]).all(axis=1))
         adata = adata[np.setdiff1d(np.arange(adata.n_obs), controls[3:])].copy()
     predictor = CombinationPredictor(adata, KEYS)
     with pytest.warns(UserWarning, match=message) as caught:
