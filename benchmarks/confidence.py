@@ -3,11 +3,11 @@
     python benchmarks/confidence.py [--sets kang_pbmc_ifnb celllines_crispr] [--out confidence.csv]
 
 Each cell type's (or line's) cells under each treatment are hidden in turn, from the selection of genes, too, and
-predicted; nothing is trained, as the default prediction takes nothing from a generator. The error to expect comes from MichiGAN.missing_combinations, the real one is the
-E-distance on 50 principal components of the training cells, at most 500 cells a side. E-distance is shown as metrics
-have it, whose value for two samples of the same cells grows with their spread and is not 0, and without that part
-("excess"); and as a share of that of no change. Spearman correlations are over all combinations of all sets, and within
-each set. A set that has the larger errors everywhere raises the former: look at both.
+predicted; nothing is trained. The expected error is that of CombinationPredictor.missing. The real one is the E-distance on
+50 principal components of the training cells, at most 500 cells a side. E-distance is shown as metrics have it, whose value
+for two samples of the same cells grows with their spread and is not 0, and without that part ("excess"); and as a fraction
+of that of no change. Spearman correlations are over all combinations of all sets, and within each set. A set that has the
+larger errors everywhere raises the former: look at both.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from predictions import FACTORS, SETS
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
-from scmichigan import MichiGAN
+from scmichigan import CombinationPredictor, MichiGAN
+from scmichigan.combinations import hide
 
 N_CELLS = 500
 
@@ -67,25 +67,20 @@ def main() -> None:
 
 
 def measure(name: str, adata: AnnData) -> pd.DataFrame:
-    ((key, untreated),) = SETS[name]["control"].items()
+    ((key, untreated),) = SETS[name]["control_labels"].items()
     setup, shared = SETS[name]["setup_kwargs"], adata.obs.groupby(key, observed=True)["cell_type"].nunique()
     groups = adata.obs.groupby(FACTORS, observed=True).indices
     rows = []
     for target, of_target in groups.items():
         if target[1] == untreated or shared[target[1]] < 2:
             continue
-        seen = np.setdiff1d(np.arange(adata.n_obs), of_target)
-        train = adata[seen].copy()
-        genes = np.argsort(-StandardScaler(with_mean=False).fit(logged(train, setup)).var_)[: SETS[name]["n_genes"]]
-        train, real = adata[seen][:, genes].copy(), adata[of_target][:, genes].copy()
+        hidden = np.isin(np.arange(adata.n_obs), of_target)
+        train, real = hide(adata, hidden, SETS[name]["n_genes"], **setup)
         x, truth = logged(train, setup), logged(real, setup)
         pca = PCA(50, random_state=0).fit(x)
-        train.obsm["Z"] = pca.transform(x)[:, :10]
-        MichiGAN.setup_anndata(train, latent_key="Z", **setup)
-        model = MichiGAN(train)
-        model.is_trained = True  # real cells are moved: the generator is not asked
-        predicted = model.predict_combination(dict(zip(FACTORS, target, strict=True))).X
-        missing = model.missing_combinations(FACTORS, enable_progress_bar=False).set_index(FACTORS).loc[target]
+        predictor = CombinationPredictor(train, FACTORS, **setup)
+        predicted = predictor.predict(dict(zip(FACTORS, target, strict=True))).X
+        missing = predictor.missing(enable_progress_bar=False).set_index(FACTORS).loc[target]
         control = x[(train.obs[FACTORS] == (target[0], untreated)).all(axis=1).to_numpy()]
         distance, excess = e_distance(pca, predicted, truth)
         rows.append(
@@ -107,7 +102,7 @@ def measure(name: str, adata: AnnData) -> pd.DataFrame:
 
 def logged(adata: AnnData, setup: dict):
     MichiGAN.setup_anndata(adata, **setup)
-    return MichiGAN(adata, n_latent=1).get_normalized_expression()
+    return MichiGAN(adata, n_latent=1).get_observed_expression()
 
 
 def e_distance(pca: PCA, x, y) -> tuple[float, float]:

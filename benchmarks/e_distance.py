@@ -3,7 +3,7 @@
     python benchmarks/e_distance.py
 
 The obvious way computes the three n x n matrices of distances with scipy.spatial.distance.cdist, one after the other;
-each way runs in a process of its own, so that its peak memory can be told.
+each way runs in a process of its own, so that its peak memory can be measured.
 """
 
 from __future__ import annotations

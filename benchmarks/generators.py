@@ -1,25 +1,25 @@
-"""How real and how obedient cells of the generator are, beside real cells, its own start and the published generator.
+"""How real generated cells are and how well their latents are recovered, beside real cells, the start and the published GAN.
 
     python benchmarks/generators.py DATA.h5ad [DATA2.h5ad ...] --out results.csv [--seeds 0 1 2] [--jobs 2] [--scvi] [--means]
 
 Half of the cells are held out of everything (gene selection, latent, generator) and the other half is trained on: a
 beta-TCVAE gives the latents of all generators, and the published generator has the time that ours took. With --scvi, scVI
 gives the latents, and in place of the published generator there are samples of its own posterior predictive distribution,
-given the latents and totals of the same training cells. With --means, latents are the posteriors' means. Cells generated
-from the training cells' latents are then told from the held-out cells by a random forest, on genes and on 50 principal
-components. These are fitted on the held-out cells, as in the paper, which gives away even real cells: the row of real
-training cells says how much.
+given the latents and totals of the same training cells. With --means, latents are the posteriors' means. A random forest then
+classifies cells generated from the training cells' latents and held-out cells, on genes and on 50 principal components.
+These are fitted on the held-out cells, as in the paper, so that even real cells can be classified: the row of real training
+cells says how well.
 
-"shares": largest relative error of a cell type's share among the cells, of types above 2 %, as a classifier trained on
+"shares": largest relative error of a cell type's fraction of the cells, of types above 2 %, as a classifier trained on
 the training cells sees it, with the sampling error of both halves. "of its own": the same of 40,000 generated cells against
-the training cells, whose latents they have, which leaves what training does to shares; this classifier is trained on the
-held-out cells, as one that has seen the training cells knows their rare ones by heart. "in errors": the largest difference of
-a type's shares in that comparison in its standard errors, from the differences between each training cell and the cells
-that were generated from its latents. That of an exact generator with ten types is the largest of as many normal draws:
-1.8 in the median, and above 2.6 once in ten. "behind replicates": by how much the least obedient of the latents correlates
-less with what was asked for than in replicates of the held-out cells, whose latents were given (see `MichiGAN.obedience`).
-"means given": the same with the posteriors' means given to a generator that was trained with samples, which a generator
-that draws from the exact distribution is behind, too.
+the training cells, whose latents they have, which leaves what training does to these fractions; this classifier is trained
+on the held-out cells, as one that has seen the training cells is overfitted to their rare ones. "in errors": the largest
+difference of a type's fractions in that comparison in its standard errors, from the differences between each training cell
+and the cells that were generated from its latents. That of an exact generator with ten types is the largest of as many
+normal samples: 1.8 in the median, and above 2.6 once in ten. "behind replicates": by how much the least recovered latent
+correlates less with the given one than in replicates of the held-out cells, whose latents were given (see
+`MichiGAN.latent_recovery`). "means given": the same with the posteriors' means given to a generator that was trained with
+samples, where a generator that samples from the exact distribution is behind, too.
 
 Each data set and seed is a process with one thread; its seconds are those of the processor or, with more threads
 (--threads 2 --jobs 1, on an idle machine), those of the clock. Rows that are in the results already are not run again, and
@@ -87,7 +87,7 @@ def halves(adata, size_factor_key: str, n_genes: int, seed: int):
     order = np.random.default_rng(seed).permutation(adata.n_obs)
     train, held_out = adata[order[::2]].copy(), adata[order[1::2]].copy()
     BetaTCVAE.setup_anndata(train, size_factor_key=size_factor_key)
-    variance = StandardScaler(with_mean=False).fit(BetaTCVAE(train, n_latent=1).get_normalized_expression()).var_
+    variance = StandardScaler(with_mean=False).fit(BetaTCVAE(train, n_latent=1).get_observed_expression()).var_
     genes = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
     return train[:, genes].copy(), held_out[:, genes].copy()
 
@@ -96,14 +96,14 @@ def labels(adata) -> np.ndarray:
     return adata.obs[next(key for key in LABELS if key in adata.obs)].astype(str).to_numpy()
 
 
-def shares_error(real_n: np.ndarray, made_n: np.ndarray) -> float:
+def fraction_error(real_n: np.ndarray, made_n: np.ndarray) -> float:
     real, made = (pd.Series(labels_n).value_counts(normalize=True) for labels_n in (real_n, made_n))
     real = real[real > 0.02]
     return float((made.reindex(real.index, fill_value=0) / real - 1).abs().max())
 
 
-def errors_of_shares(names: pd.Index, real_n: np.ndarray, sources_m: np.ndarray, made_m: np.ndarray) -> float:
-    """Largest difference of a type's shares, in its standard errors.
+def standardized_error(names: pd.Index, real_n: np.ndarray, sources_m: np.ndarray, made_m: np.ndarray) -> float:
+    """Largest difference of a type's fractions, in its standard errors.
 
     Cells are compared in pairs, each with those that were made of it, as most of what differs between cells is no error.
     """
@@ -146,7 +146,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     variances = {} if args.means else {"latent_var_key": "V"}
     MichiGAN.setup_anndata(train, size_factor_key=totals, latent_key="Z", **variances)
     model, seconds = MichiGAN(train), 0.0
-    real, seen = (model.get_normalized_expression(cells).toarray() for cells in (held_out, train))
+    real, seen = (model.get_observed_expression(cells).toarray() for cells in (held_out, train))
     type_of, own_type_of = (
         make_pipeline(PCA(30, random_state=seed), LogisticRegression(max_iter=500)).fit(x, labels(cells)).predict
         for x, cells in ((seen, train), (real, held_out))
@@ -162,7 +162,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
             "AUROC, genes": metrics.discriminate(real, cells, n_components=None, **forest).auroc,
             "AUROC, 50 PCs": metrics.discriminate(real, cells, **forest).auroc,
             "zeros - real": float(np.mean(cells == 0) - np.mean(real == 0)),
-            "shares": shares_error(types_of_real, type_of(cells)),
+            "shares": fraction_error(types_of_real, type_of(cells)),
             "of its own": np.nan,
             "in errors": np.nan,
             "behind replicates": np.nan,
@@ -174,11 +174,11 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
             own = [model.generate(len(real), seed=i) for i in range(1 + N_OF_ITS_OWN // len(real))]
             sources_m = np.concatenate([cells.obs["michigan_source"] for cells in own])
             made_m = np.concatenate([own_type_of(cells.X) for cells in own])
-            row["of its own"] = shares_error(types_seen, made_m)
-            row["in errors"] = errors_of_shares(train.obs_names, types_seen, sources_m, made_m)
+            row["of its own"] = fraction_error(types_seen, made_m)
+            row["in errors"] = standardized_error(train.obs_names, types_seen, sources_m, made_m)
             for measure, given in (("behind replicates", model.latent_sampling), ("means given", "mean")):
                 with patch.object(model, "latent_sampling", given):
-                    table = model.obedience(held_out, n_cells=N_GIVEN)
+                    table = model.latent_recovery(held_out, n_cells=N_GIVEN)
                 row[measure] = float((table["replicates"] - table["generated"]).max())
         pd.DataFrame([row]).to_csv(args.out, mode="a", header=not Path(args.out).exists(), index=False)
         print({key: round(v, 3) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
@@ -192,7 +192,7 @@ def one_job(path: str, seed: int, args: argparse.Namespace) -> None:
     if args.scvi:
         train.layers["own"] = latent.posterior_predictive_sample(train).to_scipy_sparse().astype(np.float32)
         MichiGAN.setup_anndata(train, layer="own", size_factor_key=totals)
-        add(ROWS[4], MichiGAN(train).get_normalized_expression().toarray(), 0.0)
+        add(ROWS[4], MichiGAN(train).get_observed_expression().toarray(), 0.0)
         return
     if args.skip_paper:
         return

@@ -8,13 +8,13 @@ counts of 2,000 genes. All methods have 10 latents, minibatches of 128 and the s
 default, but the KL divergence of SCVI and DRVI is warmed up over all epochs, as it is over their own 400. DRVI needs
 scvi-tools 1.5, and is left out without it. --quick takes three epochs, which only shows that the script runs.
 
-Factors are those of the paper's Table 1: batch, path, step, and the quartile of the expected library size. No method is
-told any. The likelihoods take the total counts of each cell as given; only with "depth kept", where all cells have one
+Factors are those of the paper's Table 1: batch, path, step, and the quartile of the expected library size. No method
+sees any. The likelihoods take the total counts of each cell as given; only with "depth kept", where all cells have one
 size, has the library size to be in the latent, as in Table 1. MIG is over all four factors, and over the three others.
 
-"worth" is how many nats less likely cells are with the latents of other cells: what a likelihood gives for the latent, and
-so what a nat of total correlation is weighed against. It knows no factors. Seconds are those of the processor. What is
-in --out already is not run again.
+"worth" is the information in the latent: how many nats less likely cells are with the latents of other cells. It is what a
+nat of total correlation is weighed against, and knows no factors. "latents in use" are the active ones. Seconds are those
+of the processor. What is in --out already is not run again.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def measure(adata: AnnData, run: dict[str, object]) -> dict[str, float]:
         **{f"of {name}": metrics.mutual_information_gap(information[[name]]) for name in FACTORS},
         "Spearman gap": metrics.spearman_gap(metrics.spearman_correlation(mean, factors)),
         "latents in use": int((var.mean(axis=0) < 0.9).sum()),
-        "worth": worth(model) if run["method"] in OURS else np.nan,
+        "worth": information(model) if run["method"] in OURS else np.nan,
         "seconds": seconds,
     }
 
@@ -116,7 +116,8 @@ def fit_theirs(adata: AnnData, run: dict[str, object], fit: dict[str, object]) -
 
 
 @torch.inference_mode()
-def worth(model: BetaTCVAE) -> float:
+def information(model: BetaTCVAE) -> float:
+    """Mean loss of log-likelihood with the latents of other cells, in nats."""
     module, nats = model.module, []
     for tensors in model._make_data_loader(adata=model.adata, batch_size=500):
         inferred = module.inference(**module._get_inference_input(tensors))

@@ -4,8 +4,8 @@
 
 Half of the cells are held out of everything, as in `generators.py`, and the latents are 10 principal components of the other
 half with their posterior (probabilistic PCA). All generators have the same networks and start from the same closed form;
-each is trained for so many seconds of the processor, on one thread, and its cells are told from the held-out ones by a
-random forest, on genes and on 50 principal components. Rows that are in the results already are not run again.
+each is trained for so many seconds of the processor, on one thread, and a random forest classifies its cells and the
+held-out ones, on genes and on 50 principal components. Rows that are in the results already are not run again.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
         latent = PPCA(train, n_latent=10)
         latent.train()
         train.obsm["Z"], train.obsm["V"] = latent.get_latent_representation(return_dist=True)
-        real = np.asarray(latent.get_normalized_expression(held_out).todense())
+        real = np.asarray(latent.get_observed_expression(held_out).todense())
         MichiGAN.setup_anndata(train, size_factor_key=totals, latent_key="Z", latent_var_key="V")
         for name in ROWS:
             if (Path(path).stem, name) in done:

@@ -3,7 +3,7 @@
     python benchmarks/modalities.py cbmc_citeseq.h5ad [--max-epochs 0 20] [--n-trees 100]
 
 The file has raw counts in X and proteins in obsm["protein_clr"], centred log ratios of each protein over cells, scaled to
-unit variance. Their counts are had back first: values are log1p(k / g) times a scale and less a mean, g being the
+unit variance. Their counts are computed back first: values are log1p(k / g) times a scale and less a mean, g being the
 exponential of the mean of log1p(k), and only one scale makes all k whole numbers.
 
 Half of the cells are held out. The latent is the posterior of a probabilistic PCA of the log-normalised genes and proteins of
@@ -85,7 +85,7 @@ def main() -> None:
     mg.MichiGAN.setup_mudata(seen, modalities=MODALITIES)
     whole = mg.MichiGAN(seen, n_latent=1)
     for cells in (seen, held_out):
-        expression = whole.get_normalized_expression(cells)
+        expression = whole.get_observed_expression(cells)
         cells["rna"].layers["lognorm"], cells["protein"].layers["lognorm"] = expression
     x = np.hstack([seen["rna"].layers["lognorm"].toarray(), seen["protein"].layers["lognorm"]])
     seen.obsm["Z"], seen.obsm["Z_var"] = mg.closed_form.fit_ppca(x, args.n_latent).posterior(x)

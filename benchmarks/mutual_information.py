@@ -2,8 +2,8 @@
 
     python benchmarks/mutual_information.py
 
-The obvious estimate draws one latent for each cell and evaluates it under the posteriors of all cells, an n x n array
-for each latent, in float32 torch; each runs in a process of its own, so that its peak memory can be told.
+The obvious estimate samples one latent of each cell and evaluates it under the posteriors of all cells, an n x n array
+for each latent, in float32 torch; each runs in a process of its own, so that its peak memory can be measured.
 """
 
 from __future__ import annotations

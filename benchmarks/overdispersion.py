@@ -5,8 +5,8 @@
 The closed form is fitted to half of the cells, as in `losses.py` (latents are 10 principal components with their
 posterior). The variance of each gene's log rate around what the latent gives is found by moments, and what the noise
 loadings make of it is taken off. "own" is what remains, as the variance that it adds to counts, in units of their
-Poisson variance; "significant" the share of genes in which it is above three standard errors (those of the variance of
-Poisson counts, which is too small for what varies, so that the share is, if anything, too large).
+Poisson variance; "significant" the fraction of genes in which it is above three standard errors (those of the variance of
+Poisson counts, which is too small for what varies, so that the fraction is, if anything, too large).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from generators import halves, markdown, register_totals
 
 from scmichigan import PPCA
 from scmichigan.closed_form import fit_poisson_log_normal
-from scmichigan.closed_form._poisson_log_normal import _basis, _log_rate_covariance
+from scmichigan.nn import KernelBasis
 
 EDGES = (0.03, 0.1, 0.3, 1, 3, np.inf)
+LEAST_RATE = 1e-8
 
 
 def own_variance(train, totals: str, n_noise: int, seed: int) -> pd.DataFrame:
@@ -38,11 +39,16 @@ def own_variance(train, totals: str, n_noise: int, seed: int) -> pd.DataFrame:
     kernel, weight, bias, loadings = fit_poisson_log_normal(
         train.X, size, mean_nc, condition_var=var_nc, n_noise=n_noise, seed=seed
     )
-    drawn_nc = mean_nc + np.sqrt(var_nc) * np.random.default_rng(seed).standard_normal(mean_nc.shape)
+    sampled_nc = mean_nc + np.sqrt(var_nc) * np.random.default_rng(seed).standard_normal(mean_nc.shape)
+    basis = KernelBasis(sampled_nc.shape[1], len(kernel.centres))
+    basis.set(*(torch.as_tensor(a) for a in kernel))
+    basis_nf = basis(torch.from_numpy(sampled_nc).float()).numpy()
     explained = (loadings.astype(float) ** 2).sum(axis=1)
-    counts = train.X.toarray().astype(np.float32)
-    covariance, mean = _log_rate_covariance(counts, size, _basis(drawn_nc, kernel), weight, bias + explained / 2)
-    variance = np.maximum(np.diag(covariance), 0)
+    expected = np.exp(basis_nf @ weight.T + bias + explained / 2) * size[:, None]
+    # Counts of a log-normal rate have the variance m + m^2 (exp(variance of the log rate) - 1) around their mean m.
+    residual = (train.X.toarray() - expected) ** 2 - expected
+    ratio = 1 + residual.sum(axis=0) / np.maximum((expected**2).sum(axis=0), LEAST_RATE)
+    variance, mean = np.log(np.maximum(ratio, 1)), expected.mean(axis=0)
     own = np.exp(np.minimum(variance, 10)) - np.exp(np.minimum(explained, 10))
     return pd.DataFrame({"mean": mean, "variance": variance, "explained": explained, "own": mean * own})
 

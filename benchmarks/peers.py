@@ -5,7 +5,7 @@
 pertpy lives in an environment of its own, made with `pip install 'pertpy[scgen]'`: it takes JAX, and other versions of
 what there is. On kang_pbmc_ifnb, each cell type's stimulated cells are hidden in turn from everything, the selection of
 genes included, as in benchmarks/predictions.py, and judged with its settings; scGen is given the remaining cells,
-log-normalised. pertpy draws the cells of its mean change without a seed: the last digits change from run to run.
+log-normalised. pertpy samples the cells of its mean change without a seed: the last digits change from run to run.
 Tables of finished combinations lie in peers.csv.runs/; a run that was stopped goes on where it was with the same --out.
 """
 
@@ -17,17 +17,14 @@ import os
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import scvi
 from anndata import AnnData, read_h5ad
 from predictions import FACTORS, OURS, SETS, show
-from sklearn.decomposition import PCA
 
-from scmichigan import MichiGAN
-from scmichigan.model._benchmark import _judge, hide
+from scmichigan import CombinationPredictor, MichiGAN, benchmark_predictions
 
 NAME = "kang_pbmc_ifnb"
 CONTROL, TREATED = "ctrl", "stim"
@@ -46,39 +43,31 @@ def main() -> None:
 
     data = Path(os.environ.get("SCMICHIGAN_DATA", Path(__file__).parents[2] / "shared" / "data"))
     adata = read_h5ad(data / f"{NAME}.h5ad")
-    folder = args.out.with_name(f"{args.out.name}.runs")
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = []
-    for cell_type in args.cell_types or sorted(adata.obs["cell_type"].unique()):
-        path = folder / f"{cell_type}_{args.epochs}_{args.seed}.csv"
-        if not path.exists():
-            measure(adata, cell_type, args).to_csv(path, index=False)
-        tables.append(pd.read_csv(path))
-    table = pd.concat(tables)
+    cell_types = args.cell_types or sorted(adata.obs["cell_type"].unique())
+    table = benchmark_predictions(
+        adata,
+        FACTORS,
+        **SETS[NAME],
+        hold_out=[dict(zip(FACTORS, (cell_type, TREATED), strict=True)) for cell_type in cell_types],
+        fit=fit,
+        predictors={
+            OURS: lambda fitted, labels: fitted[0].predict(labels),
+            "scGen": lambda fitted, labels: scgen(fitted[1], labels, args),
+        },
+        judge_kwargs={"n_cells": 500, "n_trees": 100},
+        folder=args.out.with_name(f"{args.out.name}.runs") / f"{args.epochs}_{args.seed}",
+        seed=args.seed,
+    )
     table.to_csv(args.out, index=False)
     show(NAME, table)
 
 
-def measure(adata: AnnData, cell_type: str, args: argparse.Namespace) -> pd.DataFrame:
-    target = dict(zip(FACTORS, (cell_type, TREATED), strict=True))
-    hidden = (adata.obs[FACTORS] == tuple(target.values())).all(axis=1).to_numpy()
+def fit(train: AnnData, keys: Sequence[str]) -> tuple[CombinationPredictor, AnnData]:
+    """What predicts without a model, and the log-normalised cells for scGen."""
     setup = SETS[NAME]["setup_kwargs"]
-    train, real = hide(adata, hidden, SETS[NAME]["n_genes"], **setup)
-    scvi.settings.seed = args.seed
     MichiGAN.setup_anndata(train, **setup)
-    x = MichiGAN(train, n_latent=1).get_normalized_expression()
-    train.obsm["Z"] = PCA(10, random_state=args.seed).fit_transform(x)
-    MichiGAN.setup_anndata(train, latent_key="Z", **setup)
-    model = MichiGAN(train)
-    model.is_trained = True  # real cells are moved: neither latent nor generator is asked
-    real.obsm["Z"] = np.random.default_rng(args.seed).standard_normal((real.n_obs, 10))  # nor is this
-
-    predictors = {
-        OURS: lambda model, target: model.predict_combination(target),
-        "scGen": lambda model, target: scgen(AnnData(x, train.obs[FACTORS], train.var[[]]), target, args),
-    }
-    judge_kwargs = {"n_cells": 500, "n_trees": 100, "seed": args.seed, "enable_progress_bar": False}
-    return _judge(model, real, target, SETS[NAME]["control"], predictors, judge_kwargs)
+    x = MichiGAN(train, n_latent=1).get_observed_expression()
+    return CombinationPredictor(train, keys, **setup), AnnData(x, train.obs[FACTORS], train.var[[]])
 
 
 def scgen(cells: AnnData, target: dict[str, str], args: argparse.Namespace) -> AnnData:

@@ -8,10 +8,10 @@ generator are fitted again without them. The files are those of ../shared/data, 
 of finished combinations lie in results.csv.runs/; a run that was stopped goes on where it was with the same --out.
 
 A beta-TCVAE is fitted for each hidden combination, with the first seed or those given as --latent-seeds: the decoder
-and the paper's arithmetic need it, MichiGAN's default prediction takes nothing from it, and is all that the other seeds
-have beside the simple predictions. The generator stays at its closed form, as only the paper's arithmetic would use a
+and the paper's arithmetic need it. MichiGAN's default prediction takes nothing from it. It is the only one of the other
+seeds beside the simple predictions, by a CombinationPredictor without any training. The generator stays at its closed form, as only the paper's arithmetic would use a
 trained one; --train-generator has that row as well. --quick takes five epochs for the beta-TCVAE: the rows of the
-decoder and of the paper's arithmetic are not to be trusted then.
+decoder and of the paper's arithmetic are not reliable then.
 
 The correlation of the change has a ceiling: that of real cells, one half against the other. Where it is low, there is
 little to predict; and both halves are compared with the same control cells, whose noise counts for the prediction, too.
@@ -27,19 +27,18 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
-from anndata import read_h5ad
+from anndata import AnnData, read_h5ad
 
-from scmichigan import benchmark_predictions
-from scmichigan.model._benchmark import PREDICTORS
+import scmichigan as mg
 
 SETS = {
     "kang_pbmc_ifnb": {
-        "control": {"condition": "ctrl"},
+        "control_labels": {"condition": "ctrl"},
         "n_genes": 2000,
         "setup_kwargs": {"size_factor_key": "total_counts"},
     },
     "celllines_crispr": {
-        "control": {"condition": "control"},
+        "control_labels": {"condition": "control"},
         "n_genes": 500,
         "setup_kwargs": {"size_factor_key": "ncounts"},
     },
@@ -78,18 +77,15 @@ def main() -> None:
     for seed in args.seeds:
         for name in args.sets:
             start = time.perf_counter()
-            predictors, train_kwargs = what_to_fit(args, latent=seed in latent_seeds)
-            table = benchmark_predictions(
-                read_h5ad(data / f"{name}.h5ad"),
-                FACTORS,
+            given = {
                 **SETS[name],
-                predictors=predictors,
-                train_kwargs=train_kwargs,
-                judge_kwargs={"n_cells": 500, "n_trees": 100},
-                folder=args.out.with_name(f"{args.out.name}.runs") / f"{name}_{seed}",
-                n_jobs=args.jobs,
-                seed=seed,
-            )
+                "judge_kwargs": {"n_cells": 500, "n_trees": 100},
+                "folder": args.out.with_name(f"{args.out.name}.runs") / f"{name}_{seed}",
+                "n_jobs": args.jobs,
+                "seed": seed,
+            }
+            adata = read_h5ad(data / f"{name}.h5ad")
+            table = (of_models if seed in latent_seeds else of_cells)(args, adata, given)
             tables.append(table.assign(set=name, seed=seed))
             pd.concat(tables).to_csv(args.out, index=False)
             print(f"{name}, seed {seed}: {(time.perf_counter() - start) / 60:.0f} minutes", flush=True)
@@ -97,16 +93,19 @@ def main() -> None:
         show(name, table)
 
 
-def what_to_fit(args: argparse.Namespace, *, latent: bool) -> tuple[dict, dict]:
-    """The predictors, and how the model is trained for them."""
-    train_kwargs = {"accelerator": "cpu", "max_epochs": 0}
-    if not latent:
-        return {OURS: PREDICTORS[OURS]}, train_kwargs | {"latent_kwargs": {"max_epochs": 1}}
+def of_cells(args: argparse.Namespace, adata: AnnData, given: dict) -> pd.DataFrame:
+    """The default prediction, which takes nothing from a model."""
+    predictors = {OURS: lambda predictor, labels: predictor.predict(labels)}
+    return mg.benchmark_predictions(adata, FACTORS, predictors=predictors, **given)
+
+
+def of_models(args: argparse.Namespace, adata: AnnData, given: dict) -> pd.DataFrame:
+    """That of a model, the published one, and the decoder's."""
+    train_kwargs = {"accelerator": "cpu", "max_epochs": None if args.train_generator else 0}
     if args.quick:
         train_kwargs["latent_kwargs"] = {"max_epochs": 5}
-    if args.train_generator:
-        return PREDICTORS, train_kwargs | {"max_epochs": None}
-    return {name.replace(PUBLISHED, "paper's arithmetic"): made for name, made in PREDICTORS.items()}, train_kwargs
+    table = mg.MichiGAN.benchmark_predictions(adata, FACTORS, train_kwargs=train_kwargs, **given)
+    return table if args.train_generator else table.replace({"predictor": {PUBLISHED: "paper's arithmetic"}})
 
 
 def show(name: str, table: pd.DataFrame) -> None:

@@ -4,7 +4,7 @@
 
 Splatter makes what the paper simulates, two batches of two paths, of which R takes 60 to 90 s and about 3 GB for 10,000
 cells and 5,000 genes; PROSSTT makes three branches. Each runs in a process of its own, so that its peak memory can be
-told; Python and its libraries, and the cells to estimate from, are part of it.
+measured; Python and its libraries, and the cells to estimate from, are part of it.
 """
 
 from __future__ import annotations

@@ -29,11 +29,10 @@ from scvi import REGISTRY_KEYS
 from torch import nn
 
 from scmichigan import BetaTCVAE, MichiGAN
-from scmichigan._keys import LATENT_MEAN_TENSOR
 from scmichigan.losses import total_correlation_parts
 
 N_CELLS, N_GENES, N_LATENT, N_NOISE, BATCH, N_CRITIC, BATCH_TCVAE = 4221, 4062, 10, 118, 32, 5, 128
-# The first epochs of a training: each five of a hundred end with a look at the obedience, as each ten of two hundred do.
+# The first epochs of a training: each five of a hundred end with a look at the latent recovery, as each ten of two hundred do.
 N_EPOCHS, N_EPOCHS_OF_ALL = 5, 100
 CASES = {
     "batch norm": {},
@@ -102,12 +101,8 @@ def bare_gan(model: MichiGAN, x: torch.Tensor, z: torch.Tensor, n_iterations: in
     )
     for step in range(n_iterations * N_CRITIC):
         rows = torch.randint(N_CELLS, (BATCH,))
-        tensors = {
-            REGISTRY_KEYS.X_KEY: x[rows],
-            REGISTRY_KEYS.BATCH_KEY: torch.zeros(BATCH, 1),
-            LATENT_MEAN_TENSOR: z[rows],
-        }
-        condition = module.inference(**module._get_inference_input(tensors))
+        tensors = {REGISTRY_KEYS.X_KEY: x[rows], REGISTRY_KEYS.BATCH_KEY: torch.zeros(BATCH, 1)}
+        condition = module.inference(z[rows], None, module.inputs.covariates(tensors))
         is_last = step % N_CRITIC == N_CRITIC - 1
         with torch.set_grad_enabled(is_last):
             fake = module.generative(condition["condition"])
@@ -219,8 +214,8 @@ def measure_tcvae(adata: AnnData, rounds: int) -> None:
     }
     rates = steps_per_second(ways, N_EPOCHS * (N_CELLS // BATCH_TCVAE), rounds)
     show("beta-TCVAE, steps per second", rates[["plain", "train"]])
-    share = rates["train"] / rates["total correlation"]
-    ratios = {"train / plain": rates["train"] / rates["plain"], "share of the total correlation in a step": share}
+    fraction = rates["train"] / rates["total correlation"]
+    ratios = {"train / plain": rates["train"] / rates["plain"], "fraction of the total correlation in a step": fraction}
     show("beta-TCVAE, ratios", pd.DataFrame(ratios))
 
 

@@ -31,10 +31,10 @@ def data_file(name: str) -> AnnData:
     return read_h5ad(path)
 
 
-def obeyed(model: Any, seed: int) -> dict[str, float]:
-    """Obedience of a GAN's cells beside that of real cells, means over the latents."""
-    means = model.obedience(seed=seed).mean()
-    return {"obedience": means["generated"], "obedience, real cells": means["real"]}
+def recovered(model: Any, seed: int) -> dict[str, float]:
+    """Latent recovery of a GAN's cells beside that of real cells, means over the latents."""
+    means = model.latent_recovery(seed=seed).mean()
+    return {"latent recovery": means["generated"], "latent recovery, real cells": means["real"]}
 
 
 def kept(path: Path) -> pd.DataFrame:

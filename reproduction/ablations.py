@@ -20,18 +20,19 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scvi
 import torch
-from _runs import is_kept, keep, kept, markdown, mean_and_spread, obeyed, quiet
+from _runs import is_kept, keep, kept, markdown, mean_and_spread, quiet, recovered
 from anndata import AnnData
 from figures_2_4 import SETS, load
+from scvi.module.base import LossOutput
 
 from scmichigan import BetaTCVAE, MichiGAN, losses, metrics
-from scmichigan.model._presets import Row
 from scmichigan.nn import Critic
 
 HERE = Path(__file__).parent
@@ -52,8 +53,8 @@ MEASURES = (
     "random forest error",
     "inception score",
     "total correlation",
-    "obedience",
-    "obedience, real cells",
+    "latent recovery",
+    "latent recovery, real cells",
 )
 BATCH_SIZE, N_CRITIC = 32, 5
 
@@ -61,7 +62,7 @@ BATCH_SIZE, N_CRITIC = 32, 5
 class ReverseKL(MichiGAN):
     """MichiGAN with the encoder's likelihood of the latent in place of the critic's condition."""
 
-    row = Row(latent="stored", critic_head=None, information="generated")
+    row = replace(MichiGAN.row, critic_head=None)
 
 
 def main() -> None:
@@ -104,8 +105,8 @@ def trained_vae(args: argparse.Namespace, train: AnnData, seed: int) -> BetaTCVA
 
 
 def judged(args: argparse.Namespace, method: str, vae: BetaTCVAE, held_out: AnnData, seed: int) -> dict[str, float]:
-    """What the cells of a route are worth, and how much that changes while it is trained."""
-    real, forest = vae.get_normalized_expression(held_out), {"n_trees": args.trees, "seed": seed}
+    """How real the cells of a route are, and how much that changes while it is trained."""
+    real, forest = vae.get_observed_expression(held_out), {"n_trees": args.trees, "seed": seed}
     distances, start = [], time.process_time()
     scvi.settings.seed = seed
     name, _, weight = method.rstrip(")").partition(" (")
@@ -120,24 +121,26 @@ def judged(args: argparse.Namespace, method: str, vae: BetaTCVAE, held_out: AnnD
         "E-distance": distances[-1],
         "spread": float(np.std(distances[len(distances) // 2 :], ddof=1)) if len(distances) > 2 else np.nan,
         "random forest error": metrics.random_forest_error(real, cells, **forest),
-        "inception score": metrics.inception_score(real, held_out.obs[SETS[args.data][0]], cells, **forest).generated,
+        "inception score": metrics.inception_score(
+            real, cells, labels=held_out.obs[SETS[args.data][0]], **forest
+        ).generated,
         "total correlation": metrics.total_correlation(*latent, seed=seed),
-        **obedience(model, seed),
+        **recovery(model, seed),
     }
 
 
-def obedience(model: BetaTCVAE | MichiGAN, seed: int) -> dict[str, float]:
+def recovery(model: BetaTCVAE | MichiGAN, seed: int) -> dict[str, float]:
     """Mean correlation of sampled latents with those that the encoder finds, in cells made of them and in their own cells."""
     if isinstance(model, MichiGAN):
-        return obeyed(model, seed)
+        return recovered(model, seed)
     mean, var = model.get_latent_representation(return_dist=True)
-    asked_for = np.random.default_rng(seed).normal(mean, np.sqrt(var)).astype(np.float32)
-    x = torch.from_numpy(np.asarray(model.generate(latent=asked_for, seed=seed).X))
+    given = np.random.default_rng(seed).normal(mean, np.sqrt(var)).astype(np.float32)
+    x = torch.from_numpy(np.asarray(model.generate(latent=given, seed=seed).X))
     with torch.inference_mode():
         found = model.module.encode(x)[0].numpy()
     return {
-        name: float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(asked_for.T, z.T, strict=True)]))
-        for name, z in (("obedience", found), ("obedience, real cells", mean))
+        name: float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(given.T, z.T, strict=True)]))
+        for name, z in (("latent recovery", found), ("latent recovery, real cells", mean))
     }
 
 
@@ -148,15 +151,20 @@ def as_it_is(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> Iterato
 def adversarially(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> Iterator[MichiGAN]:
     """MichiGAN on the latents of the beta-TCVAE, by its condition or (where there is a weight) by the reverse KL divergence."""
     if weight:
-        model = ReverseKL.from_latent_model(vae, preset="paper", information_weight=weight)
-        encoder = vae.module.eval().requires_grad_(False)
+        model = ReverseKL.from_latent_model(vae, preset="paper")
+        encoder, adversarial_loss = vae.module.eval().requires_grad_(False), model.module.loss
 
-        def code_errors(real: torch.Tensor, fake: torch.Tensor, inferred: dict) -> dict[str, torch.Tensor]:
-            mean, scale = encoder.encode(fake)
+        def loss(tensors: dict, inferred: dict, generated: dict, player: str = "generator") -> LossOutput:
+            output = adversarial_loss(tensors, inferred, generated, player)
+            if player == "critic":
+                return output
+            mean, scale = encoder.encode(generated["x"])
             z = inferred["condition"][:, : vae.module.n_latent]
-            return {"code_error": (0.5 * ((z - mean) / scale).square() + scale.log()).sum(1).mean()}
+            negative_log_likelihood = (0.5 * ((z - mean) / scale).square() + scale.log()).sum(1).mean()
+            total = output.loss + weight * negative_log_likelihood
+            return LossOutput(loss=total, n_obs_minibatch=len(z), extra_metrics={"generator_loss": total})
 
-        model.module._code_errors = code_errors
+        model.module.loss = loss
     else:
         model = MichiGAN.from_latent_model(vae, preset="paper")
     for _ in range(N_LOOKS):
@@ -168,7 +176,7 @@ def jointly(args: argparse.Namespace, vae: BetaTCVAE, weight: float) -> Iterator
     """A beta-TCVAE and a critic of what it decodes, trained at once with the sizes and rates of the published GAN."""
     model = BetaTCVAE(vae.adata, beta=vae.module.beta)
     module = model.module.train()
-    x = torch.from_numpy(np.asarray(model.get_normalized_expression().todense()))
+    x = torch.from_numpy(np.asarray(model.get_observed_expression().todense()))
     critic = Critic(x.shape[1], 1, hidden=(1024, 512, 10), head=None)
     of_critic = torch.optim.Adam(critic.parameters(), lr=1e-4, betas=(0.0, 0.9), fused=True)
     of_vae = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)

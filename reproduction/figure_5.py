@@ -3,10 +3,10 @@
     python reproduction/figure_5.py [--data SET ...] [--preset paper] [--epochs 1000] [--seed 0] [--folder FOLDER] [--quick]
 
 From ten cells of one group, one latent at a time goes from low to high while the others stay. WGAN-GP knows no latents of
-cells: its traversals cross at those draws of the prior whose cells are nearest to the group, and go along its first ten
+cells: its traversals cross at those samples of the prior whose cells are nearest to the group, and go along its first ten
 dimensions, of 128 and of 10. FOLDER/figure_5_SET_MODEL.png has the cells passed by on a UMAP of the real ones,
-FOLDER/figure_5.csv how far each factor of the three nearest real cells moves along each dimension, and the share of the
-largest change, which is 1 where one factor changes beyond chance and no other (metrics.single_factor_share). A model
+FOLDER/figure_5.csv how far each factor of the three nearest real cells moves along each dimension, and the fraction of the
+largest change, which is 1 where one factor changes beyond chance and no other (metrics.single_factor_fraction). A model
 that is in the results is not run again. --quick takes 50 epochs and this package's settings of MichiGAN at its start in
 closed form.
 
@@ -35,7 +35,7 @@ from scmichigan import WGANGP, BetaTCVAE, MichiGAN, datasets, metrics, pl
 
 HERE = Path(__file__).parent
 N_WALKS, N_STEPS, N_DIMENSIONS = 10, 10, 10
-N_DRAWS = 2000
+N_SAMPLES = 2000
 WGANS = {"WGAN-GP-128": 128, "WGAN-GP-10": 10}
 MODELS = ("MichiGAN", *WGANS)
 
@@ -47,7 +47,7 @@ class Cells:
     file: str
     size_factor_key: str | None
     factors: tuple[str, ...]
-    start: dict[str, str]
+    labels: dict[str, str]
     beta: float
 
 
@@ -108,7 +108,7 @@ def load(data: str) -> AnnData:
 
 
 def traversed(args: argparse.Namespace, adata: AnnData, cells: Cells, name: str, picture: Path) -> pd.DataFrame:
-    """Dimensions x changes of the factors, the share of the largest one last; draws the traversals."""
+    """Dimensions x changes of the factors, the fraction of the largest one last; draws the traversals."""
     adata = adata.copy()
     progress = {"enable_progress_bar": sys.stderr.isatty()}
     scvi.settings.seed = args.seed
@@ -116,7 +116,7 @@ def traversed(args: argparse.Namespace, adata: AnnData, cells: Cells, name: str,
         WGANGP.setup_anndata(adata, size_factor_key=cells.size_factor_key)
         model = WGANGP(adata, n_latent=WGANS[name])
         model.train(args.epochs, **progress)
-        walk = from_prior(model, cells.start, args.seed)
+        walk = from_prior(model, cells.labels, args.seed)
     else:
         BetaTCVAE.setup_anndata(adata, size_factor_key=cells.size_factor_key)
         vae = BetaTCVAE(adata, beta=cells.beta)
@@ -124,21 +124,21 @@ def traversed(args: argparse.Namespace, adata: AnnData, cells: Cells, name: str,
         model = MichiGAN.from_latent_model(vae, preset="default" if args.quick else args.preset)
         epochs = 0 if args.quick else args.epochs if args.preset == "paper" else None
         model.train(epochs, **progress)
-        walk = model.traverse(cells.start, N_STEPS, n_walks=N_WALKS, seed=args.seed)
-    real = model.get_normalized_expression()
+        walk = model.traverse(cells.labels, N_STEPS, n_walks=N_WALKS, seed=args.seed)
+    real = model.get_observed_expression()
     picture.parent.mkdir(parents=True, exist_ok=True)
-    pl.traversal(walk, real, seed=args.seed, show=False, save=picture)
+    pl.traversal(real, walk, seed=args.seed, show=False, save=picture)
     factors = adata.obs[list(cells.factors)]
-    change = metrics.traversal_change(metrics.infer_factors(walk, real, factors), factors, walk.obs)
-    return change.assign(**{"single factor": metrics.single_factor_share(change)})
+    change = metrics.traversal_change(factors, metrics.infer_factors(real, walk, factors=factors), walk.obs)
+    return change.assign(**{"single factor": metrics.single_factor_fraction(change)})
 
 
-def from_prior(model: WGANGP, start: dict[str, str], seed: int) -> AnnData:
+def from_prior(model: WGANGP, labels: dict[str, str], seed: int) -> AnnData:
     """Traversals of a GAN that knows no latents of cells, which cross where its cells are nearest to a group's mean."""
     rng = np.random.default_rng(seed)
-    z = rng.standard_normal((N_DRAWS, model.n_latent)).astype(np.float32)
-    is_start = (model.adata.obs[list(start)].astype(str) == pd.Series(start)).all(axis=1).to_numpy()
-    centre = np.asarray(model.get_normalized_expression()[is_start].mean(axis=0)).reshape(1, -1)
+    z = rng.standard_normal((N_SAMPLES, model.n_latent)).astype(np.float32)
+    in_group = (model.adata.obs[list(labels)].astype(str) == pd.Series(labels)).all(axis=1).to_numpy()
+    centre = np.asarray(model.get_observed_expression()[in_group].mean(axis=0)).reshape(1, -1)
     nearest = NearestNeighbors(n_neighbors=N_WALKS).fit(model.generate(latent=z, seed=seed).X)
     crossing = z[nearest.kneighbors(centre, return_distance=False)[0]]
     dimension, walk, step = np.indices((N_DIMENSIONS, N_WALKS, N_STEPS)).reshape(3, -1)

@@ -34,10 +34,10 @@ import pandas as pd
 from _cells import PANCREAS
 from _runs import is_kept, keep, kept, markdown, name_of, quiet
 from anndata import AnnData
+from sklearn.decomposition import PCA
 from tables import GANS, HERE, LATENT, REAL_CELLS, TABLES, Table, describe, generated_by, latent_of, load
 
 from scmichigan import metrics, pl
-from scmichigan.pl._embedding import joint_umap
 
 FIGURES = {
     "1": TABLES[1],
@@ -48,7 +48,7 @@ FIGURES = {
 }
 MEASURES = ("Spearman correlation", "mutual information")
 SETTINGS = ["cells", "data", "method", "epochs", "GAN epochs", "seed"]
-N_EMBEDDED = 2000
+N_EMBEDDED, N_COMPONENTS = 2000, 50
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def related(args: argparse.Namespace, table: Table, run: dict[str, object]) -> p
     factors = real.obs[table.factors]
     if method in GANS:
         cells = generated_by(args, table, data, method, args.seed)
-        metrics.generator_disentanglement(cells, real, table.factors, seed=args.seed, enable_progress_bar=False)
+        metrics.generator_disentanglement(real, cells, keys=table.factors, seed=args.seed, enable_progress_bar=False)
         found = cells.uns["michigan_generator_disentanglement"]
         measured = {MEASURES[0]: found["spearman"], MEASURES[1]: found["mutual_information"]}
     else:
@@ -130,16 +130,28 @@ def draw_run(args: argparse.Namespace, table: Table, run: dict[str, object], pat
         cells = generated_by(args, table, data, method, args.seed)
         cells = cells[np.random.default_rng(args.seed).permutation(cells.n_obs)[:N_EMBEDDED]].copy()
         cells.obs, cells.obsm["latent"] = (
-            metrics.infer_factors(cells, real, factors, seed=args.seed),
+            metrics.infer_factors(real, cells, factors=factors, seed=args.seed),
             cells.obsm[LATENT],
         )
-        real_n2, cells.obsm["X_umap"] = joint_umap(real.X[embedded].toarray(), [cells.X], seed=args.seed)
+        real_n2, cells.obsm["X_umap"] = embed(real.X[embedded].toarray(), cells.X, seed=args.seed)
     else:
         mean, *_ = latent_of(args, table, data, method, args.seed)
         cells = real[embedded].copy()
-        (real_n2,) = joint_umap(cells.X.toarray(), [], seed=args.seed)
+        (real_n2,) = embed(cells.X.toarray(), seed=args.seed)
         cells.obsm["X_umap"], cells.obsm["latent"] = real_n2, mean[embedded]
     draw_cells(cells, real_n2, factors, ", ".join(f"{name} {value}" for name, value in run.items()), path)
+
+
+def embed(real_ng: np.ndarray, *others: np.ndarray, seed: int) -> list[np.ndarray]:
+    """UMAP of the real cells' principal components, on which others are projected."""
+    from umap import UMAP  # slow to import
+
+    # More components than one for ten cells would describe their noise.
+    pca = PCA(min(N_COMPONENTS, len(real_ng) // 10), random_state=seed).fit(real_ng)
+    umap = UMAP(n_jobs=1, random_state=seed, transform_seed=seed)
+    real_n2 = umap.fit_transform(pca.transform(real_ng))
+    umap.n_epochs = 3  # more drive projected cells to the rim, even held-out real ones
+    return [real_n2, *(umap.transform(pca.transform(cells)) for cells in others)]
 
 
 def draw_cells(cells: AnnData, real_n2: np.ndarray, factors: pd.DataFrame, title: str, path: Path) -> None:

@@ -5,7 +5,7 @@ r"""Figures 6, 7 and S15 of the paper: predictions of unseen combinations, and w
 First round (Figures 6 and 7a): three combinations, one of each of three cell types, are hidden from a beta-TCVAE and
 from two MichiGANs on its latents, posterior means and samples. Every combination, hidden or not, is predicted from each
 cell type that was seen with its treatment, by the decoder and by MichiGAN from the same arithmetic. Where the error of a
-random forest that tells predicted from real cells is larger for MichiGAN, its cells are better (one-sided Wilcoxon
+random forest that classifies predicted and real cells is larger for MichiGAN, its cells are better (one-sided Wilcoxon
 test); delta H, the difference of the latent entropies of predicted and of real cells, is put beside this gain. Second
 round (Figures 7b and 7c): the same with the three combinations hidden that had the lowest delta H.
 
@@ -46,7 +46,6 @@ SETS = {"celllines_crispr": ("ncounts", 500), "kang_pbmc_ifnb": ("total_counts",
 KINDS = ("mean", "sample")
 GAN = "MichiGAN"
 LEAST_CELLS = 20
-ARITHMETIC = {"weights": "equal", "residual": "fresh"}
 
 
 def main() -> None:
@@ -135,8 +134,8 @@ def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.N
     vae.train(20 if args.quick else 1000, train_size=1.0, enable_progress_bar=True)
     train.obsm["Z"], train.obsm["V"] = vae.get_latent_representation(return_dist=True)
     posterior = vae.get_latent_representation(everything, return_dist=True)
-    x = vae.get_normalized_expression(everything)
-    basis = PCA(min(50, len(genes) - 1), random_state=args.seed).fit(vae.get_normalized_expression())
+    x = vae.get_observed_expression(everything)
+    basis = PCA(min(50, len(genes) - 1), random_state=args.seed).fit(vae.get_observed_expression())
     mg.MichiGAN.setup_anndata(train, **setup, latent_key="Z", latent_var_key="V")
     rows = []
     for kind in KINDS:
@@ -151,7 +150,7 @@ def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.N
             for reference in usable_references(train.obs, pair, args.factors):
                 target = dict(zip(args.factors, pair, strict=True))
                 cells = model.predict_combination(
-                    target, along=args.factors[0], references=[reference], seed=args.seed, **ARITHMETIC
+                    target, method="paper", along=args.factors[0], references=[reference], seed=args.seed
                 )
                 latent = cells.obsm["X_michigan"]
                 of_forest = {"basis": basis, "n_cells": 200 if args.quick else 3000, "n_trees": args.trees}
@@ -160,20 +159,20 @@ def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.N
                     f"error, {name}": mg.metrics.random_forest_error(x[of_pair], made.X, **of_forest, seed=args.seed)
                     for name, made in both.items()
                 }
-                entropy = mg.metrics.delta_entropy(latent, encoded, train.obsm["Z"], train.obsm["V"])
+                entropy = mg.metrics.delta_entropy(encoded, latent, mean=train.obsm["Z"], var=train.obsm["V"])
                 row = target | {"reference": reference, "hidden": pair in hidden, "latent": kind, "delta H": entropy}
                 rows.append(row | errors)
                 print(f"    {' '.join(pair)} from {reference}, {kind}: {errors}", flush=True)
                 if pair in hidden and kind == "sample":
                     control = x[everything.obs.groupby(args.factors).indices[reference, pair[1]]]
                     name = f"round_{number}_{'_'.join(pair)}_from_{reference}.png".replace("/", "_").replace(" ", "_")
-                    mg.pl.prediction(control, x[of_pair], cells.X, n_cells=500, save=args.folder / name)
+                    mg.pl.prediction(x[of_pair], cells.X, control, n_cells=500, save=args.folder / name)
     return pd.DataFrame(rows)
 
 
 def most_variable(train: AnnData, args: argparse.Namespace) -> np.ndarray:
     mg.BetaTCVAE.setup_anndata(train, size_factor_key=args.size_factor_key)
-    x = mg.BetaTCVAE(train, n_latent=1).get_normalized_expression()
+    x = mg.BetaTCVAE(train, n_latent=1).get_observed_expression()
     return np.sort(np.argsort(-StandardScaler(with_mean=False).fit(x).var_, kind="stable")[: args.genes])
 
 

@@ -27,7 +27,7 @@ from scmichigan import metrics
 
 TABLE = TABLES[1]
 SCORES = {"UDR": 1, "total correlation": -1}
-_IN_USE = 0.9  # of the variance of the prior, at most
+_ACTIVE = 0.9  # of the variance of the prior, at most
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     results.to_csv(args.folder / "label_free.csv", index=False)
     draw(results, args.folder / "label_free.png")
     by_beta = (
-        results.groupby(["data", "beta"], sort=False)[["MIG", *SCORES, "latents in use"]].agg(["mean", "std"]).round(3)
+        results.groupby(["data", "beta"], sort=False)[["MIG", *SCORES, "active latents"]].agg(["mean", "std"]).round(3)
     )
     by_beta.columns = [" ".join(column) for column in by_beta.columns]
     print(markdown(by_beta.reset_index()))
@@ -78,7 +78,7 @@ def scored(args: argparse.Namespace, data: str, beta: float) -> pd.DataFrame:
                 "seed": seed,
                 "MIG": metrics.mutual_information_gap(metrics.mutual_information(mean, factors, var=var, seed=seed)),
                 "total correlation": metrics.total_correlation(mean, var, seed=seed),
-                "latents in use": int((var.mean(axis=0) < _IN_USE).sum()),
+                "active latents": int((var.mean(axis=0) < _ACTIVE).sum()),
             }
         )
         print(rows[-1], flush=True)

@@ -20,8 +20,8 @@ VAE; "beta-TCVAE, best of 2" is the one of lower total correlation, which knows 
 
 Minutes are those of the processor, all cores together, for training alone. The Spearman gap of a GAN is that of the
 latents that cells were generated from with the factors of their three nearest real cells. "Spearman gap, its latents" is
-what the same latents, samples or means, have with the factors of the cells that they are of: what a generator that obeys
-them perfectly would have.
+what the same latents, samples or means, have with the factors of the cells that they are of: what perfectly recovered
+latents would have.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ import numpy as np
 import pandas as pd
 import scvi
 from _cells import PROSSTT, SPLATTER, pancreas, simulated_cells
-from _runs import is_kept, keep, keep_arrays, kept, markdown, mean_and_spread, name_of, obeyed, quiet, whole
+from _runs import is_kept, keep, keep_arrays, kept, markdown, mean_and_spread, name_of, quiet, recovered, whole
 from anndata import AnnData, read_h5ad
 
 from scmichigan import CWGANGP, PPCA, WGANGP, BetaTCVAE, InfoWGANGP, MichiGAN, SemiSupervisedInfoWGANGP, metrics
@@ -117,8 +117,8 @@ TABLES = {
             "Spearman gap",
             "Spearman gap, its latents",
             "MIG, nearest neighbours",
-            "obedience",
-            "obedience, real cells",
+            "latent recovery",
+            "latent recovery, real cells",
         ),
     ),
 }
@@ -200,13 +200,15 @@ def measure(args: argparse.Namespace, table: Table, data: str, method: str, seed
         return {"minutes": minutes} | judged
     gan = GANS[method]
     generated = generated_by(args, table, data, method, seed)
-    judged = metrics.generator_disentanglement(generated, cells, table.factors, seed=seed, enable_progress_bar=False)
+    judged = metrics.generator_disentanglement(
+        cells, generated, keys=table.factors, seed=seed, enable_progress_bar=False
+    )
     values = generated.uns["training"] | judged[LATENT].to_dict()
     if gan.latent is not None:
-        asked, var, _ = latent_of(args, table, data, gan.latent, seed)
+        given, var, _ = latent_of(args, table, data, gan.latent, seed)
         if gan.sampled:
-            asked = np.random.default_rng(seed).normal(asked, np.sqrt(var))
-        correlation = metrics.spearman_correlation(asked, cells.obs[table.factors])
+            given = np.random.default_rng(seed).normal(given, np.sqrt(var))
+        correlation = metrics.spearman_correlation(given, cells.obs[table.factors])
         values["Spearman gap, its latents"] = metrics.spearman_gap(correlation)
     return values
 
@@ -256,7 +258,7 @@ def fitted_latent(
 
 
 def generated_by(args: argparse.Namespace, table: Table, data: str, method: str, seed: int) -> AnnData:
-    """As many cells of a GAN as there are real ones; its minutes, beside those of its latent, and obedience in uns."""
+    """As many cells of a GAN as there are real ones; its minutes, beside those of its latent, and latent recovery in uns."""
     run, gan, cells = describe(args, data, method, seed), GANS[method], load(data, args.real, args.quick, seed).copy()
     path = args.folder / "generated" / f"{name_of(run.values())}.h5ad"
     if not path.exists():
@@ -271,7 +273,7 @@ def generated_by(args: argparse.Namespace, table: Table, data: str, method: str,
         model.train(args.gan_epochs if gan.published or args.quick else None, **on_terminal())
         minutes = (time.process_time() - start) / 60
         generated = model.generate(cells.n_obs, seed=seed)
-        of_model = obeyed(model, seed) if hasattr(model, "obedience") else {}
+        of_model = recovered(model, seed) if gan.latent is not None else {}
         generated.uns = {"training": {"minutes": minutes} | of_model}
         with whole(path) as part:
             generated.write_h5ad(part, compression="gzip")

@@ -34,7 +34,7 @@ def demo(
         int, typer.Option(min=10, help="Most variable genes to keep, chosen without the hidden cells.")
     ] = 2000,
     out: Annotated[Path, typer.Option(help="Folder for cells, table, figures and model.")] = Path("michigan_demo"),
-    seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Train, sample, predict a hidden combination, and compare the prediction with simple ones."""
     # The imports take seconds, which --help should not.
@@ -45,17 +45,13 @@ def demo(
             # Small and simple data are learned in a third of the usual steps.
             prepared, steps = simulated_demo_data(seed=seed), {"latent_steps": 2000, "generator_steps": 800}
         else:
-            steps = {}
-            prepared = load_demo_data(
-                data,
-                cell_type_key=cell_type_key,
-                condition_key=condition_key,
-                hold_out=hold_out,
-                control=control,
-                layer=layer,
-                size_factor_key=size_factor_key,
-                n_genes=n_genes,
-            )
+            columns = {
+                "cell_type_key": cell_type_key,
+                "condition_key": condition_key,
+                "size_factor_key": size_factor_key,
+            }
+            labels = {"hold_out": hold_out, "control": control}
+            prepared, steps = load_demo_data(data, **columns, **labels, layer=layer, n_genes=n_genes), {}
         run_demo(prepared, out, **steps, seed=seed)
     except (KeyError, ValueError, FileNotFoundError) as error:
         typer.secho(f"error: {error.args[0] if isinstance(error, KeyError) else error}", fg="red", err=True)

@@ -1,4 +1,4 @@
-"""The main job end to end: train, sample, predict a hidden combination, and judge all of it."""
+"""The main job from start to end: train, sample, predict a hidden combination, and judge the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scanpy as sc
-import scipy.sparse as sp
 import scvi
 from anndata import AnnData, read_h5ad
 from rich.box import SIMPLE
@@ -19,13 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from scmichigan import _keys, datasets, metrics, pl
+from scmichigan._arrays import Matrix, dense
+from scmichigan._cells import in_layer
+from scmichigan._checks import check_level
+from scmichigan.combinations import hide, is_predictable, observed_combinations
 from scmichigan.model import MichiGAN
-from scmichigan.model._arithmetic import find_references, observed_combinations
-from scmichigan.model._benchmark import hide
-from scmichigan.model._common import check_level, epochs_for
+from scmichigan.train import epochs_for
 
-_N_JUDGED = 1000
-_N_TREES = 50
+_N_JUDGED, _N_TREES = 1000, 50
 _N_GENERATED = 2000
 _N_PLOTTED = 3000
 
@@ -40,14 +40,10 @@ class DemoData:
         Raw counts of all genes.
     cell_type_key, condition_key
         Columns of obs.
-    target
-        Cell type and condition to hide.
-    control
-        The untreated condition.
-    layer, size_factor_key
-        Where the counts and the total of each cell are.
-    n_genes
-        Genes to keep.
+    target, control
+        Cell type and condition to hide; the untreated condition.
+    layer, size_factor_key, n_genes
+        Layer of the counts, X without it; obs column of the total of each cell; number of genes to keep.
     """
 
     adata: AnnData
@@ -64,14 +60,14 @@ class DemoData:
         """The hidden combination as ``predict_combination`` takes it."""
         return dict(zip((self.cell_type_key, self.condition_key), self.target, strict=True))
 
-    def mask(self, adata: AnnData, cell_type: str, condition: str) -> np.ndarray:
-        """Which cells of ``adata`` have both labels."""
+    def mask(self, adata: AnnData, condition: str) -> np.ndarray:
+        """Which cells of ``adata`` have the hidden cell type and this condition."""
         obs = adata.obs
-        return ((obs[self.cell_type_key] == cell_type) & (obs[self.condition_key] == condition)).to_numpy()
+        return ((obs[self.cell_type_key] == self.target[0]) & (obs[self.condition_key] == condition)).to_numpy()
 
 
 def simulated_demo_data(*, seed: int = 0) -> DemoData:
-    """A simulated screen of 3 cell types x 6 treatments, one combination to be hidden."""
+    """A simulated screen of 3 cell types x 6 treatments, with one combination to hide."""
     return DemoData(datasets.screen(seed=seed), "cell_type", "condition", ("type B", "drug 3"), "control")
 
 
@@ -91,7 +87,7 @@ def load_demo_data(
     Raises
     ------
     FileNotFoundError, KeyError, ValueError
-        If the file, a column or a label does not exist, or the control condition cannot be told.
+        If the file, a column or a label does not exist, or it is not known which condition is the control.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -117,14 +113,10 @@ def load_demo_data(
     if size_factor_key is None:
         size_factor_key = "total_counts"
         if size_factor_key not in adata.obs:
-            if layer is not None and layer not in adata.layers:
-                layers = sorted(name for name in adata.layers if name is not None)
-                raise KeyError(f"adata.layers[{layer!r}] does not exist; the layers are {layers}")
-            x = adata.X if layer is None else adata.layers[layer]
-            adata.obs[size_factor_key] = np.asarray(x.sum(axis=1)).ravel()
+            adata.obs[size_factor_key] = np.asarray(in_layer(adata, layer, "adata").X.sum(axis=1)).ravel()
     data = DemoData(adata, cell_type_key, condition_key, target, control, layer, size_factor_key, n_genes)
     for condition in (target[1], control):
-        if not data.mask(adata, target[0], condition).any():
+        if not data.mask(adata, condition).any():
             raise ValueError(f"no cell is {target[0]!r} and {condition!r}; there is nothing to compare with")
     return data
 
@@ -140,14 +132,9 @@ def _split_hold_out(hold_out: str, types: list[str], conditions: list[str]) -> t
 
 
 def run_demo(
-    data: DemoData,
-    out: Path,
-    *,
-    latent_steps: int | None = None,
-    generator_steps: int | None = None,
-    seed: int = 0,
+    data: DemoData, out: Path, *, latent_steps: int | None = None, generator_steps: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """Run the whole job and write its results to ``out``.
+    """Run the whole job and write its results to ``out``; the table that is printed is returned.
 
     Parameters
     ----------
@@ -158,41 +145,54 @@ def run_demo(
     latent_steps, generator_steps
         Minibatches for the beta-TCVAE and for the critic; the models' defaults without them.
     seed
-        Of all draws.
-
-    Returns
-    -------
-    The table that was printed.
+        Random seed.
     """
     console = Console()
     scvi.settings.seed = seed
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    hidden = data.mask(data.adata, *data.target)
+    hidden = data.mask(data.adata, data.target[1])
     console.print(
         f"{data.adata.n_obs} cells, hiding the {int(hidden.sum())} with {data.labels} from every fit "
         "(gene selection included)"
     )
-    _check_predictable(data, hidden)
+    if not is_predictable(observed_combinations(data.adata.obs[~hidden], [*data.labels]), [*data.labels], data.target):
+        raise ValueError(
+            f"{data.labels} cannot be predicted: it takes another cell type under {data.target[1]!r}, and a condition "
+            f"under which that type and {data.target[0]!r} were both seen; hide another combination"
+        )
     train, real = hide(data.adata, hidden, data.n_genes, layer=data.layer, size_factor_key=data.size_factor_key)
     MichiGAN.setup_anndata(train, layer=data.layer, labels_key=data.cell_type_key, size_factor_key=data.size_factor_key)
     model = MichiGAN(train)
     console.print(model)
     batch_size = min(128, train.n_obs // 2)
-    latent_epochs, generator_epochs = (
-        None if steps is None else epochs_for(steps, train.n_obs, batch_size)
-        for steps in (latent_steps, generator_steps)
-    )
-    model.train(generator_epochs, batch_size=batch_size, latent_kwargs={"max_epochs": latent_epochs})
+    steps = (latent_steps, generator_steps)
+    epochs = [None if n_steps is None else epochs_for(n_steps, train.n_obs, batch_size) for n_steps in steps]
+    model.train(epochs[1], batch_size=batch_size, latent_kwargs={"max_epochs": epochs[0]})
 
+    x, truth = model.get_observed_expression(), model.get_observed_expression(real)
     with _timed(console, "sampling, predicting and judging"):
         generated = model.generate(_N_GENERATED, seed=seed)
         predicted = model.predict_combination(data.labels, seed=seed)
         how = predicted.uns[_keys.PROVENANCE]
         console.print(f"predicted along {how['along']!r}, from {', '.join(how['references'])}")
-        table = _judge(data, model, real, generated=generated, predicted=predicted, seed=seed)
+        table = metrics.summary(
+            AnnData(x, obs=train.obs, var=train.var[[]]),
+            generated,
+            predicted,
+            hidden=truth,
+            control_labels={data.condition_key: data.control},
+            labels_key=data.cell_type_key,
+            n_cells=_N_JUDGED,
+            n_trees=_N_TREES,
+            seed=seed,
+            n_jobs=-1,
+            enable_progress_bar=False,  # the console has a spinner
+        )
     with _timed(console, "figures"):
-        _plot(data, model, real, generated=generated, predicted=predicted, out=out, seed=seed)
+        _plot(data, train, x, generated=generated, out=out, seed=seed)
+        control = x[data.mask(train, data.control)]
+        pl.prediction(truth, predicted, control, show=False, save=out / "prediction.png")
     with _timed(console, "writing"):
         for name, cells in (("cells", train), ("generated", generated), ("predicted", predicted)):
             cells.write_h5ad(out / f"{name}.h5ad")
@@ -203,71 +203,15 @@ def run_demo(
     return table
 
 
-def _check_predictable(data: DemoData, hidden: np.ndarray) -> None:
-    """Refuse a combination that no other can stand in for, before minutes go into training."""
-    keys = [data.cell_type_key, data.condition_key]
-    groups = observed_combinations(data.adata.obs[~hidden], keys)
-    if not any(find_references(groups, keys, data.target, key) for key in keys):
-        raise ValueError(
-            f"{data.labels} cannot be predicted: it takes another cell type under {data.target[1]!r}, and a condition "
-            f"under which that type and {data.target[0]!r} were both seen; hide another combination"
-        )
-
-
-def _judge(
-    data: DemoData,
-    model: MichiGAN,
-    real: AnnData,
-    *,
-    generated: AnnData,
-    predicted: AnnData,
-    seed: int,
-) -> pd.DataFrame:
-    """Realism of sampled cells and quality of the prediction, with ceilings and simple predictions beside them."""
-    return metrics.summary(
-        AnnData(model.get_normalized_expression(), obs=model.adata.obs, var=model.adata.var[[]]),
-        generated,
-        predicted,
-        target=model.get_normalized_expression(real),
-        control={data.condition_key: data.control},
-        labels_key=data.cell_type_key,
-        n_cells=_N_JUDGED,
-        n_trees=_N_TREES,
-        seed=seed,
-        n_jobs=-1,
-        enable_progress_bar=False,  # the console has a spinner
-    )
-
-
-def _plot(
-    data: DemoData,
-    model: MichiGAN,
-    real: AnnData,
-    *,
-    generated: AnnData,
-    predicted: AnnData,
-    out: Path,
-    seed: int,
-) -> None:
-    """Write the three figures."""
-    rng = np.random.default_rng(seed)
-    keep = np.sort(rng.permutation(model.adata.n_obs)[:_N_PLOTTED])
-    shown = AnnData(
-        _dense(model.get_normalized_expression()[keep]), obs=model.adata.obs.iloc[keep], var=model.adata.var[[]]
-    )
-    shown.obsm[_keys.LATENT] = model.adata.obsm[_keys.LATENT][keep]
+def _plot(data: DemoData, train: AnnData, x: Matrix, *, generated: AnnData, out: Path, seed: int) -> None:
+    """Write the figures of the training cells, whose expression is x, and of the generated cells."""
+    keep = np.sort(np.random.default_rng(seed).permutation(train.n_obs)[:_N_PLOTTED])
+    shown = AnnData(dense(x[keep]), obs=train.obs.iloc[keep], var=train.var[[]])
+    shown.obsm[_keys.LATENT] = train.obsm[_keys.LATENT][keep]
     sc.pp.neighbors(shown, use_rep=_keys.LATENT, random_state=seed)
     sc.tl.umap(shown, random_state=seed)
-    colors = [data.cell_type_key, data.condition_key]
-    pl.latents(shown, latent_key=_keys.LATENT, color=colors, show=False, save=out / "latents.png")
+    pl.latents(shown, latent_key=_keys.LATENT, color=[*data.labels], show=False, save=out / "latents.png")
     pl.real_vs_generated(shown, generated, show=False, save=out / "real_vs_generated.png")
-    control = model.get_normalized_expression()[data.mask(model.adata, data.target[0], data.control)]
-    truth = model.get_normalized_expression(real)
-    pl.prediction(control, truth, predicted, show=False, save=out / "prediction.png")
-
-
-def _dense(x: np.ndarray | sp.spmatrix) -> np.ndarray:
-    return x.toarray() if sp.issparse(x) else np.asarray(x)
 
 
 def _print(console: Console, table: pd.DataFrame) -> None:

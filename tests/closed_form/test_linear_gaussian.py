@@ -36,14 +36,14 @@ def test_all_directions_give_back_mean_and_covariance_of_the_data(cells):
     np.testing.assert_allclose(covariance, np.cov(x.T, bias=True), atol=1e-3)
 
 
-def test_sampled_condition_is_the_expectation_over_many_draws(cells):
+def test_sampled_condition_is_the_expectation_over_many_samples(cells):
     x, z = cells
     var = np.random.default_rng(1).uniform(0.05, 0.5, size=z.shape)
     fit = fit_linear_gaussian(x, z, condition_var=var, n_noise=30)
-    n_draws = 400
+    n_samples = 400
     rng = np.random.default_rng(2)
-    drawn = np.concatenate([z + np.sqrt(var) * rng.normal(size=z.shape) for _ in range(n_draws)])
-    brute = fit_linear_gaussian(np.tile(x, (n_draws, 1)), drawn, n_noise=30)
+    sampled = np.concatenate([z + np.sqrt(var) * rng.normal(size=z.shape) for _ in range(n_samples)])
+    brute = fit_linear_gaussian(np.tile(x, (n_samples, 1)), sampled, n_noise=30)
     # 200,000 rows: the error of a coefficient is about residual sd 2.5 / sqrt(200,000) / sd of z 1.1 = 0.005, and of
     # an entry of the covariance about 6 * sqrt(2 / 200,000) = 0.02; five of each.
     np.testing.assert_allclose(fit.weight, brute.weight, atol=0.025)

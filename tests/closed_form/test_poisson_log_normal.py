@@ -94,13 +94,13 @@ def test_every_gene_keeps_its_mean(cells, n_centres):
     fit = fit_poisson_log_normal(counts_ng, size_n, z_nc, n_centres=n_centres, n_noise=5)
     expected_ng = size_n[:, None] * mean_rates(fit, z_nc)
     np.testing.assert_allclose(expected_ng.mean(axis=0), counts_ng.mean(axis=0), rtol=1e-3)
-    # ... and so do cells that are drawn: 20 for each, whose error is that of their own mean
+    # ... and so do cells that are sampled: 20 for each, whose error is that of their own mean
     rng = np.random.default_rng(1)
     log_rate_ng = np.tile(_basis(z_nc, fit.kernel) @ fit.weight.T + fit.bias, (20, 1))
     log_rate_ng += rng.normal(size=(20 * N, 5)) @ fit.loadings.T
-    drawn_ng = rng.poisson(np.tile(size_n, 20)[:, None] * np.exp(log_rate_ng))
-    error_g = drawn_ng.std(axis=0) / np.sqrt(20 * N)
-    assert (np.abs(drawn_ng.mean(axis=0) - counts_ng.mean(axis=0)) < 5 * error_g).all()
+    sampled_ng = rng.poisson(np.tile(size_n, 20)[:, None] * np.exp(log_rate_ng))
+    error_g = sampled_ng.std(axis=0) / np.sqrt(20 * N)
+    assert (np.abs(sampled_ng.mean(axis=0) - counts_ng.mean(axis=0)) < 5 * error_g).all()
 
 
 def test_sparse_and_dense_counts_agree(cells, fit):

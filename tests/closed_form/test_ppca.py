@@ -77,7 +77,7 @@ def test_samples_have_the_moments_of_the_model():
     x = fit.sample(rng.standard_normal((n, 2)), rng)
     expected = _covariance(fit)
     variances = np.diag(expected)
-    # A covariance of n normal draws has variance (C_ii C_jj + C_ij^2) / n.
+    # A covariance of n normal samples has variance (C_ii C_jj + C_ij^2) / n.
     error = np.sqrt((np.outer(variances, variances) + expected**2) / n)
     assert (np.abs(np.cov(x.T) - expected) < 5 * error).all()
     assert (np.abs(x.mean(0) - fit.mean) < 5 * np.sqrt(variances / n)).all()

@@ -69,16 +69,16 @@ def test_walks_are_those_of_prosstt(reference):
 
 def test_coefficients_are_gamma(reference):
     adata = prosstt(0, 20_000, 2, n_times=2, n_programmes=10, seed=0)
-    drawn = adata.varm["coefficients"].ravel()
-    assert stats.kstest(drawn, stats.gamma(0.05).cdf).pvalue > 1e-3
+    sampled = adata.varm["coefficients"].ravel()
+    assert stats.kstest(sampled, stats.gamma(0.05).cdf).pvalue > 1e-3
     few = prosstt(0, 5000, 2, n_times=2, n_programmes=50, seed=0).varm["coefficients"].ravel()
     assert stats.kstest(few, stats.gamma(1 / 50).cdf).pvalue > 1e-3
     whole = reference("prosstt_reference.json")
     real, probs = whole["coefficients_gamma_a0.05"], np.array(whole["quantile_probs"][1:-1])
-    error = np.sqrt(1 / drawn.size + 1 / real["n"])
-    share = np.mean(drawn[:, None] <= real["q"][1:-1], axis=0)
-    assert (np.abs(share - probs) < 5 * error * np.sqrt(probs * (1 - probs))).all()
-    assert drawn.mean() == pytest.approx(real["mean"], abs=5 * error * np.sqrt(0.05))
+    error = np.sqrt(1 / sampled.size + 1 / real["n"])
+    fraction = np.mean(sampled[:, None] <= real["q"][1:-1], axis=0)
+    assert (np.abs(fraction - probs) < 5 * error * np.sqrt(probs * (1 - probs))).all()
+    assert sampled.mean() == pytest.approx(real["mean"], abs=5 * error * np.sqrt(0.05))
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.2, 2.0), (0.05, 1.2), (0.6, 3.0)])
@@ -215,8 +215,8 @@ def test_programmes_of_branches_that_split(tree):
     # Five for each, and 3 to 19 with equal probabilities: that one of 17 is missed is as likely as 17 (16 / 17)^300 = 2e-7.
     parents = [] if isinstance(tree, int) else [parent for parent, _ in tree]
     n_splits = tree if isinstance(tree, int) else sum(parents.count(branch) > 1 for branch in set(parents))
-    drawn = {prosstt(tree, 2, 2, n_times=2, seed=seed).varm["coefficients"].shape[1] for seed in range(300)}
-    assert drawn == set(range(5 * n_splits + 3, 5 * n_splits + 20))
+    sampled = {prosstt(tree, 2, 2, n_times=2, seed=seed).varm["coefficients"].shape[1] for seed in range(300)}
+    assert sampled == set(range(5 * n_splits + 3, 5 * n_splits + 20))
 
 
 @pytest.mark.parametrize("tree", [0, 2, [(0, 1)]])

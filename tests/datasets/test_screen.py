@@ -89,7 +89,7 @@ def test_shapes_of_the_truths():
     assert not screen(100, 50).varm["batch_effects"].any()
 
 
-def test_interaction_is_the_share_of_the_effects_variance():
+def test_interaction_is_the_fraction_of_the_effects_variance():
     truth = screen(100, 5000, interaction=0.3, effect_scale=2).varm
     common = np.var(truth["treatment_effects"][:, 1:])
     specific = np.var(truth["interaction_effects"][:, :, 1:])

@@ -166,9 +166,9 @@ def test_dropout(kind, mid):
         # for counts this high, the rate is the count but for Poisson noise, and the curve flat enough for that
         often = true[rows] > 150
         expected = 1 / (1 + np.exp(np.log(true[rows][often]) - of_group))
-        share = (kept[rows][often] == 0).mean()
+        fraction = (kept[rows][often] == 0).mean()
         error = np.sqrt((expected * (1 - expected)).mean() / often.sum())
-        assert share == pytest.approx(expected.mean(), abs=4 * error + 0.01 * expected.mean())
+        assert fraction == pytest.approx(expected.mean(), abs=4 * error + 0.01 * expected.mean())
     np.testing.assert_array_equal(adata.obs["total_counts"], kept.sum(axis=1))
 
 

@@ -24,7 +24,7 @@ ESTIMATED = (
     "dropout_mid",
     "dropout_shape",
 )
-N_DRAWS = 6
+N_SAMPLES = 6
 
 
 def _original_name(name):
@@ -34,7 +34,7 @@ def _original_name(name):
 
 
 def _assert_one_more_of(estimates, real):
-    """Check that the original's estimates may be one more draw of ours, by t tests at 0.01 for all together."""
+    """Check that the original's estimates may be one more sample of ours, by t tests at 0.01 for all together."""
     values_se = np.array([[getattr(estimate, name) for name in ESTIMATED] for estimate in estimates])
     n = len(values_se)
     allowed = stats.t.isf(0.005 / len(ESTIMATED), n - 1) * values_se.std(axis=0, ddof=1) * np.sqrt(1 + 1 / n)
@@ -50,7 +50,7 @@ def test_estimates_are_those_of_splatter(config, reference):
     parameters = SplatterParameters(
         **{names[key]: value for key, value in given.items() if key not in ("nCells", "nBatches", "nGroups")}
     )
-    estimates = [estimate_splatter(splatter(parameters, seed=seed)) for seed in range(N_DRAWS)]
+    estimates = [estimate_splatter(splatter(parameters, seed=seed)) for seed in range(N_SAMPLES)]
     assert not any(estimate.lib_norm for estimate in estimates)
     _assert_one_more_of(estimates, real["components"]["splatEstimate_on_ref_seed1"][config])
 
@@ -60,7 +60,7 @@ def test_estimates_of_real_cells_are_those_of_splatter(reference, shared_file):
     real = reference("splatter_reference.json")["parameter_estimates"]["mouse_pancreas_10x_2000genes"]
     cells = anndata.read_h5ad(shared_file("pancreas_endocrinogenesis.h5ad"))
     rng = np.random.default_rng(0)
-    some = [cells.X[rng.choice(cells.n_obs, real["n_cells_used"], replace=False)] for _ in range(N_DRAWS)]
+    some = [cells.X[rng.choice(cells.n_obs, real["n_cells_used"], replace=False)] for _ in range(N_SAMPLES)]
     _assert_one_more_of([estimate_splatter(x) for x in some], real)
 
 
@@ -166,7 +166,7 @@ def test_prior_degrees_of_freedom():
     logs = np.log(variance) - 0.1 * expression
     error = 4 * logs.var() * np.sqrt((stats.kurtosis(logs, fisher=False) - 1) / n)
     assert polygamma(1, found / 2) == pytest.approx(polygamma(1, prior / 2), abs=error)
-    # equally spaced quantiles of chi-squared vary less than draws
+    # equally spaced quantiles of chi-squared vary less than samples
     same = stats.chi2.ppf((np.arange(n) + 0.5) / n, df)
     assert _prior_df(same, np.full(n, df), np.zeros(n)) == np.inf
     assert _prior_df(np.ones(3), np.zeros(3), np.zeros(3)) == np.inf

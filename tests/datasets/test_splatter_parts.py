@@ -38,15 +38,15 @@ def _factors(name):
     return signed_factors(rng, 200_000, prob=prob, down_prob=down, loc=loc, scale=scale)
 
 
-def _share_below(sample, quantiles, probs, n_reference):
-    """Distance, in standard errors, of our share below the other's quantiles from what it is there.
+def _fraction_below(sample, quantiles, probs, n_reference):
+    """Distance, in standard errors, of our fraction below the other's quantiles from what it is there.
 
-    Shares have binomial errors on both sides, whatever the distribution.
+    Fractions have binomial errors on both sides, whatever the distribution.
     """
     quantiles, probs = np.asarray(quantiles, dtype=float), np.asarray(probs)
     inner = (probs > 0) & (probs < 1)
-    share = np.mean(sample[:, None] <= quantiles[inner], axis=0)
-    return (share - probs[inner]) / np.sqrt(probs[inner] * (1 - probs[inner]) * (1 / sample.size + 1 / n_reference))
+    fraction = np.mean(sample[:, None] <= quantiles[inner], axis=0)
+    return (fraction - probs[inner]) / np.sqrt(probs[inner] * (1 - probs[inner]) * (1 / sample.size + 1 / n_reference))
 
 
 @pytest.mark.parametrize("name", FACTORS)
@@ -67,10 +67,10 @@ def test_factors_are_those_of_splatter(name, reference):
     real = components["getLNormFactors"][name]
     assert (real["sel.prob"], real["neg.prob"], real["fac.loc"], real["fac.scale"]) == FACTORS[name]
     factor = _factors(name)
-    for key, share in (("frac_ne_1", np.mean(factor != 1)), ("frac_lt_1", np.mean(factor < 1))):
-        assert share == pytest.approx(real[key], abs=5 * np.sqrt(2 * share * (1 - share) / factor.size))
+    for key, fraction in (("frac_ne_1", np.mean(factor != 1)), ("frac_lt_1", np.mean(factor < 1))):
+        assert fraction == pytest.approx(real[key], abs=5 * np.sqrt(2 * fraction * (1 - fraction) / factor.size))
     log_factor = np.log(factor[factor != 1])
-    z = _share_below(log_factor, real["log_q"], components["quantile_probs"], real["frac_ne_1"] * real["n"])
+    z = _fraction_below(log_factor, real["log_q"], components["quantile_probs"], real["frac_ne_1"] * real["n"])
     assert np.abs(z).max() < 5
     error = np.sqrt(2 / log_factor.size)
     assert log_factor.mean() == pytest.approx(real["log_mean"], abs=5 * error * log_factor.std())
@@ -142,7 +142,7 @@ def test_bridges_are_those_of_splatter(reference):
         z_sd = (sd - real["sd"])[inner] / (sd[inner] * np.sqrt((kurtosis - 1) / 4)) / error
         assert max(np.abs(z_mean).max(), np.abs(z_sd).max()) < 5
         for t in range(1, real["n"] - 1):
-            z = _share_below(
+            z = _fraction_below(
                 factors[:, t], [real[q][t] for q in ("q05", "q50", "q95")], [0.05, 0.5, 0.95], real["reps"]
             )
             assert np.abs(z).max() < 5
@@ -218,8 +218,8 @@ def test_counts_are_those_of_splatter(reference):
         if np.isinf(df):
             np.testing.assert_allclose(quantiles, 1, atol=1e-6)
         else:
-            share = stats.chi2.sf(df / quantiles**2, df)
-            assert (np.abs(share - inner) < 5 * np.sqrt(inner * (1 - inner) / N_GENES)).all()
+            fraction = stats.chi2.sf(df / quantiles**2, df)
+            assert (np.abs(fraction - inner) < 5 * np.sqrt(inner * (1 - inner) / N_GENES)).all()
 
 
 def test_dropout_is_logistic_in_the_log_rate(reference):

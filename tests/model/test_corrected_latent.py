@@ -71,8 +71,8 @@ def test_batches_mix_in_the_latent_as_chance_has_it(cells):
 def test_batches_mix_in_the_latents_found_in_generated_cells(model, cells, rendered):
     """As they do in those found in real cells: the asked-for batch is in the cells, and not in what they are made from."""
     x = np.concatenate([made.X for made in rendered.values()])
-    made, error = _excess(model.latent.encode(x), np.repeat(list(rendered), 800))
-    of_unseen = model.latent.encode(model.get_observed_expression(cells[1]).toarray())
+    made, error = _excess(model.latent.encoder.encode(x), np.repeat(list(rendered), 800))
+    of_unseen = model.latent.encoder.encode(model.get_observed_expression(cells[1]).toarray())
     real, error_of_real = _excess(of_unseen, cells[1].obs["batch"])
     assert made < max(real, 0) + 5 * np.hypot(error, error_of_real)
 

@@ -1,6 +1,6 @@
 """Linear-Gaussian generator of expression given latents, fitted in closed form.
 
-Legend: n cells, c condition columns, g genes, d noise dimensions.
+Legend: n cells, c columns of the condition, g genes, d noise dimensions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _N_POWER_ITERATIONS = 6
 
 
 class LinearGaussian(NamedTuple):
-    """Expression given the condition: ``x = weight @ c + bias + loadings @ eps`` with standard normal eps.
+    """Generator of expression from the condition c and standard normal eps: ``x = weight @ c + bias + loadings @ eps``.
 
     Shapes ``(n_genes, n_condition)``, ``(n_genes,)`` and ``(n_genes, n_noise)``.
     """
@@ -33,21 +33,20 @@ def fit_linear_gaussian(
     n_noise: int = 118,
     seed: int = 0,
 ) -> LinearGaussian:
-    r"""Regress expression on the condition and keep the leading principal directions of the residuals.
+    r"""Fit a generator of expression from a condition: a linear regression, and principal directions of its residuals.
 
-    Where a condition is a new sample from :math:`N(\mu_n, \mathrm{diag}(v_n))` at each visit, the regression and the
-    residual covariance are the exact expectations over these samples:
-    :math:`A = C_{x\mu} (C_{\mu\mu} + \mathrm{diag}(\bar v))^{-1}`, and the residuals' covariance is that of
-    :math:`x - A \mu` plus :math:`A\, \mathrm{diag}(\bar v) A^T`.
+    With variances, each cell's condition is a sample from :math:`N(\mu_n, \mathrm{diag}(v_n))`, and the fit is the exact
+    expectation over the samples: the weights are :math:`A = C_{x\mu} (C_{\mu\mu} + \mathrm{diag}(\bar v))^{-1}`, and the
+    residuals' covariance is that of :math:`x - A \mu` plus :math:`A\, \mathrm{diag}(\bar v) A^T`.
 
     Parameters
     ----------
     x
-        Expression, shape ``(n_cells, n_genes)``, dense or sparse; sparse input stays sparse.
+        Expression, shape ``(n_cells, n_genes)``, dense or sparse.
     condition, condition_var
         Means and variances of the condition, shape ``(n_cells, n_condition)``; ``None`` for no variance.
     n_noise, seed
-        Noise dimensions, of which those that the data do not have are zero; random seed.
+        Number of noise dimensions (zero where the data have fewer); random seed.
 
     References
     ----------
@@ -71,19 +70,17 @@ def fit_linear_gaussian(
     extra_cg = np.sqrt(n * mean_var)[:, None] * weight_gc.T
 
     def residual_times(v: np.ndarray) -> np.ndarray:
-        cells = np.asarray(x @ v) - mean_x @ v - c_nc @ (weight_gc.T @ v)
-        return np.concatenate([cells, extra_cg @ v])
+        return np.concatenate([np.asarray(x @ v) - mean_x @ v - c_nc @ (weight_gc.T @ v), extra_cg @ v])
 
     def residual_transposed_times(u: np.ndarray) -> np.ndarray:
         cells, extra = u[:n], extra_cg.T @ u[n:]
         return np.asarray(x.T @ cells) - np.outer(mean_x, cells.sum(axis=0)) - weight_gc @ (c_nc.T @ cells) + extra
 
-    loadings_gd = np.zeros((g, n_noise))
     n_directions = min(n_noise, n - 1, g)
     sketch = np.random.default_rng(seed).standard_normal((g, min(n_directions + _OVERSAMPLING, g)))
     for _ in range(_N_POWER_ITERATIONS):
         sketch, _ = np.linalg.qr(residual_transposed_times(residual_times(sketch)))
     _, singular, rotation = np.linalg.svd(residual_times(sketch), full_matrices=False)
-    loadings = sketch @ rotation.T * (singular / np.sqrt(n))
-    loadings_gd[:, :n_directions] = loadings[:, :n_directions]
+    loadings_gd = np.zeros((g, n_noise))
+    loadings_gd[:, :n_directions] = (sketch @ rotation.T * (singular / np.sqrt(n)))[:, :n_directions]
     return LinearGaussian(*(a.astype(np.float32) for a in (weight_gc, bias_g, loadings_gd)))

@@ -1,7 +1,7 @@
 """Poisson-log-normal generator of counts given latents, fitted without a network.
 
-Legend: n cells, c condition columns, g genes, d noise dimensions, m centres, f columns of the basis. Sizes
-may have one column for all genes.
+Legend: n cells, c columns of the condition, g genes, d noise dimensions, m centres, f columns of the basis. Sizes may have
+one column for all genes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler
 
+from scmichigan._arrays import dense, in_chunks
+
 _N_CELLS_AT_MOST = 6000
 _BANDWIDTH = 0.7
 _RIDGE = 1.0
@@ -27,7 +29,7 @@ _LARGEST_LOG_MEAN = 20.0
 
 
 class KernelCentres(NamedTuple):
-    """Centres of the basis: nearness to one is ``exp(-|scale * c - centre|^2 / (2 bandwidth^2))``, normalised."""
+    """Centres of the basis: nearness to a centre is ``exp(-|scale * c - centre|^2 / (2 bandwidth^2))``, normalised."""
 
     scale: np.ndarray
     centres: np.ndarray
@@ -35,10 +37,10 @@ class KernelCentres(NamedTuple):
 
 
 class PoissonLogNormal(NamedTuple):
-    """Counts given the condition: Poisson with ``log(rate / size) = weight @ basis(c) + bias + loadings @ eps``.
+    """Generator of counts from the condition c: Poisson, ``log(rate / size) = weight @ basis(c) + bias + loadings @ eps``.
 
-    Shapes ``(n_genes, n_condition + n_centres)``, ``(n_genes,)`` and ``(n_genes, n_noise)``. Half the variance of the log
-    rates is subtracted from the bias, which keeps means.
+    Shapes ``(n_genes, n_condition + n_centres)``, ``(n_genes,)`` and ``(n_genes, n_noise)``; eps is standard normal. Half
+    the variance of the log rates is subtracted from the bias, which keeps means.
     """
 
     kernel: KernelCentres
@@ -57,7 +59,7 @@ def fit_poisson_log_normal(
     n_centres: int = 100,
     seed: int = 0,
 ) -> PoissonLogNormal:
-    r"""Regress counts on the condition, and estimate the covariance of the log rates from the residuals' moments.
+    r"""Fit a generator of counts from a condition: a Poisson regression, and the covariance of the log rates around it.
 
     1. A ridge Poisson regression :math:`c_{ng} \sim \mathrm{Poisson}(m_{ng})`,
        :math:`\log m_{ng} = \log s_n + b_g + A_g \cdot \phi(c_n)`. The basis is the condition and its nearness to
@@ -72,15 +74,14 @@ def fit_poisson_log_normal(
 
     Parameters
     ----------
-    counts
-        Raw counts, shape ``(n_cells, n_genes)``. Of more than 6,000 cells a random 6,000 are used.
-    size
-        Size factor of each cell relative to the target, shape ``(n_cells,)``: expected counts are ``size * rate``. Where
-        genes and proteins have depths of their own, shape ``(n_cells, n_genes)``.
+    counts, size
+        Raw counts, shape ``(n_cells, n_genes)``, of which at most 6,000 random cells are used; size factor of each cell,
+        shape ``(n_cells,)``, or ``(n_cells, n_genes)`` where genes and proteins differ in depth. Expected counts are
+        ``size * rate``.
     condition, condition_var, n_noise, seed
         As in :func:`fit_linear_gaussian`, but each cell's condition is sampled once.
     n_centres
-        Centres of the basis; 0 for rates that are log-linear in the condition.
+        Number of centres of the basis; 0 for rates that are log-linear in the condition.
 
     References
     ----------
@@ -90,15 +91,14 @@ def fit_poisson_log_normal(
     rng = np.random.default_rng(seed)
     size = np.asarray(size).reshape(len(condition), -1)
     counts = counts.tocsr() if sp.issparse(counts) else np.asarray(counts)
-    if condition_var is None:
-        condition_var = np.zeros_like(condition)
+    condition_var = np.zeros_like(condition) if condition_var is None else condition_var
     if len(condition) > _N_CELLS_AT_MOST:
         rows = np.sort(rng.choice(len(condition), _N_CELLS_AT_MOST, replace=False))
         counts, size, condition, condition_var = counts[rows], size[rows], condition[rows], condition_var[rows]
     kernel = _centres(condition, condition_var, n_centres, seed)
     sampled_nc = condition + np.sqrt(condition_var) * rng.standard_normal(condition.shape)
     basis_nf = _basis(sampled_nc, kernel)
-    counts_ng = (counts.toarray() if sp.issparse(counts) else counts).astype(np.float32)
+    counts_ng = dense(counts).astype(np.float32)
     weight_gf, bias_g = _poisson_regression(counts_ng, size, basis_nf, condition.shape[1])
     covariance_gg, mean_g = _log_rate_covariance(counts_ng, size, basis_nf, weight_gf, bias_g)
     loadings_gd = _loadings(covariance_gg, mean_g, len(size), n_noise, rng)
@@ -106,8 +106,8 @@ def fit_poisson_log_normal(
     return PoissonLogNormal(kernel, *(a.astype(np.float32) for a in (weight_gf, bias_g, loadings_gd)))
 
 
-def _centres(mean_nc: np.ndarray, var_nc: np.ndarray, n_centres: int, seed: int) -> KernelCentres:
-    """Centres among the cells, at distances that the latents' noise contributes little to."""
+def _centres(mean_nc, var_nc, n_centres, seed) -> KernelCentres:
+    """Centres among the cells, by distances to which the latents' noise contributes little."""
     between_c, within_c = mean_nc.var(axis=0), var_nc.mean(axis=0)
     total_c = np.maximum(between_c + within_c, np.finfo(np.float32).tiny)
     scale_c = ((between_c / total_c) ** 2 / np.sqrt(total_c)).astype(np.float32)
@@ -125,7 +125,7 @@ def _centres(mean_nc: np.ndarray, var_nc: np.ndarray, n_centres: int, seed: int)
     return KernelCentres(scale_c, centres.astype(np.float32), float(bandwidth))
 
 
-def _basis(condition_nc: np.ndarray, kernel: KernelCentres) -> np.ndarray:
+def _basis(condition_nc, kernel) -> np.ndarray:
     if not len(kernel.centres):
         return condition_nc.astype(np.float32)
     squared_nm = (((condition_nc * kernel.scale)[:, None] - kernel.centres) ** 2).sum(axis=2)
@@ -135,9 +135,7 @@ def _basis(condition_nc: np.ndarray, kernel: KernelCentres) -> np.ndarray:
     return np.concatenate([condition_nc, weights_nm], axis=1).astype(np.float32)
 
 
-def _poisson_regression(
-    counts_ng: np.ndarray, size_ng: np.ndarray, basis_nf: np.ndarray, n_condition: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _poisson_regression(counts_ng, size_ng, basis_nf, n_condition) -> tuple[np.ndarray, np.ndarray]:
     centre_f, scale_f = basis_nf.mean(axis=0, dtype=np.float64), np.ones(basis_nf.shape[1])
     # The result does not depend on the unit of a latent; nearness to centres is not rescaled.
     scale_f[:n_condition] = StandardScaler().fit(basis_nf[:, :n_condition]).scale_
@@ -156,8 +154,7 @@ def _poisson_regression(
         # Above the bound the exponential continues as its tangent, so that no step of the line search overflows.
         bounded = log_mean.clamp_max(_LARGEST_LOG_MEAN)
         expected = torch.exp(bounded) * (1 + log_mean - bounded)
-        negative = expected.sum() - (counts * log_rate).sum()
-        loss = (negative + 0.5 * _RIDGE * weight.square().sum()) / len(counts)
+        loss = (expected.sum() - (counts * log_rate).sum() + 0.5 * _RIDGE * weight.square().sum()) / len(counts)
         loss.backward()
         return loss
 
@@ -169,37 +166,33 @@ def _poisson_regression(
     return weight_gf, bias.numpy() - weight_gf @ centre_f
 
 
-def _log_rate_covariance(
-    counts_ng: np.ndarray, size_ng: np.ndarray, basis_nf: np.ndarray, weight_gf: np.ndarray, bias_g: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _log_rate_covariance(counts_ng, size_ng, basis_nf, weight_gf, bias_g) -> tuple[np.ndarray, np.ndarray]:
     """Covariance of the log rates by moments, and each gene's mean."""
-    n_genes = len(bias_g)
-    residual_gg, product_gg, mean_g = np.zeros((n_genes, n_genes)), np.zeros((n_genes, n_genes)), np.zeros(n_genes)
-    for start in range(0, len(size_ng), _BLOCK_CELLS):
-        cells = slice(start, start + _BLOCK_CELLS)
+    mean_g = np.zeros(len(bias_g))
+    residual_gg, product_gg = np.zeros((mean_g.size, mean_g.size)), np.zeros((mean_g.size, mean_g.size))
+    for cells in in_chunks(len(size_ng), _BLOCK_CELLS):
         m_ng = np.exp(basis_nf[cells] @ weight_gf.T + bias_g) * size_ng[cells]
         r_ng = counts_ng[cells] - m_ng
         residual_gg += r_ng.T @ r_ng
         product_gg += m_ng.T @ m_ng
         mean_g += m_ng.sum(axis=0)
-    residual_gg[np.diag_indices(n_genes)] -= mean_g
+    residual_gg[np.diag_indices(mean_g.size)] -= mean_g
     # Where counts by chance vary less than Poisson counts, the logarithm would have no lower bound.
     ratio_gg = 1 + residual_gg / np.maximum(product_gg, _LEAST_RATE)
     return np.log(np.maximum(ratio_gg, _SMALLEST_RATIO)), mean_g / len(size_ng)
 
 
-def _loadings(
-    covariance_gg: np.ndarray, mean_g: np.ndarray, n_cells: int, n_noise: int, rng: np.random.Generator
-) -> np.ndarray:
+def _loadings(covariance_gg, mean_g, n_cells, n_noise, rng) -> np.ndarray:
     n_genes = len(mean_g)
+    n_directions = min(n_noise, n_genes - 1)
+    loadings_gd = np.zeros((n_genes, n_noise))
+    if n_directions < 1:
+        return loadings_gd
     precision_g = np.sqrt(np.maximum(mean_g, _LEAST_RATE))
     weighted_gg = covariance_gg * np.outer(precision_g, precision_g)
     variance_g = np.maximum(np.diag(weighted_gg), 0)
     communality_g = np.minimum(variance_g, np.quantile(variance_g, 0.9))
     edge = 2 * np.sqrt(n_genes / n_cells)
-    n_directions = min(n_noise, n_genes - 1)
-    if n_directions < 1:
-        return np.zeros((n_genes, n_noise))
     start_g = rng.standard_normal(n_genes)
     for _ in range(_N_COMMUNALITY_ROUNDS):
         np.fill_diagonal(weighted_gg, communality_g)
@@ -209,6 +202,5 @@ def _loadings(
         communality_g = np.minimum((factors_gd**2).sum(axis=1), variance_g)
     explained_g = (factors_gd**2).sum(axis=1)
     shrink_g = np.sqrt(communality_g / np.maximum(explained_g, np.finfo(np.float64).tiny))
-    loadings_gd = np.zeros((n_genes, n_noise))
     loadings_gd[:, : factors_gd.shape[1]] = factors_gd * (shrink_g / precision_g)[:, None]
     return loadings_gd

@@ -17,14 +17,8 @@ from scmichigan._arrays import check_cells_differ
 class ProbabilisticPCA(NamedTuple):
     r"""The model :math:`x = W z + \mu + \epsilon`, :math:`z \sim N(0, I)`, :math:`\epsilon \sim N(0, \sigma^2 I)`.
 
-    Parameters
-    ----------
-    mean, loadings, noise_variance
-        :math:`\mu`, shape ``(n_genes,)``; W, shape ``(n_genes, n_latent)``; :math:`\sigma^2`.
-
-    References
-    ----------
-    Tipping and Bishop 1999, "Probabilistic principal component analysis", equations 2 and 6 to 8.
+    ``mean`` is :math:`\mu`, shape ``(n_genes,)``; ``loadings`` is W, shape ``(n_genes, n_latent)``; ``noise_variance`` is
+    :math:`\sigma^2`. Tipping and Bishop 1999, "Probabilistic principal component analysis", equations 2 and 6 to 8.
     """
 
     mean: np.ndarray
@@ -43,7 +37,7 @@ class ProbabilisticPCA(NamedTuple):
         return mean_nk, np.tile(self.noise_variance * np.diag(inverse_kk), (len(mean_nk), 1))
 
     def sample(self, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One cell from each of the latents ``(n_cells, n_latent)``, with their dtype; expression may be negative."""
+        """A cell from each of the latents ``(n_cells, n_latent)``, with their dtype; expression may be negative."""
         noise_ng = rng.standard_normal((len(z), len(self.mean)), dtype=z.dtype)
         return (z @ self.loadings.T + self.mean + np.sqrt(self.noise_variance) * noise_ng).astype(z.dtype)
 
@@ -59,13 +53,12 @@ def fit_ppca(x: np.ndarray | sp.spmatrix, n_latent: int = 10, *, seed: int = 0) 
     x, n_latent
         Expression, shape ``(n_cells, n_genes)``, dense or sparse; latent dimensions, fewer than cells and than genes.
     seed
-        Random seed. It changes the result by rounding only.
+        Random seed. It changes the result only by rounding.
 
     Returns
     -------
-    The fitted model. Where the data vary in fewer directions than there are latents, the loadings of the others are zero,
-    and their posterior is the prior. The covariance is divided by :math:`n - 1`, so that generated cells have it without
-    bias.
+    The fitted model. If the data vary in fewer directions than there are latents, the loadings of the other latents are
+    zero, and their posterior is the prior. The covariance is divided by :math:`n - 1`, so it is unbiased in generated cells.
 
     Raises
     ------

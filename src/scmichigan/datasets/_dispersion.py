@@ -1,4 +1,4 @@
-r"""How much genes vary beyond Poisson: the dispersion that all share, and how much it differs between them.
+r"""How much the counts of genes vary beyond Poisson: the dispersion common to all genes, and its spread between genes.
 
 Counts are negative binomial with variance :math:`\mu + \phi \mu^2`, :math:`\mu` the cell's total times a factor of the
 gene.
@@ -14,6 +14,8 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 from scipy.special import digamma, gammaln, polygamma
 
+from scmichigan._arrays import in_chunks
+
 _LEAST_COUNTS = 5  # of a gene; fewer say nothing of its dispersion
 _GRID = 0.1 * 2.0 ** np.arange(-10, 11)
 _FINE = np.linspace(-10, 10, 20 * 128 + 1)  # powers of two
@@ -24,24 +26,17 @@ _MAX_ITERATIONS = 50
 
 
 def dispersion(counts: np.ndarray | sparse.sparray) -> tuple[float, float]:
-    r"""Common dispersion :math:`\phi` of all genes, and prior degrees of freedom of the genes' own.
+    r"""Common dispersion :math:`\phi` of all genes, and prior degrees of freedom of the dispersions of single genes.
 
-    The former maximises the sum of the genes' adjusted profile likelihoods. For the latter, genes are given the
-    dispersion of genes of similar expression; were that of each, their deviance over its degrees of freedom would be
-    scaled chi-squared. What its logarithm varies more is that of a scaled F distribution, whose second degrees of
-    freedom are returned, infinite if it varies no more.
-
-    Parameters
-    ----------
-    counts
-        Counts, cells x genes.
+    The first maximises the sum of the genes' adjusted profile likelihoods. For the second, each gene is given the
+    dispersion of genes of similar expression. If this were its own, its deviance divided by its degrees of freedom
+    would be scaled chi-squared. Its logarithm varies more, as that of a scaled F distribution does. The second degrees
+    of freedom of that distribution are returned, infinite if there is no more variation. Counts are cells x genes.
 
     References
     ----------
-    McCarthy, Chen and Smyth 2012, "Differential expression analysis of multifactor RNA-Seq experiments with respect to
-    biological variation"; Chen, Lun and Smyth 2014, "Differential expression analysis of complex RNA-seq experiments
-    using edgeR"; Smyth 2004, "Linear models and empirical Bayes methods for assessing differential expression in
-    microarray experiments", section 6.2.
+    As of :func:`estimate_splatter`; Smyth 2004, "Linear models and empirical Bayes methods for assessing differential
+    expression in microarray experiments", section 6.2.
     """
     counts = sparse.csc_array(counts).astype(float)
     library_n = counts.sum(axis=1)
@@ -52,7 +47,7 @@ def dispersion(counts: np.ndarray | sparse.sparray) -> tuple[float, float]:
             f"{counts.shape[0]} cells have counts, and {counts.shape[1]} genes have {_LEAST_COUNTS} or more: dispersions "
             "need at least two such cells and one such gene"
         )
-    blocks = _blocks(*counts.shape)
+    blocks = in_chunks(counts.shape[1], max(1, _BLOCK // counts.shape[0]))
     profile_gi = np.concatenate([_profiles(counts[:, block].toarray(), library_n) for block in blocks])
     expression_g = np.log2(counts.mean(axis=0) + _PRIOR_COUNT)
     trend_g = _maximum(_smooth(profile_gi, expression_g))
@@ -62,13 +57,8 @@ def dispersion(counts: np.ndarray | sparse.sparray) -> tuple[float, float]:
     return float(_maximum(profile_gi.sum(axis=0)[None])[0]), _prior_df(deviance_g, df_g, expression_g)
 
 
-def _blocks(n_cells, n_genes) -> list[slice]:
-    size = max(1, _BLOCK // n_cells)
-    return [slice(first, first + size) for first in range(0, n_genes, size)]
-
-
 def _profiles(counts_ng, library_n) -> np.ndarray:
-    """Adjusted profile log-likelihood of each gene at each dispersion, without what depends on none."""
+    """Adjusted profile log-likelihood of each gene at each dispersion, without the terms that depend on neither."""
     total_g = counts_ng.sum(axis=0)
     log_rate_g = np.log(total_g / library_n.sum())
     profile_gi = _of_counts(counts_ng)
@@ -86,7 +76,7 @@ def _profiles(counts_ng, library_n) -> np.ndarray:
 
 
 def _of_counts(counts_ng) -> np.ndarray:
-    """Sums of the terms that depend on nothing but a count and the dispersion: once for each count that occurs."""
+    """Sums of the terms that depend on a count and the dispersion alone: computed once for each count that occurs."""
     value, code = np.unique(counts_ng, return_inverse=True)
     gene = np.broadcast_to(np.arange(counts_ng.shape[1]), counts_ng.shape).ravel()
     often_gv = sparse.coo_array((np.ones(gene.size), (gene, code.ravel()))).tocsr()
@@ -115,22 +105,21 @@ def _weights(log_rate_g, library_n, phi) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth(profile_gi, expression_g) -> np.ndarray:
-    """Profiles averaged over genes of similar expression, with tricube weights over the nearest share of genes."""
+    """Profiles averaged over the nearest fraction of genes in expression, with tricube weights."""
     n = expression_g.size
-    share = 1 if n <= 50 else 0.25 + 0.75 * np.sqrt(50 / n)
-    nearest = min(n - 1, int(share * n))
+    fraction = 1 if n <= 50 else 0.25 + 0.75 * np.sqrt(50 / n)
+    nearest = min(n - 1, int(fraction * n))
     smoothed_gi = np.empty_like(profile_gi)
-    size = max(1, _BLOCK // n)
-    for first in range(0, n, size):
-        distance = np.abs(expression_g[first : first + size, None] - expression_g)
+    for block in in_chunks(n, max(1, _BLOCK // n)):
+        distance = np.abs(expression_g[block, None] - expression_g)
         reach = np.maximum(np.partition(distance, nearest, axis=1)[:, nearest], np.finfo(float).tiny)
         weight = (1 - np.minimum(distance / reach[:, None], 1) ** 3) ** 3
-        smoothed_gi[first : first + size] = weight @ profile_gi / weight.sum(axis=1, keepdims=True)
+        smoothed_gi[block] = weight @ profile_gi / weight.sum(axis=1, keepdims=True)
     return smoothed_gi
 
 
 def _maximum(profile_gi) -> np.ndarray:
-    """Dispersions at which the profiles, interpolated, are largest."""
+    """Dispersions at which the interpolated profiles are largest."""
     spline = CubicSpline(np.log2(_GRID / 0.1), profile_gi, axis=1)
     return 0.1 * 2 ** _FINE[spline(_FINE).argmax(axis=1)]
 
@@ -164,10 +153,8 @@ def _prior_df(deviance_g, df_g, expression_g) -> float:
 
 
 def _trend_basis(expression_g) -> np.ndarray:
-    """Natural cubic splines between four knots, or a constant for few genes."""
-    if expression_g.size < 30:
-        return np.ones((expression_g.size, 1))
-    knots = np.quantile(expression_g, [0, 1 / 3, 2 / 3, 1])
+    """Natural cubic splines between four knots; a constant where there are few genes or no four different knots."""
+    knots = np.quantile(expression_g, [0, 1 / 3, 2 / 3, 1]) if expression_g.size >= 30 else np.zeros(4)
     if not (np.diff(knots) > 0).all():
         return np.ones((expression_g.size, 1))
     return CubicSpline(knots, np.eye(4), bc_type="natural")(expression_g)

@@ -1,4 +1,4 @@
-"""Files of other people: downloaded once, checked, and kept."""
+"""Download of published files: once, with a check of what came."""
 
 from __future__ import annotations
 
@@ -18,17 +18,7 @@ _N_RETRIES = 3
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file and where it is.
-
-    Parameters
-    ----------
-    name
-        Under which it is kept.
-    url
-        Where it is downloaded from.
-    sha256
-        What it must have; ``None`` where nobody has published it, and the one that came is logged.
-    """
+    """A published file. Where its SHA-256 is ``None``, that of the downloaded file is logged."""
 
     name: str
     url: str
@@ -36,24 +26,12 @@ class RemoteFile:
 
 
 def cache_folder(folder: Path | str | None) -> Path:
-    """The folder that was given, or that of this package among the user's caches."""
+    """The given folder, or by default that of this package among the user's caches."""
     return Path(_pooch().os_cache("scmichigan")) if folder is None else Path(folder)
 
 
 def fetch(folder: Path, *files: RemoteFile) -> list[Path]:
-    """Paths of the files, which are downloaded where they are not there yet.
-
-    Raises
-    ------
-    ImportError
-        If pooch is not installed.
-    ConnectionError
-        If one cannot be downloaded; the message says what to put where by hand, all that is missing.
-    OSError
-        If the folder cannot be made.
-    ValueError
-        If one is not the file that was expected.
-    """
+    """Paths of the files, downloaded if they are not in the folder. Errors as of :func:`pancreas`, and of making a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return [_fetch(file, folder, files[number:]) for number, file in enumerate(files, 1)]
 
@@ -62,26 +40,17 @@ def _fetch(file: RemoteFile, folder: Path, still_to_come: Sequence[RemoteFile]) 
     pooch = _pooch()
     path = folder / file.name
     is_new = not path.exists()
-    expected = None if file.sha256 is None else f"sha256:{file.sha256}"
-    files = pooch.create(
-        path=folder,
-        base_url="",
-        registry={file.name: expected},
-        urls={file.name: file.url},
-        retry_if_failed=_N_RETRIES,
-    )
+    registry = {file.name: None if file.sha256 is None else f"sha256:{file.sha256}"}
+    files = pooch.create(folder, "", registry=registry, urls={file.name: file.url}, retry_if_failed=_N_RETRIES)
     try:
         files.fetch(file.name, progressbar=True)
     except OSError as error:
         wrong = "" if is_new else f"; the one that is there has another SHA-256 than {file.sha256}"
+        others = [(other.url, folder / other.name) for other in still_to_come if not (folder / other.name).exists()]
         raise ConnectionError(
             f"{file.name} could not be downloaded from {file.url} ({error}): try again with a connection, or download it "
             f"elsewhere and put it to {path}{wrong}"
-            + "".join(
-                f"; {other.url} is needed, too: put it to {folder / other.name}"
-                for other in still_to_come
-                if not (folder / other.name).exists()
-            )
+            + "".join(f"; {url} is needed, too: put it to {there}" for url, there in others)
         ) from error
     except ValueError as error:
         raise ValueError(
@@ -95,7 +64,7 @@ def _fetch(file: RemoteFile, folder: Path, still_to_come: Sequence[RemoteFile]) 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Name the file, and say what to do, where it cannot be read or lacks what is looked for in it."""
+    """Raise a ``ValueError`` that names the file and the cure where it cannot be read, or lacks something."""
     try:
         yield
     except (OSError, EOFError, KeyError, BadZipFile, ParserError, UnicodeDecodeError) as error:

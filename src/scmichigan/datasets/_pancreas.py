@@ -1,4 +1,4 @@
-"""Pancreas endocrinogenesis: cells on their way to hormones."""
+"""Pancreas endocrinogenesis: cells that become hormone-producing cells."""
 
 from __future__ import annotations
 
@@ -19,30 +19,25 @@ FILE = RemoteFile(
 def pancreas(*, folder: Path | str | None = None) -> AnnData:
     """Cells of the mouse pancreas at embryonic day 15.5, 3,696 cells x 27,998 genes.
 
+    The file is that of scVelo's tutorials. It does not have the latent time of scVelo's dynamical model, which the paper
+    uses. Continue with :func:`scvelo_recipe`.
+
     Parameters
     ----------
     folder
-        Where the file is kept; the user's cache by default.
+        Folder of downloaded files; the user's cache by default.
 
     Returns
     -------
     Spliced counts in X (CSR, float32), ``layers["spliced"]`` and ``layers["unspliced"]``. In obs: ``clusters``,
-    ``clusters_coarse``, ``S_score``, ``G2M_score`` and ``total_counts``. All else of the file, such as its UMAP, is left
-    as it is.
+    ``clusters_coarse``, ``S_score``, ``G2M_score`` and ``total_counts``. The rest of the file, such as its UMAP, is
+    unchanged.
 
     Raises
     ------
-    ImportError
-        If pooch is not installed.
-    ConnectionError
-        If the file cannot be downloaded; the message says what to put where by hand.
-    ValueError
-        If the file is not the one that was expected.
-
-    Notes
-    -----
-    The file is that of scVelo's tutorials. The latent time that the paper takes from scVelo's dynamical model is not in
-    it. Follow with :func:`scvelo_recipe`.
+    ImportError, ConnectionError, ValueError
+        If pooch is not installed; a file cannot be downloaded (the message says which files to put where by hand); a file
+        is not the expected one.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What the paper does to real cells before anything is fitted.
+"""Preprocessing of real cells as in the paper.
 
 Legend: n cells, g genes.
 """
@@ -16,23 +16,21 @@ _TARGET_SUM = 1e4
 
 
 def scanpy_recipe(adata: AnnData, n_genes: int | None = None, *, min_genes: int = 200, min_cells: int = 3) -> AnnData:
-    """Filter cells and genes, normalise, take logarithms and select highly variable genes, with scanpy.
+    """Preprocess counts with scanpy: filter cells and genes, normalise, take logarithms, select highly variable genes.
 
     Parameters
     ----------
     adata
         Cells with raw counts in X.
     n_genes
-        Highly variable genes to keep; by default as many as have scanpy's default means and dispersions.
-    min_genes
-        Fewest genes of a cell.
-    min_cells
-        Fewest cells of a gene.
+        Number of highly variable genes; by default all with scanpy's default means and dispersions.
+    min_genes, min_cells
+        Least number of genes with counts in a cell, and of cells with counts of a gene.
 
     Returns
     -------
     New AnnData: ``log1p(10,000 * counts / total)`` in X, counts in ``layers["counts"]``, and in ``obs["total_counts"]`` the
-    totals of all genes, before any were left out.
+    totals of the kept cells over all genes.
 
     Raises
     ------
@@ -52,28 +50,23 @@ def scanpy_recipe(adata: AnnData, n_genes: int | None = None, *, min_genes: int 
 
 
 def scvelo_recipe(adata: AnnData, n_genes: int = 2000, *, min_shared_counts: int = 20) -> AnnData:
-    """Filter genes by shared counts, normalise, select highly variable genes and take logarithms, as scVelo does.
+    """Preprocess counts as scVelo does: filter genes, normalise, take logarithms, select highly variable genes.
 
     Parameters
     ----------
-    adata
-        Cells with raw counts in X, and in the layers "spliced" and "unspliced".
-    n_genes
-        Highly variable genes to keep.
+    adata, n_genes
+        Cells with raw counts in X, and in the layers "spliced" and "unspliced"; number of highly variable genes.
     min_shared_counts
-        Fewest counts of a gene, spliced and unspliced, in cells that have both.
+        Least sum of a gene's spliced and unspliced counts, over the cells with both.
 
     Returns
     -------
-    New AnnData: ``log1p(median total * counts / total)`` in X, counts in ``layers["counts"]``, and in
-    ``obs["total_counts"]`` the totals before genes were filtered.
+    As from :func:`scanpy_recipe`, with the median total in place of 10,000, and the totals before genes were filtered.
 
     Raises
     ------
-    KeyError
-        If a layer is missing.
-    ValueError
-        If X is no matrix of counts, or nothing passes the filter.
+    KeyError, ValueError
+        If a layer is missing; as in :func:`scanpy_recipe`.
 
     References
     ----------
@@ -92,7 +85,7 @@ def scvelo_recipe(adata: AnnData, n_genes: int = 2000, *, min_shared_counts: int
 
 
 def shared_counts(adata: AnnData) -> np.ndarray:
-    """Counts of each gene, spliced and unspliced, in cells that have both."""
+    """Sum of each gene's spliced and unspliced counts over the cells with both."""
     spliced, unspliced = (sparse.csr_matrix(adata.layers[layer]) for layer in ("spliced", "unspliced"))
     return (spliced > 0).multiply(unspliced > 0).multiply(spliced + unspliced).sum(axis=0).A1
 
@@ -104,10 +97,8 @@ def _counts(adata: AnnData) -> sparse.csr_matrix:
     return counts
 
 
-def _most_variable(
-    adata: AnnData, cells: np.ndarray, genes: np.ndarray, total_n: np.ndarray, target_sum: float, n_genes: int | None
-) -> AnnData:
-    """Log-normalised cells with their most variable genes."""
+def _most_variable(adata, cells, genes, total_n, target_sum: float, n_genes: int | None) -> AnnData:
+    """Log-normalised expression of the given cells, of their most variable ones among the given genes."""
     if not (cells.size and genes.size):
         raise ValueError(
             f"{cells.size} of {adata.n_obs} cells and {genes.size} of {adata.n_vars} genes pass the filters: lower them"
@@ -120,8 +111,7 @@ def _most_variable(
     made.X = sparse.csr_matrix(scaled.log1p(), dtype=np.float32)  # scanpy 1.11 takes no sparse arrays
     made.obs[_keys.TOTAL_COUNTS] = total_n.astype(np.float32)
     made.uns["log1p"] = {"base": None}  # else scanpy takes these for counts
-    if n_genes is not None:
-        check_at_least(1, n_genes=n_genes)
+    check_at_least(1, n_genes=1 if n_genes is None else n_genes)
     highly_variable_genes(made, n_top_genes=n_genes)
     chosen = made.var["highly_variable"].to_numpy()
     if not chosen.any():

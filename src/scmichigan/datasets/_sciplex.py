@@ -1,7 +1,4 @@
-"""sci-Plex: three cell lines under many drugs.
-
-Legend: n cells, g genes.
-"""
+"""sci-Plex: three cell lines under many drugs."""
 
 from __future__ import annotations
 
@@ -15,42 +12,33 @@ from scipy import sparse
 from ._download import RemoteFile, cache_folder, fetch, reading
 
 _FOLDER = "https://ftp.ncbi.nlm.nih.gov/geo/samples/GSM4150nnn/GSM4150378/suppl/"
+_SCREEN = "GSM4150378_sciPlex3_A549_MCF7_K562_screen_"
 
 
 def _file(name: str, sha256: str) -> RemoteFile:
-    return RemoteFile(f"GSM4150378_sciPlex3_{name}", f"{_FOLDER}GSM4150378_sciPlex3_{name}", sha256)
+    return RemoteFile(name, f"{_FOLDER}{name}", sha256)
 
 
-COUNTS = _file(
-    "A549_MCF7_K562_screen_UMI.count.matrix.gz", "7d632716aa6ed0fc1780996003d0abc440ff78340609bceaaa4c8ade9345d00a"
-)
-CELLS = _file(
-    "A549_MCF7_K562_screen_cell.annotations.txt.gz", "5db11591747a49f07ceb90a070971d60816591911f1022171adba7d8d032f379"
-)
-GENES = _file(
-    "A549_MCF7_K562_screen_gene.annotations.txt.gz", "fbe43028cfb75dc5ebf383cbbbb100da6b51e7be8e2e74f6354f7c59b9fda7c2"
-)
-LABELS = _file("pData.txt.gz", "860ba5c21846e2cfe97c39c805895982ef9db4b108cdf8b841a4a91be65024c2")
-_COLUMNS = {
-    "cell_type": "cell_type",
-    "treatment": "condition",
-    "product_name": "drug",
-    "pathway": "pathway",
-    "dose": "dose",
-    "replicate": "replicate",
-}
-_HUMAN = "ENSG"
+COUNTS = _file(f"{_SCREEN}UMI.count.matrix.gz", "7d632716aa6ed0fc1780996003d0abc440ff78340609bceaaa4c8ade9345d00a")
+CELLS = _file(f"{_SCREEN}cell.annotations.txt.gz", "5db11591747a49f07ceb90a070971d60816591911f1022171adba7d8d032f379")
+GENES = _file(f"{_SCREEN}gene.annotations.txt.gz", "fbe43028cfb75dc5ebf383cbbbb100da6b51e7be8e2e74f6354f7c59b9fda7c2")
+LABELS = _file("GSM4150378_sciPlex3_pData.txt.gz", "860ba5c21846e2cfe97c39c805895982ef9db4b108cdf8b841a4a91be65024c2")
+_COLUMNS = ["cell_type", "treatment", "product_name", "pathway", "dose", "replicate"]
+_RENAMED = {"treatment": "condition", "product_name": "drug"}
 _TRIPLES_AT_A_TIME = 5_000_000
 
 
 def sciplex(*, folder: Path | str | None = None) -> AnnData:
-    """Three cancer cell lines under one drug for each pathway, that with the most cells, as in the paper.
+    """Three cancer cell lines under many drugs: of each pathway the drug with the most cells, as in the paper.
+
+    Pathways are those that all three cell lines have: 18 in the paper, which has 64,050 cells. Untreated cells are left
+    out. Continue with :func:`scanpy_recipe`.
 
     Parameters
     ----------
     folder
-        Where files are kept; the user's cache by default. There are 3.2 GB of them, which take minutes to read; what comes
-        out is kept, too, and read at once the next time.
+        Folder of downloaded files; the user's cache by default. They have 3.2 GB and take minutes to read. The result is
+        kept there too, and is read at once the next time.
 
     Returns
     -------
@@ -60,17 +48,8 @@ def sciplex(*, folder: Path | str | None = None) -> AnnData:
 
     Raises
     ------
-    ImportError
-        If pooch is not installed.
-    ConnectionError
-        If a file cannot be downloaded; the message says what to put where by hand.
-    ValueError
-        If a file is not the one that was expected.
-
-    Notes
-    -----
-    Pathways are those that all three cell lines have, 18 in the paper, which has 64,050 cells. Untreated cells are none of
-    them. Follow with :func:`scanpy_recipe`.
+    ImportError, ConnectionError, ValueError
+        As in :func:`pancreas`.
 
     References
     ----------
@@ -89,16 +68,9 @@ def sciplex(*, folder: Path | str | None = None) -> AnnData:
 
 
 def largest_drugs(labels: pd.DataFrame) -> list[str]:
-    """Treatment with the most cells of each pathway that all cell types have; the first in their order of equal ones.
+    """Treatment with the most cells, of each pathway that all cell types have; of equal ones the first by name.
 
-    Parameters
-    ----------
-    labels
-        One row a treated cell, with the columns "cell_type", "pathway" and "treatment".
-
-    Returns
-    -------
-    Treatments, in the order of their pathways.
+    ``labels`` has a row for each treated cell, and the columns "cell_type", "pathway" and "treatment".
     """
     n_types = labels.groupby("pathway", observed=True)["cell_type"].nunique()
     common = n_types.index[n_types == labels["cell_type"].nunique()]
@@ -114,9 +86,9 @@ def _read(folder: Path) -> AnnData:
     labels = labels.loc[order]
     treated = (labels["cell_type"].notna() & labels["treatment"].notna() & ~labels["vehicle"].astype(bool)).to_numpy()
     chosen = treated & labels["treatment"].isin(largest_drugs(labels[treated])).to_numpy()
-    is_human = genes["id"].str.startswith(_HUMAN).to_numpy()
+    is_human = genes["id"].str.startswith("ENSG").to_numpy()
     counts = _counts(triples, chosen, is_human)
-    obs = labels.loc[chosen, list(_COLUMNS)].rename(columns=_COLUMNS).rename_axis(None)
+    obs = labels.loc[chosen, _COLUMNS].rename(columns=_RENAMED).rename_axis(None)
     for column in obs.columns.drop("dose"):
         obs[column] = pd.Categorical(obs[column].astype(str))
     obs["total_counts"] = counts.sum(axis=1).A1.astype(np.float32)

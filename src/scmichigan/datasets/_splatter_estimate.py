@@ -1,4 +1,4 @@
-"""Parameters of the Splat model from cells.
+"""Estimates of the parameters of the Splat model from cells.
 
 Legend: n cells, g genes.
 """
@@ -26,27 +26,25 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
     Cells without counts are left out. For the means, cells are scaled to the median total, and genes found in fewer than
     two cells are left out.
 
-    - ``mean_shape``, ``mean_rate``: the gamma distribution at the least Cramér-von Mises distance from the genes'
-      means, with the lowest and the highest 10% set to the quantiles there
+    - ``mean_shape``, ``mean_rate``: the gamma distribution with the smallest Cramér-von Mises distance from the genes'
+      means, of which the lowest and the highest 10% are set to the quantiles there
     - ``lib_loc``, ``lib_scale``, ``lib_norm``: log-normal by maximum likelihood, or normal if the Shapiro-Wilk test of
       the totals has a p-value above 0.2
-    - ``out_prob``, ``out_fac_loc``, ``out_fac_scale``: genes whose logarithm of the mean is more than two (scaled)
-      median absolute deviations above the median, and the logarithm of their means over the median
+    - ``out_prob``, ``out_fac_loc``, ``out_fac_scale``: outliers are genes whose log mean is more than two (scaled) median
+      absolute deviations above the median; their factors are their means divided by the median
     - ``bcv_common``, ``bcv_df``: 0.1 + 0.25 times the common dispersion of the negative binomial, and the prior degrees
-      of freedom of the genes' own
-    - ``dropout_mid``, ``dropout_shape``: least squares fit of a logistic curve to the genes' shares of zeros against
-      the logarithms of their means, where there is one; ``dropout_type`` stays ``"none"``, since the zeros of droplet data need none
+      of freedom of the dispersions of single genes
+    - ``dropout_mid``, ``dropout_shape``: least-squares fit of a logistic curve to the genes' fractions of zeros against
+      their log means, if there is a fit; ``dropout_type`` stays ``"none"``, as the zeros of droplet data need no dropout
 
-    All else is not estimated, and keeps its default: one batch, one group, and no path but the default one.
+    Other parameters keep their defaults: one batch, one group, and the default path.
 
     Parameters
     ----------
-    cells
-        Raw counts.
-    layer
-        Layer of the counts; X by default.
+    cells, layer
+        Raw counts; the layer with them, X by default.
     seed
-        Of the 5,000 cells whose totals are tested for normality, where there are more.
+        Random seed. Of more than 5,000 cells, a random 5,000 are tested for normality.
 
     Returns
     -------
@@ -54,16 +52,15 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
 
     Raises
     ------
-    KeyError
-        If there is no such layer.
-    ValueError
-        If the values are no counts, no gene has enough of them for its dispersion, or there are fewer than three cells with counts, or than two genes that are found
-        in two cells.
+    KeyError, ValueError
+        If there is no such layer; the values are no counts; no gene has enough counts for its dispersion; fewer than three
+        cells have counts; or fewer than two genes are found in two cells.
 
     References
     ----------
-    Zappia, Phipson and Oshlack 2017, "Splatter: simulation of single-cell RNA sequencing data", and the sources of
-    edgeR's dispersions: McCarthy, Chen and Smyth 2012, Chen, Lun and Smyth 2014.
+    As of :func:`splatter`; for edgeR's dispersions McCarthy, Chen and Smyth 2012, "Differential expression analysis of
+    multifactor RNA-Seq experiments with respect to biological variation", and Chen, Lun and Smyth 2014, "Differential
+    expression analysis of complex RNA-seq experiments using edgeR".
     """
     (counts,) = matrices({"cells": in_layer(cells, layer, "cells")})
     counts = sparse.csr_array(counts).astype(float)
@@ -82,16 +79,10 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
     mean_g = (np.median(total_n) / total_n @ counts)[found_g] / total_n.size
     zeros_g = 1 - n_found_g[found_g] / total_n.size
     common, prior_df = dispersion(counts)
-    return SplatterParameters(
-        n_genes=counts.shape[1],
-        batch_cells=counts.shape[0],
-        bcv_common=0.1 + 0.25 * common,
-        bcv_df=prior_df,
-        **_means(mean_g),
-        **_library(total_n, seed=seed),
-        **_outliers(mean_g),
-        **_dropout(mean_g, zeros_g),
-    )
+    n_cells, n_genes = counts.shape
+    found = {"bcv_common": 0.1 + 0.25 * common, "bcv_df": prior_df} | _means(mean_g) | _library(total_n, seed=seed)
+    found |= _outliers(mean_g) | _dropout(mean_g, zeros_g)
+    return SplatterParameters(n_genes=n_genes, batch_cells=n_cells, **found)
 
 
 def _means(mean_g) -> dict[str, float]:
@@ -102,10 +93,9 @@ def _means(mean_g) -> dict[str, float]:
         shape, rate = np.exp(log_parameters)
         return np.sum((gammainc(shape, rate * x) - rank) ** 2)
 
-    rate = x.mean() / max(x.var(), _LEAST_CV2 * x.mean() ** 2)  # moments: what it starts from
-    fit = minimize(
-        distance, np.log([x.mean() * rate, rate]), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}
-    )
+    rate = x.mean() / max(x.var(), _LEAST_CV2 * x.mean() ** 2)  # start from the moments
+    start, options = np.log([x.mean() * rate, rate]), {"xatol": 1e-6, "fatol": 1e-10}
+    fit = minimize(distance, start, method="Nelder-Mead", options=options)
     shape, rate = np.exp(fit.x)
     return {"mean_shape": float(shape), "mean_rate": float(rate)}
 
@@ -130,11 +120,9 @@ def _outliers(mean_g) -> dict[str, float]:
 
 
 def _dropout(mean_g, zeros_g) -> dict[str, float]:
-    """Mid and shape, or nothing where the shares of zeros tell neither: then they keep their defaults."""
+    """Mid and shape, or nothing where the fractions of zeros determine neither."""
     log_mean_g = np.log(mean_g)
     if not np.ptp(zeros_g) > 0:
         return {}
     fit = least_squares(lambda at: expit(at[1] * (log_mean_g - at[0])) - zeros_g, x0=(0, -1), method="lm")
-    if not fit.success:
-        return {}
-    return {"dropout_mid": float(fit.x[0]), "dropout_shape": float(fit.x[1])}
+    return {"dropout_mid": float(fit.x[0]), "dropout_shape": float(fit.x[1])} if fit.success else {}

@@ -1,4 +1,4 @@
-"""What the Splat model of counts is told."""
+"""Parameters of the Splat model of counts."""
 
 from __future__ import annotations
 
@@ -8,43 +8,36 @@ from typing import Literal
 
 import numpy as np
 
-_NOT_NEGATIVE = (
-    "batch_fac_scale",
-    "lib_scale",
-    "out_fac_scale",
-    "de_fac_scale",
-    "bcv_common",
-    "path_sigma_fac",
-    "group_prob",
-    "path_from",
-)
 _POSITIVE = ("n_genes", "batch_cells", "mean_shape", "mean_rate", "bcv_df")
-_SHARES = ("out_prob", "de_prob", "de_down_prob", "path_skew", "path_nonlinear_prob")
+_SCALES = ("batch_fac_scale", "lib_scale", "out_fac_scale", "de_fac_scale", "path_sigma_fac")
+_FRACTIONS = ("out_prob", "de_prob", "de_down_prob", "path_skew", "path_nonlinear_prob")
+_RULES = (
+    (_POSITIVE, lambda value: value > 0, "give values above 0"),
+    ((*_SCALES, "bcv_common", "group_prob", "path_from"), lambda value: value >= 0, "give values of 0 or more"),
+    (_FRACTIONS, lambda value: (value >= 0) & (value <= 1), "give values from 0 to 1"),
+    (("path_n_steps",), lambda value: value >= 2, "a path has a start and an end, give 2 or more"),
+)
 _PER_BATCH = ("batch_fac_loc", "batch_fac_scale")
 _PER_GROUP = ("de_prob", "de_down_prob", "de_fac_loc", "de_fac_scale", "path_from", "path_n_steps", "path_skew")
 _PER_DROPOUT = ("dropout_mid", "dropout_shape")
-_FLAGS = ("batch_rm_effect", "lib_norm")
-_WHOLE = ("n_genes", "batch_cells", "path_from", "path_n_steps")
 _DROPOUT_TYPES = ("none", "experiment", "batch", "group", "cell")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplatterParameters:
-    r"""Parameters of :func:`splatter`, under the names and with the defaults that Splatter gives them.
+    r"""Parameters of :func:`splatter`, with the names and defaults of the original software (see there for its source).
 
-    One value for each batch, group or path is a sequence; a number holds for all of them.
+    A parameter with one value for each batch, group or path is a sequence; a number is the value of all of them.
 
     Parameters
     ----------
-    n_genes
-        Genes.
-    batch_cells
-        Cells of each batch.
+    n_genes, batch_cells
+        Number of genes; number of cells of each batch.
     batch_fac_loc, batch_fac_scale
-        Mean and standard deviation of the normal variables whose absolute values are the logarithms of the batch
-        factors; of each batch.
+        The logarithms of the batch factors are absolute values of normal variables: their mean and standard deviation;
+        of each batch.
     batch_rm_effect
-        Whether all batch factors are 1. All else is drawn as with them.
+        Whether all batch factors are 1. The rest is sampled as with them.
     mean_shape, mean_rate
         Shape and rate of the gamma distribution of the genes' means.
     lib_loc, lib_scale, lib_norm
@@ -52,7 +45,7 @@ class SplatterParameters:
     out_prob, out_fac_loc, out_fac_scale
         Probability that a gene is an outlier, and its factor as for batches.
     group_prob
-        Probability of each group or path, up to a common factor. As many as there are groups or paths.
+        Probability of each group or path, up to a common factor. Its length is the number of groups or paths.
     de_prob, de_down_prob, de_fac_loc, de_fac_scale
         Probability that a gene changes, that a changing gene goes down, and the factor as for batches; of each group
         or path.
@@ -60,28 +53,22 @@ class SplatterParameters:
         Biological coefficient of variation of highly expressed genes, and the degrees of freedom of its chi-squared
         variation between genes; infinite for none.
     dropout_type
-        "none", or what ``dropout_mid`` and ``dropout_shape`` are given for: one value for the "experiment", for each
-        "batch", "group" (or path) or "cell".
+        "none", or what has its own ``dropout_mid`` and ``dropout_shape``: the whole "experiment", each "batch", "group"
+        (or path) or "cell".
     dropout_mid, dropout_shape
-        Logarithm of the expression at which half of the counts are dropped, and steepness there; negative, so that low
+        Logarithm of the expression at which half of the counts are dropped, and the slope there: negative if low
         expression is dropped more often.
-    path_from
-        Path at whose end each path starts, counted from 1; 0 for the common origin.
-    path_n_steps
-        Steps of each path, 2 or more.
+    path_from, path_n_steps
+        Path at whose end each path starts, counted from 1, or 0 for the common origin; steps of each path, 2 or more.
     path_skew
-        Where the cells of each path are: 0.5 everywhere, 1 towards its start, 0 towards its end.
+        Position of the cells of each path: 0.5 everywhere, 1 towards its start, 0 towards its end.
     path_nonlinear_prob, path_sigma_fac
-        Probability that a gene's factor wanders between the ends of a path, and by how much.
+        Probability that a gene's factor is not linear between the ends of a path, and how far it departs from the line.
 
     Raises
     ------
     ValueError
         If a value is out of its range, or there are too many or too few of it.
-
-    References
-    ----------
-    Zappia, Phipson and Oshlack 2017, "Splatter: simulation of single-cell RNA sequencing data".
     """
 
     n_genes: int = 10_000
@@ -116,13 +103,8 @@ class SplatterParameters:
     def __post_init__(self):
         for field in fields(self):
             if field.name != "dropout_type":
-                self._check_type(field.name)
-        for names, allowed, cure in (
-            (_POSITIVE, lambda value: value > 0, "give values above 0"),
-            (_NOT_NEGATIVE, lambda value: value >= 0, "give values of 0 or more"),
-            (_SHARES, lambda value: (value >= 0) & (value <= 1), "give values from 0 to 1"),
-            (("path_n_steps",), lambda value: value >= 2, "a path has a start and an end, give 2 or more"),
-        ):
+                self._check_type(field.name, type(field.default))
+        for names, allowed, cure in _RULES:
             for name in names:
                 if not np.all(allowed(np.asarray(getattr(self, name)))):
                     raise ValueError(f"{name} is {getattr(self, name)}: {cure}")
@@ -134,13 +116,13 @@ class SplatterParameters:
             self.of_each(name)
         path_order(self.of_each("path_from"))
 
-    def _check_type(self, name: str) -> None:
+    def _check_type(self, name: str, kind: type) -> None:
         value = getattr(self, name)
-        if name in _FLAGS:
+        if kind is bool:
             if not isinstance(value, bool | np.bool_):
                 raise ValueError(f"{name} is {value!r}: give True or False")
             return
-        kinds, what = ("iu", "whole numbers") if name in _WHOLE else ("iuf", "numbers")
+        kinds, what = ("iu", "whole numbers") if kind is int else ("iuf", "numbers")
         try:
             values = np.asarray(value)
         except ValueError:  # sequences of several lengths
@@ -170,23 +152,14 @@ class SplatterParameters:
         return np.size(self.group_prob)
 
     def of_each(self, name: str) -> np.ndarray:
-        """Values of a parameter: one for each batch, for each group or path, or for each that drops counts by itself.
-
-        Parameters
-        ----------
-        name
-            Of the parameter.
-        """
+        """Values of the parameter of this name: one for each batch, group or path, or one for each dropout curve."""
         if name in _PER_BATCH:
             n, what = self.n_batches, "batches"
         elif name in _PER_GROUP:
             n, what = self.n_groups, "groups or paths, one for each value of group_prob"
         else:
-            of_dropout = {"batch": self.n_batches, "group": self.n_groups, "cell": self.n_cells}
-            n, what = (
-                of_dropout.get(self.dropout_type, 1),
-                f"for dropout_type {self.dropout_type!r} (more are for 'batch', 'group' and 'cell')",
-            )
+            n = {"batch": self.n_batches, "group": self.n_groups, "cell": self.n_cells}.get(self.dropout_type, 1)
+            what = f"for dropout_type {self.dropout_type!r} (more are for 'batch', 'group' and 'cell')"
         values = np.ravel(getattr(self, name))
         if values.size not in (1, n):
             raise ValueError(f"{name} has {values.size} values, there are {n} {what}: give one value, or {n}")
@@ -194,18 +167,7 @@ class SplatterParameters:
 
 
 def path_order(path_from: Sequence[int]) -> list[int]:
-    """Paths, counted from 1, such that each comes after the one that it starts from.
-
-    Parameters
-    ----------
-    path_from
-        Path at whose end each starts; 0 for the common origin.
-
-    Raises
-    ------
-    ValueError
-        If some path cannot be reached from the origin.
-    """
+    """Paths, counted from 1, each after the one that it starts from; a ``ValueError`` if there is no such order."""
     order, reached = [], {0}
     while new := [k for k, origin in enumerate(path_from, 1) if k not in reached and origin in reached]:
         order += new

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ from mudata import MuData
 from scmichigan._arrays import in_chunks
 from scmichigan._checks import check_at_least, check_level, check_trained
 from scmichigan.data import RegisteredCells
-from scmichigan.latents import sample_posterior
+from scmichigan.latents import cells_with_latent, sample_posterior
 
 if TYPE_CHECKING:
     from ._beta_tcvae import BetaTCVAE
@@ -51,7 +53,7 @@ def decoded_expression(
         Total that each cell is scaled to, 1 for fractions of all counts. ``"latent"`` takes each cell's own total. Only
         where raw counts are registered.
     n_samples
-        Samples of each cell's latent (and noise, where the generator has some).
+        Samples of each cell's latent (its mean, where a GAN was trained with means) and of the generator's noise.
     batch_size
         Cells at a time, 4,096 by default.
     return_mean
@@ -71,15 +73,19 @@ def decoded_expression(
     RuntimeError
         If the model is untrained.
     ValueError
-        If a batch or gene is unknown, there is no batch to transform, or a library size is given where no counts are
-        registered.
+        If a batch or gene is unknown, there is no batch to transform, or a library size is no positive number, or given where
+        no counts are registered.
     """
     check_trained(self)
     check_at_least(1, n_samples=n_samples)
-    cells = RegisteredCells.of(self, adata)
+    of_gan = getattr(self, "latent", None)
+    cells_of, sampling = partial(RegisteredCells.of, self), getattr(self, "latent_sampling", "sample")
+    cells = cells_of(adata) if of_gan is None else cells_with_latent(cells_of, cells_of(None), adata, of_gan)
     rows = np.arange(cells.n_cells) if indices is None else np.asarray(indices)
     if not cells.are_counts and library_size != 1:
         raise ValueError(f"library_size is {library_size!r}, but log-normalised expression has no totals; leave it out")
+    if library_size != "latent" and not (isinstance(library_size, Real) and 0 < library_size < np.inf):
+        raise ValueError(f"library_size is {library_size!r}; give a positive total, or 'latent' for each cell's own")
     names = cells.labelled.var_names
     unknown = [name for name in gene_list or () if name not in names]
     if unknown:
@@ -93,7 +99,7 @@ def decoded_expression(
         torch.manual_seed(seed)
         mean, var = self.get_latent_representation(adata, rows, return_dist=True)
         for _ in range(n_samples):
-            z = mean if var is None else sample_posterior(mean, var, rng)
+            z = mean if var is None or sampling == "mean" else sample_posterior(mean, var, rng)
             # Noise is the same in all batches, so that these differ by the batch alone.
             state, decoded = rng.bit_generator.state, []
             for covariates in batches:

@@ -1,0 +1,81 @@
+"""scanpy takes everything that the models return."""
+
+import numpy as np
+import pytest
+import scanpy as sc
+import scipy.sparse as sp
+from anndata import AnnData
+
+from scmichigan import BetaTCVAE, MichiGAN, datasets
+
+TARGET = {"cell_type": "type B", "condition": "drug 1"}
+# What is returned, and the column whose labels are compared.
+RETURNED = {
+    "generate": (lambda gan, vae: gan.generate(60), "cell_type"),
+    "generate, beta-TCVAE": (lambda gan, vae: vae.generate(60), "cell_type"),
+    "traverse": (lambda gan, vae: gan.traverse(n_steps=5, n_walks=4), "michigan_step"),
+    "predict_combination": (lambda gan, vae: gan.predict_combination(TARGET), "batch"),
+    "predict_combination, generator": (lambda gan, vae: gan.predict_combination(TARGET, method="paper"), "batch"),
+    "predict_all": (
+        lambda gan, vae: gan.predict_all(["cell_type", "condition"], n_samples=60, enable_progress_bar=False),
+        "batch",
+    ),
+    "get_observed_expression": (lambda gan, vae: _observed(gan), "cell_type"),
+    "get_observed_expression, beta-TCVAE": (lambda gan, vae: _observed(vae), "cell_type"),
+    "get_normalized_expression": (lambda gan, vae: _decoded(gan), "cell_type"),
+}
+CALLS = {
+    "rank_genes_groups": lambda cells, key: sc.tl.rank_genes_groups(cells, key),
+    "rank_genes_groups, Wilcoxon": lambda cells, key: sc.tl.rank_genes_groups(cells, key, method="wilcoxon"),
+    "highly_variable_genes": lambda cells, key: sc.pp.highly_variable_genes(cells, n_top_genes=10),
+    "scale": lambda cells, key: sc.pp.scale(cells),
+    "scale, sparse": lambda cells, key: sc.pp.scale(cells, zero_center=False, max_value=10),
+    "score_genes": lambda cells, key: sc.tl.score_genes(cells, list(cells.var_names[:5]), ctrl_size=5, n_bins=5),
+}
+
+
+def _observed(model):
+    """Observed expression in place of the counts."""
+    cells = AnnData(model.get_observed_expression(), obs=model.adata.obs.copy(), var=model.adata.var.copy())
+    assert not sp.issparse(cells.X) or isinstance(cells.X, sp.csr_matrix)
+    return cells
+
+
+def _decoded(model):
+    return AnnData(np.log1p(model.get_normalized_expression(library_size=1e4)), obs=model.adata.obs.copy())
+
+
+@pytest.fixture(scope="module", params=["sparse", "dense"])
+def models(request, small):
+    """A MichiGAN and a beta-TCVAE without the cells of one combination."""
+    adata = datasets.screen(300, 60, n_treatments=3, n_batches=2, seed=0)
+    adata = adata[~((adata.obs["cell_type"] == "type B") & (adata.obs["condition"] == "drug 1"))].copy()
+    adata.obsm["Z"] = np.random.default_rng(0).normal(size=(adata.n_obs, 3)).astype(np.float32)
+    if request.param == "dense":
+        adata.X = adata.X.toarray()
+    MichiGAN.setup_anndata(adata, latent_key="Z")
+    gan = MichiGAN(adata, **small.gan)
+    gan.train(max_epochs=0)
+    BetaTCVAE.setup_anndata(adata)
+    vae = BetaTCVAE(adata, **small.vae)
+    vae.train(**small.fit)
+    return gan, vae
+
+
+@pytest.mark.parametrize("what", RETURNED)
+@pytest.mark.parametrize("call", CALLS)
+def test_scanpy(models, what, call):
+    make, key = RETURNED[what]
+    cells = make(*models)
+    cells.obs[key] = cells.obs[key].astype(str).astype("category")
+    CALLS[call](cells, key)
+    if call.startswith("rank"):
+        scores = cells.uns["rank_genes_groups"]["scores"]
+        assert len(scores.dtype.names) == cells.obs[key].nunique() > 1
+        assert np.isfinite(scores[scores.dtype.names[0]]).all()
+    elif call.startswith("highly"):
+        assert cells.var["highly_variable"].sum() == 10
+    elif call.startswith("scale"):
+        assert np.isfinite(cells.X.data if sp.issparse(cells.X) else cells.X).all()
+    else:
+        assert np.isfinite(cells.obs["score"]).all()
