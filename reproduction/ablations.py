@@ -120,7 +120,9 @@ def judged(args: argparse.Namespace, method: str, vae: BetaTCVAE, held_out: AnnD
         "E-distance": distances[-1],
         "spread": float(np.std(distances[len(distances) // 2 :], ddof=1)) if len(distances) > 2 else np.nan,
         "random forest error": metrics.random_forest_error(real, cells, **forest),
-        "inception score": metrics.inception_score(real, held_out.obs[SETS[args.data][0]], cells, **forest).generated,
+        "inception score": metrics.inception_score(
+            real, cells, labels=held_out.obs[SETS[args.data][0]], **forest
+        ).generated,
         "total correlation": metrics.total_correlation(*latent, seed=seed),
         **obedience(model, seed),
     }

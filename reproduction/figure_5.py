@@ -6,7 +6,7 @@ From ten cells of one group, one latent at a time goes from low to high while th
 cells: its traversals cross at those draws of the prior whose cells are nearest to the group, and go along its first ten
 dimensions, of 128 and of 10. FOLDER/figure_5_SET_MODEL.png has the cells passed by on a UMAP of the real ones,
 FOLDER/figure_5.csv how far each factor of the three nearest real cells moves along each dimension, and the share of the
-largest change, which is 1 where one factor changes beyond chance and no other (metrics.single_factor_share). A model
+largest change, which is 1 where one factor changes beyond chance and no other (metrics.single_factor_fraction). A model
 that is in the results is not run again. --quick takes 50 epochs and this package's settings of MichiGAN at its start in
 closed form.
 
@@ -127,10 +127,10 @@ def traversed(args: argparse.Namespace, adata: AnnData, cells: Cells, name: str,
         walk = model.traverse(cells.start, N_STEPS, n_walks=N_WALKS, seed=args.seed)
     real = model.get_normalized_expression()
     picture.parent.mkdir(parents=True, exist_ok=True)
-    pl.traversal(walk, real, seed=args.seed, show=False, save=picture)
+    pl.traversal(real, walk, seed=args.seed, show=False, save=picture)
     factors = adata.obs[list(cells.factors)]
-    change = metrics.traversal_change(metrics.infer_factors(walk, real, factors), factors, walk.obs)
-    return change.assign(**{"single factor": metrics.single_factor_share(change)})
+    change = metrics.traversal_change(factors, metrics.infer_factors(real, walk, factors=factors), walk.obs)
+    return change.assign(**{"single factor": metrics.single_factor_fraction(change)})
 
 
 def from_prior(model: WGANGP, start: dict[str, str], seed: int) -> AnnData:

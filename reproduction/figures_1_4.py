@@ -103,7 +103,7 @@ def related(args: argparse.Namespace, table: Table, run: dict[str, object]) -> p
     factors = real.obs[table.factors]
     if method in GANS:
         cells = generated_by(args, table, data, method, args.seed)
-        metrics.generator_disentanglement(cells, real, table.factors, seed=args.seed, enable_progress_bar=False)
+        metrics.generator_disentanglement(real, cells, keys=table.factors, seed=args.seed, enable_progress_bar=False)
         found = cells.uns["michigan_generator_disentanglement"]
         measured = {MEASURES[0]: found["spearman"], MEASURES[1]: found["mutual_information"]}
     else:
@@ -130,7 +130,7 @@ def draw_run(args: argparse.Namespace, table: Table, run: dict[str, object], pat
         cells = generated_by(args, table, data, method, args.seed)
         cells = cells[np.random.default_rng(args.seed).permutation(cells.n_obs)[:N_EMBEDDED]].copy()
         cells.obs, cells.obsm["latent"] = (
-            metrics.infer_factors(cells, real, factors, seed=args.seed),
+            metrics.infer_factors(real, cells, factors=factors, seed=args.seed),
             cells.obsm[LATENT],
         )
         real_n2, cells.obsm["X_umap"] = joint_umap(real.X[embedded].toarray(), [cells.X], seed=args.seed)

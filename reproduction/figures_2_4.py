@@ -145,7 +145,7 @@ def run_one(
         real = model.get_normalized_expression(held_out)
         cells = model.get_normalized_expression() if method == REAL else model.generate(held_out.n_obs, seed=seed).X
         forest = {"n_trees": args.trees, "seed": seed}
-        inception = metrics.inception_score(real, held_out.obs[labels], cells, **forest)
+        inception = metrics.inception_score(real, cells, labels=held_out.obs[labels], **forest)
         row = {
             "epoch": epoch,
             "last": is_last,

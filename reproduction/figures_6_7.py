@@ -160,14 +160,14 @@ def predict_each(adata: AnnData, hidden: list[tuple[str, str]], args: argparse.N
                     f"error, {name}": mg.metrics.random_forest_error(x[of_pair], made.X, **of_forest, seed=args.seed)
                     for name, made in both.items()
                 }
-                entropy = mg.metrics.delta_entropy(latent, encoded, train.obsm["Z"], train.obsm["V"])
+                entropy = mg.metrics.delta_entropy(encoded, latent, mean=train.obsm["Z"], var=train.obsm["V"])
                 row = target | {"reference": reference, "hidden": pair in hidden, "latent": kind, "delta H": entropy}
                 rows.append(row | errors)
                 print(f"    {' '.join(pair)} from {reference}, {kind}: {errors}", flush=True)
                 if pair in hidden and kind == "sample":
                     control = x[everything.obs.groupby(args.factors).indices[reference, pair[1]]]
                     name = f"round_{number}_{'_'.join(pair)}_from_{reference}.png".replace("/", "_").replace(" ", "_")
-                    mg.pl.prediction(control, x[of_pair], cells.X, n_cells=500, save=args.folder / name)
+                    mg.pl.prediction(x[of_pair], cells.X, control, n_cells=500, save=args.folder / name)
     return pd.DataFrame(rows)
 
 

@@ -200,7 +200,9 @@ def measure(args: argparse.Namespace, table: Table, data: str, method: str, seed
         return {"minutes": minutes} | judged
     gan = GANS[method]
     generated = generated_by(args, table, data, method, seed)
-    judged = metrics.generator_disentanglement(generated, cells, table.factors, seed=seed, enable_progress_bar=False)
+    judged = metrics.generator_disentanglement(
+        cells, generated, keys=table.factors, seed=seed, enable_progress_bar=False
+    )
     values = generated.uns["training"] | judged[LATENT].to_dict()
     if gan.latent is not None:
         asked, var, _ = latent_of(args, table, data, gan.latent, seed)

@@ -228,8 +228,8 @@ def _judge(
         AnnData(model.get_normalized_expression(), obs=model.adata.obs, var=model.adata.var[[]]),
         generated,
         predicted,
-        target=model.get_normalized_expression(real),
-        control={data.condition_key: data.control},
+        hidden=model.get_normalized_expression(real),
+        control_labels={data.condition_key: data.control},
         labels_key=data.cell_type_key,
         n_cells=_N_JUDGED,
         n_trees=_N_TREES,
@@ -263,7 +263,7 @@ def _plot(
     pl.real_vs_generated(shown, generated, show=False, save=out / "real_vs_generated.png")
     control = model.get_normalized_expression()[data.mask(model.adata, data.target[0], data.control)]
     truth = model.get_normalized_expression(real)
-    pl.prediction(control, truth, predicted, show=False, save=out / "prediction.png")
+    pl.prediction(truth, predicted, control, show=False, save=out / "prediction.png")
 
 
 def _dense(x: np.ndarray | sp.spmatrix) -> np.ndarray:

@@ -47,17 +47,19 @@ def _disentanglement():
     grid, obsm = _latents()
     adata = AnnData(np.ones((len(grid), 1)), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str), obsm=obsm)
     keys = ["perfect", "useless"]
-    with_variances = disentanglement(adata, ["a", "b"], keys)
+    with_variances = disentanglement(adata, keys=["a", "b"], latent_key=keys)
     for key in keys:
         del adata.obsm[f"{key}_var"]
-    return with_variances.combine_first(disentanglement(adata, ["a", "b"], keys))
+    return with_variances.combine_first(disentanglement(adata, keys=["a", "b"], latent_key=keys))
 
 
 def _generator_disentanglement():
     grid, obsm = _latents()
     real = AnnData(grid @ np.array([[3.0, 0, 1], [0, 3, 1]]), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str))
     generated = AnnData(real.X, obsm=obsm)
-    tables = [generator_disentanglement(generated, real, ["a", "b"], latent_key=key) for key in ("perfect", "useless")]
+    tables = [
+        generator_disentanglement(real, generated, keys=["a", "b"], latent_key=key) for key in ("perfect", "useless")
+    ]
     return tables[0].assign(useless=tables[1]["useless"])
 
 
@@ -94,11 +96,11 @@ def _prediction():
     scale = np.tile([1, 2], 150)
     control, real, perfect = (rng.normal(shift, scale, (400, 300)) for shift in (0, effect, effect))
     useless = rng.normal(other, 3 - scale, (400, 300))
-    table = prediction(perfect, real, control, others={"useless": useless}, basis=control, n_trees=20).rename(
+    table = prediction(real, perfect, control, others={"useless": useless}, basis=control, n_trees=20).rename(
         columns={"predicted": "perfect"}
     )
     rank = {
-        name: discrimination_rank({"t": cells}, {"t": real, "s": useless}).iloc[0]
+        name: discrimination_rank({"t": real, "s": useless}, {"t": cells}).iloc[0]
         for name, cells in (("perfect", perfect), ("useless", useless))
     }
     return pd.concat([table[["perfect", "useless", "best"]], pd.DataFrame(rank | {"best": 1}, ["discrimination rank"])])
@@ -109,7 +111,7 @@ def _latent_arithmetic():
     mean = rng.normal(size=(300, 2))
     real, perfect = mean[:100], mean[100:200]
     values = {
-        name: delta_entropy(z, real, mean, np.full_like(mean, 0.1))
+        name: delta_entropy(real, z, mean=mean, var=np.full_like(mean, 0.1))
         for name, z in (("perfect", perfect), ("useless", perfect + 5))
     }
     return pd.DataFrame(values | {"best": 0.0}, ["delta entropy"])

@@ -54,7 +54,7 @@ def test_values_are_those_of_a_fit_without_the_hidden_cells(counts, arguments):
     control = cells("type B", "control")
     contexts = [(cells(other, "control"), cells(other, "drug 1")) for other in ("type A", "type C")]
     expected = metrics.prediction(
-        model.predict_combination(TARGET), truth, control, contexts=contexts, basis=x, seed=0, **JUDGE
+        truth, model.predict_combination(TARGET), control, contexts=contexts, basis=x, seed=0, **JUDGE
     )
     for ours, theirs in {"MichiGAN": "predicted", "additive": "additive", "real cells": "real cells"}.items():
         forest = "random forest AUROC, genes"

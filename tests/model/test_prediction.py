@@ -126,10 +126,10 @@ def test_interferon_response_of_hidden_b_cells_is_predicted(shared_file):
 
     truth, x = model.get_normalized_expression(real), model.get_normalized_expression()
     control = x[((train.obs["cell_type"] == "B cells") & (train.obs["condition"] == "ctrl")).to_numpy()]
-    distance = metrics.e_distance(predicted, truth, basis=x)
+    distance = metrics.e_distance(truth, predicted, basis=x)
     # A short training on few genes: far closer than doing nothing, and the right genes move.
-    assert distance < 0.35 * metrics.e_distance(control, truth, basis=x)
-    assert metrics.mean_change_correlation(predicted, truth, control) > 0.85
+    assert distance < 0.35 * metrics.e_distance(truth, control, basis=x)
+    assert metrics.mean_change_correlation(truth, predicted, control) > 0.85
 
 
 def test_the_prediction_wins_against_both_additive_ones(shared_file):
@@ -153,7 +153,7 @@ def test_the_prediction_wins_against_both_additive_ones(shared_file):
             for each in (hidden, *sorted(set(types) - {hidden}))
         )
         cells = [predicted, *(f(control[0], contexts) for f in (metrics.additive, metrics.additive_weighted))]
-        rows[hidden] = [metrics.e_distance(each, truth, basis=pca) for each in cells]
+        rows[hidden] = [metrics.e_distance(truth, each, basis=pca) for each in cells]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["predicted", "additive", "weighted"])
     assert table["predicted"].mean() < 0.9 * table["weighted"].mean() < 0.9 * table["additive"].mean()
     assert (table["predicted"] < table["weighted"]).sum() >= 6
@@ -172,10 +172,10 @@ def test_a_summary_finds_all_that_a_prediction_can_be_judged_by(make_gan):
         model.get_latent_representation(hidden),
     )
     train.X = model.get_normalized_expression()
-    table = metrics.summary(train, None, predicted, target=hidden, control={"condition": "control"}, n_trees=5)
+    table = metrics.summary(train, None, predicted, hidden=hidden, control_labels={"condition": "control"}, n_trees=5)
     rank, entropy = table["model"].loc[[("prediction", "discrimination rank"), ("latent arithmetic", "delta entropy")]]
     assert rank in (0, 0.5, 1)  # of two others
     rows = np.isfinite(train.obsm["X_michigan_predicted"]).all(axis=1)
-    posterior = train.obsm["X_michigan"], train.obsm["X_michigan_var"]
-    expected = metrics.delta_entropy(train.obsm["X_michigan_predicted"][rows], hidden.obsm["X_michigan"], *posterior)
+    posterior = {"mean": train.obsm["X_michigan"], "var": train.obsm["X_michigan_var"]}
+    expected = metrics.delta_entropy(hidden.obsm["X_michigan"], train.obsm["X_michigan_predicted"][rows], **posterior)
     assert entropy == pytest.approx(expected)

@@ -51,7 +51,7 @@ def test_axes_of_ones_own(monkeypatch):
     monkeypatch.setattr(plt, "show", lambda: pytest.fail("a figure of the user's was shown"))
     x = np.random.default_rng(0).random((10, 4))
     fig, (left, right) = plt.subplots(1, 2)
-    assert pl.changes(x, x + 1, x, n_genes=3, ax=right) is fig
+    assert pl.changes(x + 1, x, x, n_genes=3, ax=right) is fig
     assert len(left.get_children()) < len(right.get_children())
     assert right.get_ylabel() == "expression"
     assert fig.axes == [left, right]

@@ -1,7 +1,4 @@
-"""The space that cells are compared in: genes, or principal components fitted on one basis.
-
-Legend: n cells, g genes.
-"""
+"""The space that cells are compared in: genes, or principal components. Legend: n cells, g genes."""
 
 from __future__ import annotations
 

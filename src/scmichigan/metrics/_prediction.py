@@ -1,7 +1,4 @@
-"""Simple predictions that others have to be better than, and the best possible one.
-
-Legend: n cells, g genes.
-"""
+"""Simple predictions that others have to be better than, and the best possible one. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -55,25 +52,17 @@ def additive(
 
     Parameters
     ----------
-    control
-        As in :func:`no_change`.
+    control, n_samples, seed
+        As in :func:`no_change`, with the same errors.
     changes
-        For each other context, such as another cell type, its unperturbed and its perturbed cells.
+        For each other context, such as another cell type, its unperturbed and its perturbed cells; one or more.
     weights
         Weights of those contexts, 0 or more; None weighs them equally.
-    n_samples, seed
-        As in :func:`no_change`.
 
     Returns
     -------
     Dense float32 array of shape ``(n_samples, n_genes)``: control cells plus the weighted mean over contexts of the
     mean perturbed minus the mean unperturbed cell. Values may be negative.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), there is no context, weights do not fit the contexts, or
-        ``n_samples`` is below 1.
     """
     control_ng, before_cg, after_cg = _contexts(control, changes)
     change_g = np.average(after_cg - before_cg, axis=0, weights=_checked_weights(weights, len(changes)))
@@ -87,22 +76,13 @@ def additive_weighted(
 
     .. math:: w_c \propto 1 / ||m_c - m||^2
 
-    with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict.
+    with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict. Contexts with the
+    same mean, up to rounding in single precision, get all the weight.
 
     Parameters
     ----------
     control, changes, n_samples, seed
-        As in :func:`additive`.
-
-    Returns
-    -------
-    Dense float32 array of shape ``(n_samples, n_genes)``, as of :func:`additive`. Contexts with the very mean of
-    ``control``, up to rounding in single precision, get all the weight.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), there is no context, or ``n_samples`` is below 1.
+        As in :func:`additive`, with the same errors.
     """
     control_ng, before_cg, _ = _contexts(control, changes)
     mean = mean_g(control_ng)
@@ -113,23 +93,16 @@ def additive_weighted(
 
 
 def split_half(real: Cells, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Split real cells into two random halves. Comparing one with the other gives the value of a perfect prediction.
+    """Split real cells into two random halves. One compared with the other has the value of a perfect prediction.
 
     Parameters
     ----------
-    real
-        Real cells, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData (its X).
-    seed
-        Random seed.
+    real, seed
+        2 or more real cells, and a random seed, as in :func:`e_distance`.
 
     Returns
     -------
     Two dense float32 arrays without a cell in common, of ``n_cells // 2`` and of the remaining cells.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or fewer than 2.
     """
     (real_ng,) = matrices({"real": real})
     n_cells = real_ng.shape[0]

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 
-from . import (
-    _change,
-    _correlation,
-    _discrimination,
-    _entropy,
-    _inception,
-    _information,
-    _moments,
-    _predictability,
-    _rank,
-    _realism,
-    _total_correlation,
-    _votes,
-)
 from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, MODALITIES, PREDICTION, REALISM, Metric
 
-_FILES = (
-    _information,
-    _correlation,
-    _votes,
-    _predictability,
-    _total_correlation,
-    _discrimination,
-    _realism,
-    _inception,
-    _moments,
-    _change,
-    _rank,
-    _entropy,
-)
+_FILES = """
+information correlation votes predictability total_correlation discrimination realism inception moments change rank entropy
+"""
+_ROWS = [row for name in _FILES.split() for row in import_module(f"{__package__}._{name}").ROWS]
 _QUESTIONS = (DISENTANGLEMENT, GENERATOR, REALISM, PREDICTION, MODALITIES, ARITHMETIC)
 
 
 def rows_of(question: str) -> list[Metric]:
     """Metrics that answer a question, in the order of its table."""
-    return [row for file in _FILES for row in file.ROWS if question in row.questions]
+    return [row for row in _ROWS if question in row.questions]
 
 
 def registry() -> pd.DataFrame:
@@ -56,16 +34,10 @@ def registry() -> pd.DataFrame:
     --------
     >>> mg.metrics.registry().loc["prediction"]
     """
-    shown = {
-        (question, row.name): {
-            "function": row.function.__name__,
-            "low": row.low,
-            "high": row.high,
-            "best": np.nan if callable(row.best) else row.best,
-            "source": row.source,
-        }
-        for question in _QUESTIONS
-        for row in rows_of(question)
-    }
-    table = pd.DataFrame.from_dict(shown, orient="index")
-    return table.set_axis(pd.MultiIndex.from_tuples(shown, names=["question", "metric"]))
+    asked = [(question, row) for question in _QUESTIONS for row in rows_of(question)]
+    shown = [
+        (row.function.__name__, row.low, row.high, np.nan if callable(row.best) else row.best, row.source)
+        for _, row in asked
+    ]
+    index = pd.MultiIndex.from_tuples([(question, row.name) for question, row in asked], names=["question", "metric"])
+    return pd.DataFrame(shown, index, ["function", "low", "high", "best", "source"])

@@ -1,7 +1,4 @@
-"""What cells are warned of that can be compared, but to no purpose.
-
-Legend: n cells, g genes.
-"""
+"""What cells are warned of that can be compared, but to no purpose. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ CONTROL = "so that the change is measured from what has changed: give unperturbe
 CONTEXT = "so that the additive predictions have seen the answer: give other contexts only"
 HIDDEN = "so that the model has seen the answer: leave them out of real, and fit it again"
 _BLOCK_CELLS = 1000
-# Silent genes are in most data, and raise R2 the more of them there are: below this share they hardly do.
+# Silent genes are in most data, and raise R2 the more of them there are: below this fraction they hardly do.
 _MAX_SILENT = 1 / 20
 
 

@@ -1,11 +1,9 @@
-"""One table of all that can be judged.
-
-Legend: n cells.
-"""
+"""One table of all that can be judged. Legend: n cells."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,15 +15,14 @@ from scmichigan import _keys
 from scmichigan._cells import Cells, in_layer, matrices
 from scmichigan._checks import check_anndata, check_obs_keys, counted, obsm_matrix
 
-from ._disentanglement_table import plan_disentanglement
+from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._factors import checked_mean, checked_var
-from ._generator_table import plan_generator_disentanglement
-from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM, PredictedLatents
+from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM, Cost, PredictedLatents
 from ._prediction import split_half
 from ._prediction_table import plan_prediction
 from ._realism_table import plans_of_realism
 from ._remarks import HIDDEN, remark_on_copies
-from ._tables import Plan, Tick, computed, metric_table, n_values, one_below_another, warn, without_label
+from ._tables import Plan, computed, metric_table, one_below_another, warn, without_label
 
 _JUDGED = "model"
 _KEYS = {
@@ -80,10 +77,8 @@ def summary(
     control_labels
         The untreated label and its column, such as ``{"condition": "control"}``. Control cells and other contexts are
         then found in ``real`` by the labels of the prediction.
-    labels_key, held_out
-        Cell types and unseen real cells, as in :func:`realism`.
-    layer
-        Layer of the real cells with expression on the scale of the generated ones; None for ``X``.
+    labels_key, held_out, layer
+        As in :func:`realism`.
     key_added
         First part of the keys that results are written to, as in ``"michigan_realism"``; see the single functions.
     n_cells, n_trees, seed, n_jobs, enable_progress_bar
@@ -99,11 +94,9 @@ def summary(
 
     Raises
     ------
-    KeyError
-        If a column, key or layer does not exist.
-    ValueError
-        If there is nothing to judge, a prediction lacks ``hidden`` or ``control_labels``, or cells are unusable: see the
-        single functions. All is checked before anything is computed.
+    KeyError, ValueError
+        If there is nothing to judge, a prediction lacks ``hidden`` or ``control_labels``, and as the single functions. All
+        is checked before anything is computed.
 
     Warns
     -----
@@ -114,26 +107,24 @@ def summary(
     Examples
     --------
     >>> adata.layers["lognorm"] = model.get_observed_expression()
-    >>> mg.metrics.summary(
-    ...     adata,
-    ...     model.generate(2000),
-    ...     model.predict_combination({"cell_type": "B cells", "condition": "stim"}),
-    ...     keys=["cell_type", "condition"],
-    ...     hidden=model.get_observed_expression(hidden),
-    ...     control_labels={"condition": "ctrl"},
-    ...     layer="lognorm",
-    ... )
+    >>> predicted = model.predict_combination({"cell_type": "B cells", "condition": "stim"})
+    >>> sides = {"hidden": model.get_observed_expression(hidden), "control_labels": {"condition": "ctrl"}}
+    >>> mg.metrics.summary(adata, model.generate(2000), predicted, keys="cell_type", **sides, layer="lognorm")
     """
-    if isinstance(real, MuData):
-        _refuse_on_mudata(keys=keys, predicted=predicted)
-    else:
-        check_anndata(real=real)
+    for name, value in {"keys": keys, "predicted": predicted}.items():
+        if isinstance(real, MuData) and value is not None:
+            raise ValueError(
+                f"{name} is given with MuData, of which generated cells are judged: give one modality as real, such as "
+                "real['rna'], with the latents in its obsm"
+            )
     if generated is None and predicted is None and keys is None:
         raise ValueError(
             "there is nothing to judge: give keys, generated cells, or predicted ones with their hidden cells"
         )
-    _check(real, generated, predicted, hidden, held_out=held_out, labels_key=labels_key, layer=layer)
-    cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
+    if not isinstance(real, MuData):  # of which realism alone is judged
+        sides = {"real": real, "hidden": hidden, "held_out": held_out, "generated": generated, "predicted": predicted}
+        _check({name: cells for name, cells in sides.items() if cells is not None}, labels_key, layer)
+    cost = Cost(n_cells, n_trees, seed, n_jobs)
     added = {name: default.replace("michigan", key_added, 1) for name, default in _KEYS.items()}
     plans = {}
     if keys is not None:
@@ -147,12 +138,12 @@ def summary(
             )
     if generated is not None:
         asked = {"held_out": held_out, "labels_key": labels_key, "layer": layer, "key_added": added[REALISM]}
-        plans |= plans_of_realism(real, generated, **asked, **cost)
+        plans |= plans_of_realism(real, generated, **asked, cost=cost)
     if predicted is not None:
         labels = _predicted_labels(predicted, hidden, control_labels)
         sides = _prediction_sides(real, hidden, labels, control_labels, layer)
         asked = {"name_of_real": "hidden", "key_added": added[PREDICTION]}
-        plans[PREDICTION] = plan_prediction(predicted=predicted, **sides, **asked, **cost)
+        plans[PREDICTION] = plan_prediction(predicted=predicted, **sides, **asked, cost=cost)
         if (plan := _plan_arithmetic(real, predicted, hidden, labels, latent_key, seed)) is not None:
             plans[ARITHMETIC] = plan
     tables = computed(plans, enable_progress_bar=enable_progress_bar)
@@ -162,36 +153,14 @@ def summary(
     return whole[[*order, *(name for name in ("real cells", "best") if name in whole)]]
 
 
-def _refuse_on_mudata(**given: object) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{name} is given with MuData, of which generated cells are judged: give one modality as real, such as "
-                "real['rna'], with the latents in its obsm"
-            )
-
-
-def _check(
-    real: AnnData,
-    generated: AnnData | None,
-    predicted: AnnData | None,
-    hidden: Cells | None,
-    *,
-    held_out: AnnData | None,
-    labels_key: str | None,
-    layer: str | None,
-) -> None:
+def _check(given: Mapping[str, AnnData], labels_key: str | None, layer: str | None) -> None:
     """Refuse what a later table would, before the first one is made."""
-    if isinstance(real, MuData):
-        return  # realism alone has nothing before it
-    real_cells = {"real": real, "hidden": hidden, "held_out": held_out}
-    sides = {name: in_layer(cells, layer, name) for name, cells in real_cells.items() if cells is not None}
-    made = {"generated": generated, "predicted": predicted}
-    made = {name: cells for name, cells in made.items() if cells is not None}
-    check_anndata(**made)
+    made = {name: given[name] for name in ("generated", "predicted") if name in given}
+    check_anndata(real=given["real"], **made)
     if made:
-        matrices(sides | made)
-        check_obs_keys(real if held_out is None else held_out, [labels_key], "real" if held_out is None else "held_out")
+        matrices({name: cells if name in made else in_layer(cells, layer, name) for name, cells in given.items()})
+        annotated = "held_out" if "held_out" in given else "real"
+        check_obs_keys(given[annotated], [labels_key], annotated)
 
 
 def _predicted_labels(
@@ -298,16 +267,9 @@ def _plan_arithmetic(
             "finite latents of one width, model.get_latent_representation of either"
         )
     checked_var(var_nk, checked_mean(mean_nk))
-
-    def compute(tick: Tick) -> pd.DataFrame:
-        half_mk, other_mk = split_half(hidden_mk, seed=seed)
-        columns = {
-            name: PredictedLatents(real_mk=real_mk, predicted_mk=latent_mk, mean_nk=mean_nk, var_nk=var_nk)
-            for name, latent_mk, real_mk in (
-                (_JUDGED, predicted_mk, hidden_mk),
-                ("real cells", half_mk, other_mk),
-            )
-        }
-        return metric_table(ARITHMETIC, columns, tick)
-
-    return Plan(n_values(ARITHMETIC, 2), compute)
+    half_mk, other_mk = split_half(hidden_mk, seed=seed)
+    columns = {
+        _JUDGED: PredictedLatents(hidden_mk, predicted_mk, mean_nk, var_nk),
+        "real cells": PredictedLatents(other_mk, half_mk, mean_nk, var_nk),
+    }
+    return Plan(2, partial(metric_table, ARITHMETIC, columns))

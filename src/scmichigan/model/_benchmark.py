@@ -298,8 +298,8 @@ def _judge(
     predicted = {name: predictor(model, target) for name, predictor in predictors.items()}
     first = next(iter(predicted))
     table = metrics.prediction(
-        predicted.pop(first),
         model.get_normalized_expression(real),
+        predicted.pop(first),
         cells(target | control),
         contexts=contexts,
         others=predicted,

@@ -69,7 +69,7 @@ class TraversalMixin:
         Examples
         --------
         >>> walk = model.traverse({"cell_type": "B cells"})
-        >>> mg.pl.traversal(walk, model.get_normalized_expression())
+        >>> mg.pl.traversal(model.get_normalized_expression(), walk)
         """
         check_trained(self)
         check_at_least(2, n_steps=n_steps)
