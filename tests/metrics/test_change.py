@@ -137,7 +137,7 @@ def test_one_mean_cell_repeated_is_tested_against_the_scatter_of_control():
         ({"real": REAL[:1]}, "real has 1 cell: give 2 or more to test genes"),
         ({"control": CONTROL[:1]}, "control has 1 cell: give 2 or more to test genes"),
         ({"real": CONTROL}, "n_top is 10, but 0 genes of real differ from control: .* different cells"),
-        ({"predicted": REAL[:, :9]}, "real has 50 genes, predicted has 9"),
+        ({"predicted": REAL[:, :9]}, "predicted has 9 genes, real has 50"),
         ({"predicted": np.full((3, 50), np.nan)}, "predicted has 150 values that are NaN"),
     ],
 )

@@ -86,16 +86,16 @@ def test_it_follows_its_seed():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"real_labels": list("ab")}, "real_labels has 2 values, real 6 cells: give one label for each cell"),
-        ({"real_labels": ["a", "b", None, "a", np.nan, "b"]}, "real_labels is missing for 2 cells: leave these"),
-        ({"real_labels": ["a"] * 6}, "real_labels has 1 different value: give cells of 2 or more types"),
-        ({"real": np.ones((4, 2)), "real_labels": list("abab")}, "real has 4 cells: give 5 or more"),
+        ({"labels": list("ab")}, "labels has 2 values, real 6 cells: give one label for each cell"),
+        ({"labels": ["a", "b", None, "a", np.nan, "b"]}, "labels is missing for 2 cells: leave these"),
+        ({"labels": ["a"] * 6}, "labels has 1 different value: give cells of 2 or more types"),
+        ({"real": np.ones((4, 2)), "labels": list("abab")}, "real has 4 cells: give 5 or more"),
         ({"n_cells": 4}, "n_cells is 4: give 5 or more"),
         ({"n_trees": 0}, "n_trees is 0: give 1 or more"),
         ({"generated": np.ones((3, 3))}, "generated has 3 genes, real has 2"),
     ],
 )
 def test_it_refuses(change, message):
-    good = {"real": np.ones((6, 2)), "real_labels": list("ababab"), "generated": np.ones((3, 2))}
+    good = {"real": np.ones((6, 2)), "labels": list("ababab"), "generated": np.ones((3, 2))}
     with pytest.raises(ValueError, match=message):
         inception_score(**(good | change))

@@ -104,9 +104,9 @@ def test_the_probability_goes_with_the_cells(real):
     generated = _cells(1, 120)
     generated.X[fake] += 9
     realism(real, generated, n_trees=20)
-    realness = generated.obsm["michigan_probability_real"]
-    assert (realness[fake].mean() < 0.1).all()
-    assert (realness[~fake].mean() > 0.3).all()
+    probability = generated.obsm["michigan_probability_real"]
+    assert (probability[fake].mean() < 0.1).all()
+    assert (probability[~fake].mean() > 0.3).all()
 
 
 def test_nothing_is_written_to_views(real, generated):

@@ -197,10 +197,10 @@ def test_progress_reaches_its_end(hand, metric, monkeypatch):
 
     monkeypatch.setattr(_tables, "tqdm", Bar)
     calls = {
-        disentanglement: lambda: metric(real, ["time", "condition"]),
-        generator_disentanglement: lambda: metric(generated, real, "time"),
+        disentanglement: lambda: metric(real, keys=["time", "condition"]),
+        generator_disentanglement: lambda: metric(real, generated, keys="time"),
         realism: lambda: metric(real, generated, labels_key="cell_type", **FAST),
-        prediction: lambda: metric(predicted, real.X[:100] + 2, real.X[:60], basis=real, others={"a": real.X}, **FAST),
+        prediction: lambda: metric(real.X[:100] + 2, predicted, real.X[:60], basis=real, others={"a": real.X}, **FAST),
     }
     calls[metric]()
     assert [(bar.n, bar.total) for bar in bars] == [(bars[0].total,) * 2]

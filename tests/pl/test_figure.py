@@ -21,7 +21,8 @@ def test_arguments_are_those_of_scanpy(name):
     handed_over = {"show": None, "save": None, "return_fig": False}
     assert {key: arguments[key].default for key in handed_over} == handed_over
     assert {arguments[key].kind for key in handed_over} == {inspect.Parameter.KEYWORD_ONLY}
-    assert "ax" in arguments or "there is no ``ax``" in inspect.getdoc(getattr(pl, name))
+    told = inspect.getdoc(getattr(pl, name))
+    assert "ax" in arguments or "there is no ``ax``" in told or "as in :func:`real_vs_generated`" in told
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,9 @@ def test_traversal_refuses():
     cells = AnnData(_clusters(0))
     with pytest.raises(KeyError, match=r"walk.obs\['dimension'\] does not exist"):
         pl.traversal(cells, cells, show=False)
+    walk = AnnData(cells.X, obs=pd.DataFrame({"dimension": 1}, index=cells.obs_names))
+    with pytest.raises(ValueError, match="real is a traversal, walk is not: give the real cells first"):
+        pl.traversal(walk, cells, show=False)
     with pytest.raises(ValueError, match="walk is a ndarray"):
         pl.traversal(cells, cells.X, show=False)
 

@@ -66,7 +66,7 @@ def test_without_real_cells_colours_are_distances_from_the_best(table):
     table.loc[(table["metric"] == "slope of change") & (table["predictor"] == "no change"), "value"] = 1.2
     _, slope = (fig := pl.prediction_scores(table, metrics=["E-distance", "slope of change"], show=False)).axes
     np.testing.assert_allclose(slope.images[0].get_array()[1:], [[0.1 / 0.2, 1], [1, 0.2 / 0.5]])
-    assert fig.get_supxlabel().startswith("white: the best there can be")
+    assert fig.get_supxlabel().startswith("white: the best possible")
 
 
 def test_best_values_are_those_of_the_metrics():

@@ -20,11 +20,11 @@ def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_
     Parameters
     ----------
     real, predicted, control
-        Real perturbed, predicted perturbed and unperturbed cells on the same scale, as in :func:`e_distance`. Changes are
-        taken from the mean of the control cells. Numbers of cells may differ.
+        Real perturbed, predicted perturbed and unperturbed cells on the same scale, as in :func:`e_distance`. Changes
+        are taken from the mean of the control cells. Numbers of cells may differ.
     n_top
-        Use this many genes only: those with the largest real change, by the absolute t statistic of Welch's test between
-        real and control cells, as scanpy ranks them. None uses all genes.
+        Use this many genes only: those with the largest real change, by the absolute t statistic of Welch's test
+        between real and control cells, as scanpy ranks them. None uses all genes.
 
     Returns
     -------
@@ -34,10 +34,10 @@ def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_
     Raises
     ------
     ValueError
-        If the cells are unusable (see the message), there are fewer genes than ``n_top`` or too few cells for a test, or
-        one change is the same for all genes, as of control cells predicted unchanged.
+        If the cells are unusable (see the message), there are fewer genes than ``n_top`` or too few cells for a test,
+        or one change is the same for all genes, as of control cells predicted unchanged.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     genes = slice(None) if n_top is None else _top_genes(real_ng, control_ng, n_top)
     changes = [
         _varying_change_g(cells_ng, control_ng, name, genes)
@@ -56,13 +56,13 @@ def change_slope(real: Cells, predicted: Cells, control: Cells) -> float:
 
     Returns
     -------
-    Least-squares slope of the predicted on the real change, any real number: below 1 the predicted change is too weak, above
-    too strong; 0 for control cells predicted unchanged. It does not see how far genes scatter about the line: show
-    :func:`mean_change_correlation` too. Sampling noise of the real change moves it towards 0 where control cells are many.
-    Where they are few, their own noise is in both changes and moves it towards 1. :func:`split_half` shows what a perfect
-    prediction reaches.
+    Least-squares slope of the predicted on the real change, any real number: below 1 the predicted change is too weak,
+    above too strong; 0 for control cells predicted unchanged. It does not see how far genes scatter about the line:
+    show :func:`mean_change_correlation` too. Sampling noise of the real change moves it towards 0 where control cells
+    are many. Where they are few, their own noise is in both changes and moves it towards 1. :func:`split_half` shows
+    what a perfect prediction reaches.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     return float(linregress(_varying_change_g(real_ng, control_ng, "real"), _change_g(predicted_ng, control_ng)).slope)
 
 
@@ -82,7 +82,7 @@ def de_overlap(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 10
     From 0 to 1; by chance ``n_top / n_genes``. Genes that change in opposite directions count as common: show
     :func:`de_direction` too.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     if n_top >= real_ng.shape[1]:
         raise ValueError(f"n_top is {n_top}: give less than the {real_ng.shape[1]} genes, all would be shared")
     of_real = _top_genes(real_ng, control_ng, n_top)
@@ -103,14 +103,10 @@ def de_direction(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 
     -------
     From 0 to 1; 0.5 by guessing. 0 for control cells predicted unchanged, as a gene without a change has no direction.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     genes = _top_genes(real_ng, control_ng, n_top)
     signs = [np.sign(_change_g(cells_ng, control_ng)[genes]) for cells_ng in (predicted_ng, real_ng)]
     return float(np.mean(np.equal(*signs)))
-
-
-def _sides(real: Cells, predicted: Cells, control: Cells) -> list[Matrix]:
-    return matrices({"real": real, "predicted": predicted, "control": control})
 
 
 def _change_g(cells_ng: Matrix, control_ng: Matrix) -> np.ndarray:

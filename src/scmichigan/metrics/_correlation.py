@@ -27,14 +27,14 @@ def spearman_correlation(mean: np.ndarray, factors: pd.DataFrame) -> pd.DataFram
     mean
         Latents, shape ``(n_cells, n_latent)``: posterior means, or codes of a generator.
     factors
-        One column a factor, one row a cell: numbers, booleans, ordered categoricals, or anything with two values.
-        Cells with a missing value are left out for that factor.
+        One column a factor, one row a cell: numbers, booleans, ordered categoricals, or anything with two values. Cells
+        with a missing value are left out for that factor.
 
     Returns
     -------
-    Latents x factors, from 0 (no monotonic relation, or a constant latent) to 1. A relation that rises and falls can have
-    0: see :func:`mutual_information`. Ties of a factor of few values keep even a perfect latent below 1 (0.87 for two
-    values of equal numbers of cells).
+    Latents x factors, from 0 (no monotonic relation, or a constant latent) to 1. A relation that rises and falls can
+    have 0: see :func:`mutual_information`. Ties of a factor of few values keep even a perfect latent below 1 (0.87 for
+    two values of equal numbers of cells).
 
     Raises
     ------
@@ -57,9 +57,9 @@ def spearman_gap(correlation: pd.DataFrame) -> float:
 
     Returns
     -------
-    Mean over factors of the difference between the two largest values, from 0 to 1. The ties of a factor of few values keep
-    it lower: sqrt(3) / 2 = 0.87 at most with two values of equal numbers of cells. The paper finds that it favours linear
-    methods, whose latents are monotonic in the factors: show :func:`mutual_information_gap` too.
+    Mean over factors of the difference between the two largest values, from 0 to 1. The ties of a factor of few values
+    keep it lower: sqrt(3) / 2 = 0.87 at most with two values of equal numbers of cells. The paper finds that it favours
+    linear methods, whose latents are monotonic in the factors: show :func:`mutual_information_gap` too.
     """
     return mean_gap(correlation, "correlation")
 
@@ -104,9 +104,8 @@ def _absolute_correlation(mean_nk: np.ndarray, value_n: np.ndarray) -> np.ndarra
 @once
 def correlation_of(column: Latents) -> pd.DataFrame | None:
     """Spearman correlation of a column with its factors that have an order."""
-    return (
-        of_varied(spearman_correlation, column.mean_nk, column.factors_nf[column.ordered]) if column.ordered else None
-    )
+    ordered_nf = column.factors_nf[column.ordered]
+    return None if ordered_nf.empty else of_varied(spearman_correlation, column.mean_nk, ordered_nf)
 
 
 def _gap(column: Latents) -> float:

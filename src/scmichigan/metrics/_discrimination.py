@@ -30,8 +30,8 @@ class Discrimination:
     error
         Mean error over the folds, from 0 to about 0.5, which is best.
     auroc
-        Mean area under the receiver operating characteristic over the folds: the probability that the forest scores a real
-        cell above a generated one. From about 0.5, which is best, to 1.
+        Mean area under the ROC curve over the folds: the probability that the forest scores a real cell above a
+        generated one. From about 0.5, which is best, to 1.
     probability_of_real, probability_of_generated
         The forest's probability that a cell is real, for every cell given, in its order: shapes ``(n_real,)`` and
         ``(n_generated,)``. Each is from forests that were not fitted on the cell.
@@ -60,8 +60,8 @@ def discriminate(
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`. The forest gets equal random numbers of both. Give real cells that the generator has not
-        seen, or say that it has.
+        As in :func:`e_distance`. The forest gets equal random numbers of both. Give real cells that the generator has
+        not seen, or say that it has.
     basis
         As in :func:`e_distance`, but None fits components on all real cells given; see the notes.
     n_components
@@ -73,8 +73,8 @@ def discriminate(
 
     Returns
     -------
-    Error, area under the ROC curve, and each cell's probability of being real. For a cell that the forests were fitted on,
-    that is from the fold that left it out; for any other cell, the mean over the folds' forests.
+    Error, area under the ROC curve, and each cell's probability of being real. For a cell that the forests were fitted
+    on, that is from the fold that left it out; for any other cell, the mean over the folds' forests.
 
     Raises
     ------
@@ -83,10 +83,10 @@ def discriminate(
 
     Notes
     -----
-    Components describe the cells they were fitted on better than any others, and the forest detects that. Unless there are
-    many more real cells than genes, even cells from the same source have an error far below 0.5 on components of the real
-    cells. Compare with the value of two halves of the real cells (:func:`split_half`), or give cells of neither side as
-    ``basis``, which removes the bias.
+    Components describe the cells they were fitted on better than any others, and the forest detects that. Unless there
+    are many more real cells than genes, even cells from the same source have an error far below 0.5 on components of
+    the real cells. Compare with the value of two halves of the real cells (:func:`split_half`), or give cells of
+    neither side as ``basis``, which removes the bias.
     """
     real_ng, generated_ng, basis = checked({"real": real, "generated": generated}, basis)
     check_at_least(1, n_trees=n_trees)
@@ -118,9 +118,8 @@ def discriminate(
         for start in range(0, len(rest), _BLOCK_CELLS):
             rows = rest[start : start + _BLOCK_CELLS]
             probability_real[rows] += forest.predict_proba(features(rows))[:, 1] / n_folds
-    return Discrimination(
-        float(np.mean(errors)), float(np.mean(aurocs)), probability_real[:n_real], probability_real[n_real:]
-    )
+    error, auroc = float(np.mean(errors)), float(np.mean(aurocs))
+    return Discrimination(error, auroc, probability_real[:n_real], probability_real[n_real:])
 
 
 def random_forest_error(real: Cells, generated: Cells, **kwargs: Any) -> float:
@@ -133,8 +132,8 @@ def random_forest_error(real: Cells, generated: Cells, **kwargs: Any) -> float:
 
     Returns
     -------
-    Mean error over the folds, from 0 to about 0.5, where the forest can only guess. Values clearly above mean that generated
-    cells repeat single real ones, so that each cell's nearest neighbour is its copy.
+    Mean error over the folds, from 0 to about 0.5, where the forest can only guess. Values clearly above mean that
+    generated cells repeat single real ones, so that each cell's nearest neighbour is its copy.
     """
     return discriminate(real, generated, **kwargs).error
 

@@ -42,9 +42,9 @@ def disentanglement(
     adata
         Cells with latents in ``obsm`` and factors in ``obs``.
     keys
-        Columns of ``obs`` with the factors. Floating-point columns are taken as numbers, and cut at their quartiles where
-        a metric needs categories. All others are categories, integers too (unlike in :func:`generator_disentanglement`).
-        Cells without a label are left out for that factor.
+        Columns of ``obs`` with the factors. Floating-point columns are taken as numbers, and cut at their quartiles
+        where a metric needs categories. All others are categories, integers too (unlike in
+        :func:`generator_disentanglement`). Cells without a label are left out for that factor.
     latent_key
         One or more keys of ``obsm``, each with 2 latents or more.
     latent_var_key
@@ -55,24 +55,24 @@ def disentanglement(
     n_cells
         Cells to use; of more, a random sample, the same for all latents. 4,000 cells with 10 latents and 4 factors take
         about 20 s on one core, most of it for DCI, and as long again for "chance".
-    seed
-        Random seed.
-    enable_progress_bar
-        Whether to show a progress bar.
+    seed, enable_progress_bar
+        As in :func:`realism`.
 
     Returns
     -------
     One row a metric (:func:`registry` has ranges and sources), one column a latent, and two more. "chance" is what the
-    first latent gets with shuffled factors, of which it knows nothing (the total correlation: with each of its dimensions
-    shuffled by itself). "best" is the best possible value; how far factors that go together keep all values below it is not
-    known, but for SAP. Mutual information and total correlation use the aggregate posterior where there are variances.
-    Where there are none, they have rows of their own, as these values do not compare. NaN: a metric that needs two factors,
-    for one; the Spearman gap, where no factor has an order; the total correlation, where fewer than two latents vary.
+    first latent gets with shuffled factors, of which it knows nothing (the total correlation: with each of its
+    dimensions shuffled by itself). "best" is the best possible value; how far factors that go together keep all values
+    below it is not known, but for SAP. Mutual information and total correlation use the aggregate posterior where there
+    are variances. Where there are none, they have rows of their own, as these values do not compare. NaN: a metric that
+    needs two factors, for one; the Spearman gap, where no factor has an order; the total correlation, where fewer than
+    two latents vary.
 
     ``attrs["factors"]`` says how each factor was taken, ``attrs["without_label"]`` how many cells lack one,
-    ``attrs["estimator"]`` how mutual information was estimated for each latent, and ``attrs["left_out_of_spearman"]`` lists
-    factors without an order. Table and attributes are also written to ``adata.uns[key_added]``, with the normalised mutual
-    information and the absolute Spearman correlation of each latent with each factor; not to a view, which would be copied.
+    ``attrs["estimator"]`` how mutual information was estimated for each latent, and ``attrs["left_out_of_spearman"]``
+    lists factors without an order. Table and attributes are also written to ``adata.uns[key_added]``, with the
+    normalised mutual information and the absolute Spearman correlation of each latent with each factor; not to a view,
+    which would be copied.
 
     Raises
     ------
@@ -83,8 +83,8 @@ def disentanglement(
     Warns
     -----
     UserWarning
-        If there are fewer than 50 cells, some lack a label, fewer than two latents vary, or an integer factor has so many
-        values that it is hardly one of categories.
+        If there are fewer than 50 cells, some lack a label, fewer than two latents vary, or an integer factor has so
+        many values that it is hardly one of categories.
 
     Examples
     --------
@@ -160,8 +160,8 @@ def generator_disentanglement(
     """Table of metrics that say how disentangled a generator is: whether each latent changes one factor of generated cells.
 
     Generated cells have no known factors. Theirs are inferred from the nearest real cells (:func:`infer_factors`), and
-    compared with the latents that the cells were made from (Yu and Welch 2021). Generated cells that are far from all real
-    ones get factors too: look at :func:`realism` first.
+    compared with the latents that the cells were made from (Yu and Welch 2021). Generated cells that are far from all
+    real ones get factors too: look at :func:`realism` first.
 
     Parameters
     ----------
@@ -170,8 +170,9 @@ def generator_disentanglement(
     generated
         Cells with the latents that they were made from in ``obsm[latent_key]``; expression in ``X``.
     keys
-        Columns of ``real.obs`` with the factors. Integers (unlike in :func:`disentanglement`) and floating-point columns
-        are taken as numbers, all others are categories. Real cells without a label are no neighbours for that factor.
+        Columns of ``real.obs`` with the factors. Integers (unlike in :func:`disentanglement`) and floating-point
+        columns are taken as numbers, all others are categories. Real cells without a label are no neighbours for that
+        factor.
     latent_key
         Key of ``generated.obsm``.
     layer
@@ -187,10 +188,10 @@ def generator_disentanglement(
     -------
     Rows "Spearman gap" (NaN where no factor has an order) and "MIG, nearest neighbours". Columns: the latent; "chance",
     what it gets with shuffled inferred factors; and "best". A factor that is inferred to be the same for all generated
-    cells is related to none of their latents. Attributes, errors and warnings are those of :func:`disentanglement`, and of
-    cells those of :func:`realism`. The same is written to ``generated.uns[key_added]`` as there, and the inferred factors to
-    ``generated.obsm["michigan_inferred_factors"]`` (of another ``key_added``: that key and ``"_inferred_factors"``; the name
-    is in ``uns``).
+    cells is related to none of their latents. Attributes, errors and warnings are those of :func:`disentanglement`, and
+    of cells those of :func:`realism`. The same is written to ``generated.uns[key_added]`` as there, and the inferred
+    factors to ``generated.obsm["michigan_inferred_factors"]`` (of another ``key_added``: that key and
+    ``"_inferred_factors"``; the name is in ``uns``).
 
     Examples
     --------

@@ -23,17 +23,12 @@ def latent_entropy(latent: np.ndarray, *, mean: np.ndarray, var: np.ndarray) -> 
     latent
         Latents :math:`Z \sim \tau`, such as predicted ones, shape ``(n_latents, n_latent)``.
     mean, var
-        Posterior means and variances of the training cells :math:`X \sim g`, shape ``(n_cells, n_latent)``.
+        Posterior means and (positive) variances of the training cells :math:`X \sim g`, shape ``(n_cells, n_latent)``.
 
     Returns
     -------
-    Entropy in nats, any real number: low where training cells are dense around the latents, high far from them. It depends
-    on the scale of the latent space; compare values under the same posteriors only.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, or a variance is not positive.
+    Entropy in nats, any real number: low where training cells are dense around the latents, high far from them. It
+    depends on the scale of the latent space; compare values under the same posteriors only.
     """
     mean_nk = checked_mean(mean)
     var_nk = checked_var(var, mean_nk, "give posterior variances")
@@ -63,16 +58,16 @@ def delta_entropy(real: np.ndarray, predicted: np.ndarray, *, mean: np.ndarray, 
     real
         Encoded latents of the held-out cells themselves, shape ``(n_real, n_latent)``.
     predicted
-        Latents from latent space arithmetic, shape ``(n_predicted, n_latent)``. Give both as posterior means, or both as
-        samples.
+        Latents from latent space arithmetic, shape ``(n_predicted, n_latent)``. Give both as posterior means, or both
+        as samples.
     mean, var
         As in :func:`latent_entropy`, with the same errors.
 
     Returns
     -------
     Difference in nats, any real number. Positive: training cells are rarer around the predicted latents than around the
-    real ones, and predictions from them tend to be worse. Negative: the predicted latents are more typical of the training
-    cells than the real ones.
+    real ones, and predictions from them tend to be worse. Negative: the predicted latents are more typical of the
+    training cells than the real ones.
     """
     mean_nk = checked_mean(mean)
     var_nk = checked_var(var, mean_nk, "give posterior variances")

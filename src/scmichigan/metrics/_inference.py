@@ -36,8 +36,8 @@ def infer_factors(
         As in :func:`e_distance`, with the same errors.
     factors
         One column a factor, one row a real cell in the order of ``real``. Numbers are averaged over neighbours. Of
-        categories, strings and booleans the most frequent value is taken, and of equally frequent ones the first in their
-        order. Cells with a missing value are no neighbours for that factor.
+        categories, strings and booleans the most frequent value is taken, and of equally frequent ones the first in
+        their order. Cells with a missing value are no neighbours for that factor.
     n_neighbors
         Nearest real cells by Euclidean distance, not more than have a factor; the paper takes 3.
     basis

@@ -49,7 +49,8 @@ def mutual_information(
 
     .. math:: I(z_k; v) = H(z_k) - \sum_v p(v) H(z_k | v)
 
-    with the differential entropies of the latent in all cells, and in the cells with value v (Chen et al. 2018, section 4.1).
+    with the differential entropies of the latent in all cells, and in the cells with value v (Chen et al. 2018, section
+    4.1).
 
     Parameters
     ----------
@@ -66,11 +67,11 @@ def mutual_information(
         Divide by the factor's entropy H(v): 0 is no information, 1 is all of it.
     estimator
         ``"aggregate posterior"`` needs ``var``. It takes the densities of the aggregate posteriors
-        :math:`q(z_k) = \frac{1}{N} \sum_n q(z_k | x_n)`, which are exact in the cells given, and integrates on a grid four
-        times as fine as the narrowest posteriors. The others use the means alone: ``"knn"`` the distances to the third
-        nearest neighbours (Ross 2014, equation 2), ``"binned"`` 20 bins of equal numbers of cells, which loses what is
-        finer than a bin and gains about (bins - 1)(values - 1) / (2 cells) nats by chance. ``"auto"`` is the aggregate
-        posterior where there are variances, and neighbours where there are none.
+        :math:`q(z_k) = \frac{1}{N} \sum_n q(z_k | x_n)`, which are exact in the cells given, and integrates on a grid
+        four times as fine as the narrowest posteriors. The others use the means alone: ``"knn"`` the distances to the
+        third nearest neighbours (Ross 2014, equation 2), ``"binned"`` 20 bins of equal numbers of cells, which loses
+        what is finer than a bin and gains about (bins - 1)(values - 1) / (2 cells) nats by chance. ``"auto"`` is the
+        aggregate posterior where there are variances, and neighbours where there are none.
     n_cells
         Cells to use; of more, a random sample (the paper's number).
     seed
@@ -117,8 +118,8 @@ def mutual_information_gap(information: pd.DataFrame) -> float:
 
     Returns
     -------
-    Mean over factors of the difference between the two largest values, from 0 to 1 (Chen et al. 2018, equation 6). 1: one
-    latent has all information on each factor, the others have none. 0: two latents have the same, or none has any.
+    Mean over factors of the difference between the two largest values, from 0 to 1 (Chen et al. 2018, equation 6). 1:
+    one latent has all information on each factor, the others have none. 0: two latents have the same, or none has any.
     """
     return mean_gap(information, "information")
 

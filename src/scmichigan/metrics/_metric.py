@@ -30,9 +30,9 @@ class Metric:
     """One row of one or more tables.
 
     ``questions`` are what it answers, one table each, and ``function`` is the function of ``scmichigan.metrics`` that
-    computes it. ``compute`` takes a column of the table, one of the classes below, and gives the value: NaN where it is not
-    defined for these cells, None where the row does not apply to them. ``best`` is the value to wish for, or a function of
-    the first column where it depends on the cells.
+    computes it. ``compute`` takes a column of the table, one of the classes below, and gives the value: NaN where it is
+    not defined for these cells, None where the row does not apply to them. ``best`` is the value to wish for, or a
+    function of the first column where it depends on the cells.
     """
 
     name: str
@@ -75,10 +75,9 @@ class Latents:
 class Comparison:
     """A column of "realism" and "prediction": cells, and the real ones that they are compared with.
 
-    ``forest_sides`` are the real and the other cells that a random forest classifies, where these are more than the rest
-    compares. ``labelled`` are real cells and their types. Where ``ceiling_of`` is given, ``cells_ng`` are real cells too,
-    and show the best value that the cells of that column can reach. ``control_ng`` and the real cells of other ``targets``
-    are those of a prediction.
+    ``forest_sides`` are what a random forest classifies, where this is more than the rest compares; ``labelled`` are
+    real cells and their types; ``ceiling_of`` is the column whose best value these cells, real ones too, show;
+    ``control_ng`` and the real cells of other ``targets`` are those of a prediction.
     """
 
     reference_ng: Matrix
@@ -122,7 +121,7 @@ def once(compute: Callable[[Column], Value]) -> Callable[[Column], Value]:
 
 
 def or_nan(metric: Callable[..., float], *args: Any, **kwargs: Any) -> float:
-    """Give the metric, or NaN where it refuses cells that were checked before: it is not defined for these."""
+    """The metric, or NaN where it refuses cells that were checked before: it is not defined for these."""
     try:
         return metric(*args, **kwargs)
     except ValueError:

@@ -26,9 +26,9 @@ def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
 
     Returns
     -------
-    One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (divided by the
-    number of cells), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells. Only exact zeros count: a
-    generator that makes none, as one that ends in a softplus, has a zero fraction of 0.
+    One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (divided by
+    the number of cells), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells. Only exact zeros
+    count: a generator that makes none, as one that ends in a softplus, has a zero fraction of 0.
     """
     sides = dict(zip(("real", "generated"), matrices({"real": real, "generated": generated}), strict=True))
     columns = {}
@@ -46,8 +46,8 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
 
     .. math:: R^2 = 1 - \sum_g (r_g - s_g)^2 / \sum_g (r_g - \bar{r})^2
 
-    for each statistic r of the real and s of the generated cells: the coefficient of determination, without a fit. (Some
-    publications call the squared correlation so, which ignores any scale and shift.)
+    for each statistic r of the real and s of the generated cells: the coefficient of determination, without a fit.
+    (Some publications call the squared correlation so, which ignores any scale and shift.)
 
     Parameters
     ----------
@@ -62,8 +62,9 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
     Notes
     -----
     A few highly expressed genes decide ``r2_mean``, and most genes are alike in all cells: control cells in place of
-    perturbed ones often reach 0.9 or more. Compare a prediction with the value of :func:`no_change`. Where the statistic is
-    the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated cells agree, else 0.
+    perturbed ones often reach 0.9 or more. Compare a prediction with the value of :func:`no_change`. Where the
+    statistic is the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated
+    cells agree, else 0.
     """
     table = gene_statistics(real, generated)
     if len(table) < 2:
@@ -74,29 +75,22 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
 
 
 def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 500) -> float:
-    """Whether genes correlate with each other in generated cells as in real ones; 1 is best.
-
-    It is the Pearson correlation, over pairs of genes, between the gene-gene correlations of both sides.
+    """Correlation, over pairs of genes, of the gene-gene correlations of generated and of real cells; 1 is best.
 
     Parameters
     ----------
     real, generated
         As in :func:`e_distance`, with the same errors; 2 cells or more of each.
     n_genes
-        Genes of highest variance in the real cells that are compared, at most. Genes that are constant in the real cells
-        are left out. Those constant in the generated cells only are correlated with none there, and so lower the value.
+        Genes of highest variance in the real cells that are compared, at most. Genes that are constant in the real
+        cells are left out; 3 or more must vary. Those constant in the generated cells only count as correlated with
+        none there.
 
     Returns
     -------
-    From -1 to 1. It sees neither means nor variances, nor whether all correlations are too weak by the same factor.
-    Correlations of few cells are noisy, which lowers the value even of a perfect generator: compare with that of
-    :func:`split_half`.
-
-    Raises
-    ------
-    ValueError
-        If fewer than 3 genes vary in the real cells, or the correlations of one side are all the same, as of one cell
-        repeated: no correlation is then defined.
+    From -1 to 1. It sees neither means nor variances, nor whether all correlations are too weak by the same factor. Few
+    cells lower the value even of a perfect generator: compare with that of :func:`split_half`. If all correlations of
+    one side are the same, as of one cell repeated, it is not defined, which is an error.
     """
     check_at_least(3, n_genes=n_genes)
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
@@ -112,10 +106,9 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
 def cross_correlation_agreement(
     real: tuple[Cells, Cells], generated: tuple[Cells, Cells], *, n_genes: int = 500
 ) -> float:
-    """Whether two modalities correlate with each other in generated cells as in real ones; 1 is best.
+    """Correlation, over pairs of features of two modalities, of their correlations in generated and real cells; 1 is best.
 
-    It is the Pearson correlation, over pairs of features of either modality, between the correlations of both sides. A
-    modality alone can be perfect and still be that of another cell; this sees it.
+    Each modality by itself can be perfect and still be that of another cell; this sees it.
 
     Parameters
     ----------

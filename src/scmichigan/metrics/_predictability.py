@@ -33,16 +33,14 @@ _MAX_DOUBLINGS = 50  # within double precision
 
 @dataclass(frozen=True, eq=False)
 class DCI:
-    """Result of :func:`dci`.
+    """Result of :func:`dci`: three scores from 0 to 1, which is best, and the importances that they come from.
 
     Attributes
     ----------
-    disentanglement
-        From 0 to 1, which is best: each latent matters for one factor only.
-    completeness
-        From 0 to 1, which is best: each factor needs one latent only.
+    disentanglement, completeness
+        1: each latent matters for one factor only; each factor needs one latent only.
     informativeness
-        Accuracy on held-out cells, mean over factors; 1 is best. Chance is the frequency of a factor's most common value.
+        Accuracy on held-out cells, mean over factors. Chance is the frequency of a factor's most common value.
     importance
         Latents x factors; columns sum to 1, or are 0 where nothing is of use.
     """
@@ -73,8 +71,8 @@ def dci(
         C = \sum_f \gamma_f \left(1 - H_K\!\left(\frac{R_{\cdot f}}{\sum_k R_{kf}}\right)\right)
 
     where :math:`H_F` is the entropy to the base of the number of factors and :math:`H_K` that of latents, and
-    :math:`\rho_k` and :math:`\gamma_f` are the fractions of all importances that a latent and a factor have (Eastwood and
-    Williams 2018, section 2; trees and accuracy as in Locatello et al. 2019, appendix C).
+    :math:`\rho_k` and :math:`\gamma_f` are the fractions of all importances that a latent and a factor have (Eastwood
+    and Williams 2018, section 2; trees and accuracy as in Locatello et al. 2019, appendix C).
 
     Parameters
     ----------
@@ -83,11 +81,11 @@ def dci(
     factors, n_quantiles, seed
         As in :func:`factor_vae_score`, with the same errors.
     n_trees
-        Rounds of boosting; each grows a tree for each value of a factor (one tree if there are two). Fewer take less time
-        in proportion, and raise disentanglement and completeness: compare values at equal numbers.
+        Rounds of boosting; each grows a tree for each value of a factor (one tree if there are two). Fewer take less
+        time in proportion, and raise disentanglement and completeness: compare values at equal numbers.
     n_cells
-        Cells to use; of more, a random sample. A fifth of them, of each value, is held out. With 10 latents, and factors
-        of 2, 2, 20 and 4 values, 4,000 cells take about 15 s on one core.
+        Cells to use; of more, a random sample. A fifth of them, of each value, is held out. With 10 latents, and
+        factors of 2, 2, 20 and 4 values, 4,000 cells take about 15 s on one core.
     """
     check_at_least(1, n_trees=n_trees)
     mean_nk, factors = checked_sample(mean, factors, n_cells, seed, n_factors=2)
@@ -111,27 +109,28 @@ def dci(
 def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed: int = 0) -> float:
     """Separated attribute predictability (SAP): whether each factor can be predicted from one latent, and from no other.
 
-    A latent's score is its squared correlation with a continuous factor. For one of categories it is the balanced accuracy
-    on held-out cells of a linear support vector machine (one against the rest, C = 0.01, on the standardised latent). See
-    Kumar et al. 2018, section 3, and Locatello et al. 2019, appendix C.
+    A latent's score is its squared correlation with a continuous factor. For one of categories it is the balanced
+    accuracy on held-out cells of a linear support vector machine (one against the rest, C = 0.01, on the standardised
+    latent). See Kumar et al. 2018, section 3, and Locatello et al. 2019, appendix C.
 
     Parameters
     ----------
     mean
         Latents, two or more, shape ``(n_cells, n_latent)``.
     factors
-        One column a factor, one row a cell. Floating-point columns are continuous, all others are categories; give ordered
-        numbers, such as time points, as floating point. Missing values and those that a single cell has are left out.
+        One column a factor, one row a cell. Floating-point columns are continuous, all others are categories; give
+        ordered numbers, such as time points, as floating point. Missing values and those that a single cell has are
+        left out.
     n_cells, seed
         As in :func:`mutual_information`, with the same errors.
 
     Returns
     -------
-    Mean over factors of the difference between the two largest scores, from about 0 upwards; higher is better. A perfect
-    latent has 1 for continuous factors. For v categories it has 1 - 1/v at most, as the second latent guesses, and that for
-    up to four of them in thousands of cells: lines hardly separate more on one axis (with 20, about 0.1). The column "best"
-    of :func:`disentanglement` has the value for the factors given. A constant latent scores 0 for continuous factors, and
-    1/v, as a guess, for categories.
+    Mean over factors of the difference between the two largest scores, from about 0 upwards; higher is better. A
+    perfect latent has 1 for continuous factors. For v categories it has 1 - 1/v at most, as the second latent guesses,
+    and that for up to four of them in thousands of cells: lines hardly separate more on one axis (with 20, about 0.1).
+    The column "best" of :func:`disentanglement` has the value for the factors given. A constant latent scores 0 for
+    continuous factors, and 1/v, as a guess, for categories.
     """
     mean_nk, factors = checked_sample(mean, factors, n_cells, seed)
     columns = []

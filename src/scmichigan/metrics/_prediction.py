@@ -19,22 +19,16 @@ def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) ->
     Parameters
     ----------
     control
-        Unperturbed cells of the context to predict, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData
-        (its X).
+        Unperturbed cells of the context to predict, as in :func:`e_distance`, with the same errors.
     n_samples
-        Cells to return, sampled at random, with replacement only where there are fewer control cells; None returns
-        them all in their order.
+        Cells to return, 1 or more, sampled at random, with replacement only where there are fewer control cells; None
+        returns them all in their order.
     seed
         Random seed.
 
     Returns
     -------
     Dense float32 array of shape ``(n_samples, n_genes)``, a copy.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or ``n_samples`` is below 1.
     """
     (control_ng,) = matrices({"control": control})
     return _draw(control_ng, n_samples, seed)
@@ -76,8 +70,8 @@ def additive_weighted(
 
     .. math:: w_c \propto 1 / ||m_c - m||^2
 
-    with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict. Contexts with the
-    same mean, up to rounding in single precision, get all the weight.
+    with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict. Contexts with
+    the same mean, up to rounding in single precision, get all the weight.
 
     Parameters
     ----------

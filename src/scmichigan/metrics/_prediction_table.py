@@ -43,15 +43,15 @@ def prediction(
     Parameters
     ----------
     real, predicted, control
-        Real cells of what was predicted, 10 or more, hidden from every fit; predicted cells; and unperturbed cells of the
-        same context; as in :func:`e_distance`.
+        Real cells of what was predicted, 10 or more, hidden from every fit; predicted cells; and unperturbed cells of
+        the same context; as in :func:`e_distance`.
     contexts
         Unperturbed and perturbed cells of each other context, such as another cell type, for the additive predictions.
     others
         Further predictions under their names, for columns of their own.
     basis
-        As in :func:`e_distance`, for it and for MMD. By default ``control`` and ``contexts``, never the real cells of the
-        prediction.
+        As in :func:`e_distance`, for it and for MMD. By default ``control`` and ``contexts``, never the real cells of
+        the prediction.
     key_added
         Key of ``predicted.uns`` that the result is written to, where ``predicted`` is an AnnData and no view.
     n_cells, n_trees, seed, n_jobs, enable_progress_bar
@@ -59,14 +59,14 @@ def prediction(
 
     Returns
     -------
-    One row a metric (:func:`registry` has ranges and sources). Columns: "predicted"; the names of ``others``; "no change"
-    (the control cells); with contexts "additive" and "additive, weighted" (:func:`additive` and
+    One row a metric (:func:`registry` has ranges and sources). Columns: "predicted"; the names of ``others``; "no
+    change" (the control cells); with contexts "additive" and "additive, weighted" (:func:`additive` and
     :func:`additive_weighted`); "real cells"; and "best". All are compared with one random half of the real cells. "real
     cells" is the other half, the value of the best possible prediction. E-distance, MMD and the random forest's AUROC
     depend on the number of cells, and take the same number everywhere, ``attrs["n_cells"]``; the others take all cells.
     ``attrs["basis"]`` and the name of the columns say which cells components were fitted on.
-    ``attrs["silent_in_control"]`` is the number of genes that are zero in all control cells (see the notes). NaN where a
-    value is not defined, such as the correlation of no change, or that over more genes than there are.
+    ``attrs["silent_in_control"]`` is the number of genes that are zero in all control cells (see the notes). NaN where
+    a value is not defined, such as the correlation of no change, or that over more genes than there are.
 
     Raises
     ------
@@ -82,10 +82,11 @@ def prediction(
     Notes
     -----
     A prediction whose E-distance is no better than that of "no change" moves cells in the wrong direction or too far,
-    whatever its correlation, which does not see the size of a change. One that is worse than "additive" is not worth its
-    training. R2 of means is high for all predictions, as most genes do not change. A gene that is zero in all control cells
-    and gets the same shift in all cells, as in the additive predictions, has the strongest test statistic: their DE overlap
-    can be next to 0 for that reason alone, more so the larger ``attrs["silent_in_control"]`` is.
+    whatever its correlation, which does not see the size of a change. One that is worse than "additive" is not worth
+    its training. R2 of means is high for all predictions, as most genes do not change. A gene that is zero in all
+    control cells and gets the same shift in all cells, as in the additive predictions, has the strongest test
+    statistic: their DE overlap can be next to 0 for that reason alone, more so the larger
+    ``attrs["silent_in_control"]`` is.
 
     Examples
     --------
@@ -139,7 +140,8 @@ def plan_prediction(
                 "components are fitted on the control cells alone, and what the perturbation changes may not be in them: "
                 "give the training cells as basis, or contexts"
             )
-    attributes = {"n_cells": n_each, "basis": fitted_on, "silent_in_control": _n_silent(control_ng)}
+    n_silent = np.count_nonzero(np.ravel((control_ng != 0).sum(axis=0)) == 0)
+    attributes = {"n_cells": n_each, "basis": fitted_on, "silent_in_control": int(n_silent)}
 
     def compute(tick: Tick) -> pd.DataFrame:
         cells = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
@@ -163,10 +165,6 @@ def plan_prediction(
         return table.rename_axis(columns=f"components of {fitted_on}")
 
     return Plan(3 + len(others) + 2 * bool(contexts_ng), compute)
-
-
-def _n_silent(matrix: Matrix) -> int:
-    return int(np.count_nonzero(np.ravel((matrix != 0).sum(axis=0)) == 0))
 
 
 def _stacked(parts: list[Matrix]) -> Matrix:

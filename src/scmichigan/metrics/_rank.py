@@ -31,9 +31,9 @@ def discrimination_rank(real: Mapping[Hashable, Cells], predicted: Mapping[Hasha
 
     Returns
     -------
-    One value for each predicted target, from 0 to 1: its own real cells are closest. 0.5 by chance, and on average over all
-    targets where one prediction is given for all of them. cell-eval's discrimination score divides by T rather than T - 1,
-    and leaves the gene of the target's name out; of PerturBench's rank, 0 is best.
+    One value for each predicted target, from 0 to 1: its own real cells are closest. 0.5 by chance, and on average over
+    all targets where one prediction is given for all of them. cell-eval's discrimination score divides by T rather than
+    T - 1, and leaves the gene of the target's name out; of PerturBench's rank, 0 is best.
 
     Raises
     ------

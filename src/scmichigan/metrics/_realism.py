@@ -39,18 +39,16 @@ def e_distance(
     Parameters
     ----------
     real, generated
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
-        (its X). Predicted cells are generated ones too.
+        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its
+        X). Predicted cells are generated ones too.
     basis
         Cells that principal components are fitted on, usually the training cells, or a fitted
         :class:`sklearn.decomposition.PCA`, which saves time over several calls. None takes distances in gene space.
         Compare values on the same basis only.
     n_components
         Principal components, lowered to the number of cells or genes of the basis. A fitted PCA has its own number.
-    n_cells
-        Cells of each side at most; more are sampled without replacement.
-    seed
-        Random seed.
+    n_cells, seed
+        Cells of each side at most; more are sampled without replacement. Random seed.
 
     Returns
     -------
@@ -64,9 +62,9 @@ def e_distance(
 
     Notes
     -----
-    This is the V-statistic, which counts each cell's zero distance to itself. It is never negative, and for two samples of
-    one population it is :math:`E||X - X'|| (1/n_x + 1/n_y)` on average, not 0. Compare values at the same numbers of cells,
-    and with the value of two halves of the real cells (:func:`split_half`).
+    This is the V-statistic, which counts each cell's zero distance to itself. It is never negative, and for two samples
+    of one population it is :math:`E||X - X'|| (1/n_x + 1/n_y)` on average, not 0. Compare values at the same numbers of
+    cells, and with the value of two halves of the real cells (:func:`split_half`).
     """
     sides = _sampled(real, generated, basis, n_components=n_components, n_cells=n_cells, seed=seed)
     return _v_statistic(*sides, lambda distance: np.negative(distance, out=distance))
@@ -92,13 +90,14 @@ def mmd(
         As in :func:`e_distance`, with the same errors.
     bandwidth
         :math:`\sigma`, positive. None takes the median Euclidean distance between two real cells (of 1,000 at most;
-        section 8 of the paper), so that several predictions share one kernel. Much larger or smaller differences than it
-        are hardly seen.
+        section 8 of the paper), so that several predictions share one kernel. Much larger or smaller differences than
+        it are hardly seen.
 
     Returns
     -------
-    From 0 to 2. 0 means the same cells. It is the square, as in most publications, and the V-statistic: for two samples of
-    one population it is :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average. Compare values as those of :func:`e_distance`.
+    From 0 to 2. 0 means the same cells. It is the square, as in most publications, and the V-statistic: for two samples
+    of one population it is :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average. Compare values as those of
+    :func:`e_distance`.
     """
     if bandwidth is not None and not (np.isfinite(bandwidth) and bandwidth > 0):
         raise ValueError(f"bandwidth is {bandwidth}: give a positive number, or None for the median distance")
@@ -115,8 +114,8 @@ def frechet_distance(
 
     .. math:: ||\mu_x - \mu_y||^2 + tr(\Sigma_x + \Sigma_y - 2 (\Sigma_x^{1/2} \Sigma_y \Sigma_x^{1/2})^{1/2})
 
-    the squared 2-Wasserstein distance of the Gaussians with the cells' means and (unbiased) covariances (Dowson and Landau
-    1982).
+    the squared 2-Wasserstein distance of the Gaussians with the cells' means and (unbiased) covariances (Dowson and
+    Landau 1982).
 
     Parameters
     ----------
@@ -125,9 +124,9 @@ def frechet_distance(
 
     Returns
     -------
-    Distance in the squared unit of the cells, 0 or more. 0 means the same mean and covariance; it sees nothing beyond these
-    two. Estimated covariances make it too large, more so with few cells for each dimension: give a basis, and compare values
-    as those of :func:`e_distance`.
+    Distance in the squared unit of the cells, 0 or more. 0 means the same mean and covariance; it sees nothing beyond
+    these two. Estimated covariances make it too large, more so with few cells for each dimension: give a basis, and
+    compare values as those of :func:`e_distance`.
     """
     real_ng, generated_ng, basis = checked({"real": real, "generated": generated}, basis)
     for name, matrix in {"real": real_ng, "generated": generated_ng}.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -20,17 +20,7 @@ from scmichigan._checks import all_obs, check_anndata, check_at_least, check_obs
 from ._discrimination import forest_on_components, forest_on_genes
 from ._metric import MODALITIES, REALISM, Comparison, Cost, ModalityPair
 from ._remarks import HELD_OUT, MADE, remark_on, remark_on_copies
-from ._tables import (
-    Plan,
-    Side,
-    Tick,
-    computed,
-    derived_key,
-    equal_number,
-    metric_table,
-    one_below_another,
-    without_label,
-)
+from ._tables import Plan, Side, computed, derived_key, equal_number, metric_table, one_below_another, without_label
 
 _N_COMPONENTS = 50
 _N_LABELLED = 5  # cells that an inception score takes
@@ -60,10 +50,10 @@ def realism(
     generated
         Generated cells, expression in ``X``.
     held_out
-        Real cells like those of ``real`` that no fit has seen. All cells are then compared with them. One random half of
-        ``real`` is for the principal components, the other half is the "real cells". Without ``held_out``, ``real`` is
-        split in thirds for components, comparison and "real cells". The cells compared with were then seen in training,
-        which flatters a generator that keeps close to its training cells.
+        Real cells like those of ``real`` that no fit has seen. All cells are then compared with them. One random half
+        of ``real`` is for the principal components, the other half is the "real cells". Without ``held_out``, ``real``
+        is split in thirds for components, comparison and "real cells". The cells compared with were then seen in
+        training, which flatters a generator that keeps close to its training cells.
     labels_key
         Column of ``obs`` with cell types, for the inception score. Cells without a type are left out of it.
     layer
@@ -73,8 +63,8 @@ def realism(
     n_cells
         Cells of each side at most. All values are of the same number on each side, as most get worse with fewer.
     n_trees
-        Trees of each random forest that classifies cells as real or generated. The paper has 1,000, and 3,000 cells, which
-        takes longer and hardly changes the values. The inception score always has 1,000.
+        Trees of each random forest that classifies cells. The paper has 1,000, and 3,000 cells, which takes longer and
+        hardly changes the values. The inception score always has 1,000.
     seed
         Random seed.
     n_jobs
@@ -84,36 +74,37 @@ def realism(
 
     Returns
     -------
-    One row a metric (:func:`registry` has ranges and sources). Columns: "generated"; "real cells", the value of a perfect
-    generator with so many cells; and "best". NaN where a value is not defined for the cells.
+    One row a metric (:func:`registry` has ranges and sources). Columns: "generated"; "real cells", the value of a
+    perfect generator with so many cells; and "best". NaN where a value is not defined for the cells.
     ``attrs["compared_with"]`` is "held-out cells" or "cells seen in training", and so is the name of the columns;
-    ``attrs["n_cells"]`` is the number of cells on each side, ``attrs["without_label"]`` that of cells compared with that
-    lack a type. Of MuData, there are the rows of each modality (index levels "question", such as "realism, rna", and
-    "metric"), and ``attrs`` holds the attributes under each question.
+    ``attrs["n_cells"]`` is the number of cells on each side, ``attrs["without_label"]`` that of cells compared with
+    that lack a type. Of MuData, there are the rows of each modality (index levels "question", such as "realism, rna",
+    and "metric"), and ``attrs`` holds the attributes under each question.
 
-    Table and attributes are also written to ``generated.uns[key_added]``. The forests' probability that a cell is real is
-    written to ``obsm["michigan_probability_real"]`` (of another ``key_added``: that key and ``"_probability_real"``; the
-    name is in ``uns``) of ``generated`` and of the cells compared with (``held_out``, or ``real`` with NaN for two thirds),
-    columns "components" and "genes". Nothing is written to views, which would be copied.
+    Table and attributes are also written to ``generated.uns[key_added]``. The forests' probability that a cell is real
+    is written to ``obsm["michigan_probability_real"]`` (of another ``key_added``: that key and ``"_probability_real"``;
+    the name is in ``uns``) of ``generated`` and of the cells compared with (``held_out``, or ``real`` with NaN for two
+    thirds), columns "components" and "genes". Nothing is written to views, which would be copied.
 
     Raises
     ------
     KeyError, ValueError
-        If the column or layer does not exist; if the cells are unusable (see the message), too few, or log-normalised on
-        one side and counts, or not logged, on the other; or if fewer than 5 of the cells compared with have a type, or they
-        have one type only or more than one for every two.
+        If the column or layer does not exist; if the cells are unusable (see the message), too few, or log-normalised
+        on one side and counts, or not logged, on the other; or if fewer than 5 of the cells compared with have a type,
+        or they have one type only or more than one for every two.
 
     Warns
     -----
     UserWarning
-        If there are fewer than 50 cells on a side (of ``real``, in each part), sides are counts, more than a twentieth of
-        the genes are zero in all cells, cells of one side are those of another number for number, or cells lack a type.
+        If there are fewer than 50 cells on a side (of ``real``, in each part), sides are counts, more than a twentieth
+        of the genes are zero in all cells, cells of one side are those of another number for number, or cells lack a
+        type.
 
     Notes
     -----
     If the forest's error is small on genes but good on components, single genes are wrong: their noise, or their zeros,
-    which the last rows show. Copies of training cells are real cells, and score as such beside held-out ones. Beside the
-    cells that they are copies of, the forest's error is above 0.5. A rare type that is missing is hardly seen.
+    which the last rows show. Copies of training cells are real cells, and score as such beside held-out ones. Beside
+    the cells that they are copies of, the forest's error is above 0.5. A rare type that is missing is hardly seen.
 
     Examples
     --------
@@ -174,7 +165,7 @@ def _plan(
         "without_label": missing,
     }
 
-    def compute(tick: Tick) -> pd.DataFrame:
+    def compute(tick: Callable[[], object]) -> pd.DataFrame:
         reference_ng, real_ng, generated_ng = parts.sampled
         shared = {
             "reference_ng": reference_ng,

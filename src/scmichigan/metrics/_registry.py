@@ -7,13 +7,12 @@ from importlib import import_module
 import numpy as np
 import pandas as pd
 
-from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, MODALITIES, PREDICTION, REALISM, Metric
+from ._metric import Metric
 
 _FILES = """
 information correlation votes predictability total_correlation discrimination realism inception moments change rank entropy
 """
 _ROWS = [row for name in _FILES.split() for row in import_module(f"{__package__}._{name}").ROWS]
-_QUESTIONS = (DISENTANGLEMENT, GENERATOR, REALISM, PREDICTION, MODALITIES, ARITHMETIC)
 
 
 def rows_of(question: str) -> list[Metric]:
@@ -27,14 +26,15 @@ def registry() -> pd.DataFrame:
     Returns
     -------
     One row for each question and metric. Columns: ``function``, its name in ``scmichigan.metrics``; ``low`` and
-    ``high``, the ends of its range; ``best``, the value to wish for; and ``source``. ``best`` is NaN where it depends on
-    the cells; the tables have it.
+    ``high``, the ends of its range; ``best``, the value to wish for; and ``source``. ``best`` is NaN where it depends
+    on the cells; the tables have it.
 
     Examples
     --------
     >>> mg.metrics.registry().loc["prediction"]
     """
-    asked = [(question, row) for question in _QUESTIONS for row in rows_of(question)]
+    questions = dict.fromkeys(question for row in _ROWS for question in row.questions)
+    asked = [(question, row) for question in questions for row in rows_of(question)]
     shown = [
         (row.function.__name__, row.low, row.high, np.nan if callable(row.best) else row.best, row.source)
         for _, row in asked

@@ -24,12 +24,12 @@ _MAX_SILENT = 1 / 20
 
 def remark_on(sides: Mapping[str, Matrix]) -> None:
     """Warn of counts, and of genes that no cell has where they are many."""
-    _remark_on_counts(sides)
     _remark_on_silent_genes(sides)
-
-
-def _remark_on_counts(sides: Mapping[str, Matrix]) -> None:
-    counts = {name: matrix.max() for name, matrix in sides.items() if _are_counts(matrix)}
+    counts = {
+        name: matrix.max()
+        for name, matrix in sides.items()
+        if matrix.max() > 1 and matrix.min() >= 0 and not has_fractions(matrix)
+    }
     if not counts:
         return
     held = ", ".join(f"{name} (integers up to {largest:g})" for name, largest in counts.items())
@@ -46,10 +46,6 @@ def _remark_on_counts(sides: Mapping[str, Matrix]) -> None:
             f"these are counts: {held}; distances and components of counts are those of totals and of the few largest "
             "genes: log-normalise all sides, as model.get_observed_expression() does"
         )
-
-
-def _are_counts(matrix: Matrix) -> bool:
-    return matrix.max() > 1 and matrix.min() >= 0 and not has_fractions(matrix)
 
 
 def _remark_on_silent_genes(sides: Mapping[str, Matrix]) -> None:

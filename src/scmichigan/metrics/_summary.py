@@ -62,41 +62,39 @@ def summary(
     generated
         Cells from ``model.generate``, for :func:`realism`.
     predicted
-        Cells from ``model.predict_combination``, for :func:`prediction`; ``hidden`` and ``control_labels`` are needed too.
-        Cells of ``real`` with the same context and other labels than both are the other targets of
+        Cells from ``model.predict_combination``, for :func:`prediction`; ``hidden`` and ``control_labels`` are needed
+        too. Cells of ``real`` with the same context and other labels than both are the other targets of
         :func:`discrimination_rank`.
     keys
-        Columns of ``real.obs`` with factors, for :func:`disentanglement`, and for :func:`generator_disentanglement` where
-        there are generated cells.
+        Columns of ``real.obs`` with factors, for :func:`disentanglement`, and for :func:`generator_disentanglement`
+        where there are generated cells.
     latent_key
         Key of ``real.obsm`` with the latents that are judged.
     hidden
         Real cells of the predicted combination, hidden from every fit. There is a :func:`delta_entropy` too, if latents
-        are stored: those of ``hidden`` in ``obsm[latent_key]``, those of ``real`` with variances, and the predicted ones
-        where the model left them.
+        are stored: those of ``hidden`` in ``obsm[latent_key]``, those of ``real`` with variances, and the predicted
+        ones where the model left them.
     control_labels
         The untreated label and its column, such as ``{"condition": "control"}``. Control cells and other contexts are
         then found in ``real`` by the labels of the prediction.
-    labels_key, held_out, layer
-        As in :func:`realism`.
     key_added
         First part of the keys that results are written to, as in ``"michigan_realism"``; see the single functions.
-    n_cells, n_trees, seed, n_jobs, enable_progress_bar
+    labels_key, held_out, layer, n_cells, n_trees, seed, n_jobs, enable_progress_bar
         As in :func:`realism`.
 
     Returns
     -------
     One row for each question and metric (:func:`registry` has ranges and sources). Columns: "model", the latent, the
     generated or the predicted cells; "chance", see :func:`disentanglement`; "no change", "additive" and "additive,
-    weighted", simple predictions; "real cells", the best possible value with so many cells; and "best". NaN where a column
-    does not apply. ``attrs`` holds the attributes of each table under its question. Components for the prediction are those
-    of control and contexts, or of ``real`` where there is no other context.
+    weighted", simple predictions; "real cells", the best possible value with so many cells; and "best". NaN where a
+    column does not apply. ``attrs`` holds the attributes of each table under its question. Components for the
+    prediction are those of control and contexts, or of ``real`` where there is no other context.
 
     Raises
     ------
     KeyError, ValueError
-        If there is nothing to judge, a prediction lacks ``hidden`` or ``control_labels``, and as the single functions. All
-        is checked before anything is computed.
+        If there is nothing to judge, a prediction lacks ``hidden`` or ``control_labels``, and as the single functions.
+        All is checked before anything is computed.
 
     Warns
     -----
@@ -208,14 +206,19 @@ def _prediction_sides(
     untreated_cells = under(own, untreated)
     if untreated_cells.n_obs == 0:
         raise ValueError(f"no cell of real is {own | {key: untreated}}: {_why_none(obs[kept], own, control_labels)}")
-    _remark_on_seen(cells, in_layer(hidden, layer, "hidden"), under(own, labels[key]).n_obs, labels)
+    hidden = in_layer(hidden, layer, "hidden")
+    if n_seen := under(own, labels[key]).n_obs:
+        warn(f"{counted(n_seen, 'cell')} of real {'is' if n_seen == 1 else 'are'} {dict(labels)}, {HIDDEN}")
+    else:
+        sides_ng = dict(zip(("hidden", "real"), matrices({"hidden": hidden, "real": cells}), strict=True))
+        remark_on_copies(sides_ng, {("hidden", "real"): HIDDEN})
     known = obs.loc[kept, list(own)].drop_duplicates().to_dict("records")
     pairs = [(under(context, untreated), under(context, labels[key])) for context in known if context != own]
     contexts = [pair for pair in pairs if min(part.n_obs for part in pair)]
     others = [label for label in obs.loc[kept, key].unique() if label not in (untreated, labels[key])]
     targets = {label: under(own, label) for label in others}
     return {
-        "real": in_layer(hidden, layer, "hidden"),
+        "real": hidden,
         "control": untreated_cells,
         "contexts": contexts,
         "targets": {label: rivals for label, rivals in targets.items() if rivals.n_obs},
@@ -232,14 +235,6 @@ def _why_none(obs: pd.DataFrame, own: Mapping[str, str], control_labels: Mapping
         if label not in set(obs[name]):
             return f"obs[{name!r}] has no {label!r}, which was predicted; give the cells that the model was trained on"
     return "these labels are there, but not together; call prediction with cells to compare with"
-
-
-def _remark_on_seen(real: Cells, hidden: Cells, n_labelled: int, labels: Mapping[str, str]) -> None:
-    if n_labelled:
-        warn(f"{counted(n_labelled, 'cell')} of real {'is' if n_labelled == 1 else 'are'} {dict(labels)}, {HIDDEN}")
-        return
-    sides = dict(zip(("hidden", "real"), matrices({"hidden": hidden, "real": real}), strict=True))
-    remark_on_copies(sides, {("hidden", "real"): HIDDEN})
 
 
 def _plan_arithmetic(

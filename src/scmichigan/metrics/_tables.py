@@ -92,11 +92,7 @@ def warn(message: str) -> None:
 
 
 def equal_number(n_cells: int | None, sides: Mapping[str, Side], *, beside: str) -> int:
-    """Give the number of cells that all sides have, ``n_cells`` at most where it is given.
-
-    Fewer cells than the forests need are an error. Too few for reliable values are a warning, which names the column to
-    read the values beside.
-    """
+    """Number of cells that all sides have, at most ``n_cells``; an error or a warning, with a column, where it is small."""
     asked_for = {} if n_cells is None else {"n_cells": n_cells}
     check_at_least(_N_LEAST, **asked_for)
     for name, side in sides.items():

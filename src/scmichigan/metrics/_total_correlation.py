@@ -17,27 +17,27 @@ def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cell
     .. math:: TC = E_{q(z)}\left[\log q(z) - \sum_k \log q(z_k)\right]
 
     with :math:`q(z) = \frac{1}{N} \sum_n q(z | x_n)` over all cells given, a mixture of independent Gaussians, whose
-    densities are exact; the expectation is over one sample from each of ``n_cells`` cells (Chen et al. 2018, equation 2).
-    Without variances, that of a Gaussian with the covariance of the means, :math:`-\frac{1}{2} \log \det R` with their
-    correlation matrix R (Locatello et al. 2019, section 5.1).
+    densities are exact; the expectation is over one sample from each of ``n_cells`` cells (Chen et al. 2018, equation
+    2). Without variances, that of a Gaussian with the covariance of the means, :math:`-\frac{1}{2} \log \det R` with
+    their correlation matrix R (Locatello et al. 2019, section 5.1).
 
     Parameters
     ----------
     mean
-        Posterior means, shape ``(n_cells, n_latent)``, of two or more latents that vary. Others, with the same posterior
-        in all cells, are independent of them.
+        Posterior means, shape ``(n_cells, n_latent)``, of two or more latents that vary. Others, with the same
+        posterior in all cells, are independent of them.
     var
         Posterior variances, same shape.
     n_cells
-        Cells that latents are sampled from, at random where there are more. Densities are those of all cells: time is in
-        proportion to ``n_cells`` times cells times latents, 2 s for 2,000, 4,000 and 10 on one core.
+        Cells that latents are sampled from, at random where there are more. Densities are those of all cells: time is
+        in proportion to ``n_cells`` times cells times latents, 2 s for 2,000, 4,000 and 10 on one core.
     seed
         Random seed.
 
     Returns
     -------
-    In nats. 0 means independent latents. It may be a little below 0, by the sampling error. Without variances it is 0 or
-    more, and infinite where latents are linear functions of others.
+    In nats. 0 means independent latents. It may be a little below 0, by the sampling error. Without variances it is 0
+    or more, and infinite where latents are linear functions of others.
 
     Raises
     ------
@@ -47,12 +47,12 @@ def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cell
 
     Notes
     -----
-    A sample's own posterior is part of the mixture. The value is therefore unbiased for the mixture of these very cells,
-    but too large for a population of cells: in few cells with narrow posteriors, the mixture is a set of spikes, with up to
-    ``(n_latent - 1) * log(n_cells)`` of dependence. Leaving the own posterior out gives too small values, with a larger
-    error: for independent latents of variance 1 with posterior variances of 0.1 in 4,000 cells, -0.08 instead of 0.06 with
-    4 latents, -4.4 instead of 3.3 with 10. Compare latents at equal numbers of cells, and with their own value after each
-    has been shuffled over the cells, which removes the dependence and leaves the bias.
+    The value is unbiased for the mixture of these very cells, but too large for a population of cells: in few cells
+    with narrow posteriors, the mixture is a set of spikes, with up to ``(n_latent - 1) * log(n_cells)`` of dependence.
+    For independent latents of variance 1 with posterior variances of 0.1 in 4,000 cells, it is 0.06 with 4 latents and
+    3.3 with 10. (Without a sample's own posterior it would be -0.08 and -4.4, with a larger error.) Compare latents at
+    equal numbers of cells, and with their own value after each has been shuffled over the cells, which removes the
+    dependence and leaves the bias.
     """
     mean_nk = checked_mean(mean)
     var_nk = None if var is None else checked_var(var, mean_nk)

@@ -18,9 +18,9 @@ _N_SHUFFLES = 100
 def traversal_change(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """How far each factor changes along each latent dimension, in walks by :meth:`MichiGAN.traverse`.
 
-    A number changes by the range of its means at the steps, relative to the range from the first to the last percentile in
-    the real cells; categories by the largest total variation distance between their frequencies at two steps. The walks are
-    those of Figure 5 of Yu and Welch 2021; the measure is our own.
+    A number changes by the range of its means at the steps, relative to the range from the first to the last percentile
+    in the real cells; categories by the largest total variation distance between their frequencies at two steps. The
+    walks are those of Figure 5 of Yu and Welch 2021; the measure is our own.
 
     Parameters
     ----------
@@ -29,17 +29,17 @@ def traversal_change(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFr
     inferred
         The same factors of the cells of the walks, as :func:`infer_factors` gives them.
     walk
-        One row a cell of the walks, with the columns "dimension", "step" and, of several, "walk": the obs of the result of
-        ``traverse``.
+        One row a cell of the walks, with the columns "dimension", "step" and, of several, "walk": the obs of the result
+        of ``traverse``.
     seed
         Random seed.
 
     Returns
     -------
-    Dimensions x factors, from 0 (the same at all steps) to 1 (from one end to the other, or from one category to another,
-    in all walks). Numbers that change in opposite directions in different walks cancel: start them in one group of cells.
-    ``attrs["chance"]`` has the largest values by chance, in 100 shuffles of the steps within each walk: they are larger with
-    few walks and many categories. For single walks they cannot be computed, and are 0.
+    Dimensions x factors, from 0 (the same at all steps) to 1 (from one end to the other, or from one category to
+    another, in all walks). Numbers that change in opposite directions in different walks cancel: start them in one
+    group of cells. ``attrs["chance"]`` has the largest values by chance, in 100 shuffles of the steps within each walk:
+    they are larger with few walks and many categories. For single walks they cannot be computed, and are 0.
 
     Raises
     ------
@@ -83,8 +83,8 @@ def single_factor_fraction(change: pd.DataFrame) -> pd.Series:
     Returns
     -------
     The largest change of a dimension by the sum of all, from 1 over the number of factors (all change alike) to 1 (one
-    changes, and no other). NaN where none does. A change that is not above ``change.attrs["chance"]``, where that is given,
-    counts as none. Factors that were not given are not seen.
+    changes, and no other). NaN where none does. A change that is not above ``change.attrs["chance"]``, where that is
+    given, counts as none. Factors that were not given are not seen.
     """
     if change.shape[1] < 2:
         raise ValueError(f"change has {change.shape[1]} factors: give two or more, their changes are compared")

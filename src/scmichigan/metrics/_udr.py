@@ -15,8 +15,8 @@ _LEAST_NATS = 0.01
 def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | None = None) -> np.ndarray:
     r"""Unsupervised disentanglement ranking (UDR): whether trainings with different seeds find the same latents; 1 is best.
 
-    Disentangled latents should be the same with each seed, but for order and sign. For two models with the absolute rank
-    correlations :math:`R_{kl}` of their informative latents, K and L in number,
+    Disentangled latents should be the same with each seed, but for order and sign. For two models with the absolute
+    rank correlations :math:`R_{kl}` of their informative latents, K and L in number,
 
     .. math:: \frac{1}{K + L}
         \left[\sum_k \frac{\max_l R_{kl}^2}{\sum_l R_{kl}} + \sum_l \frac{\max_k R_{kl}^2}{\sum_k R_{kl}}\right]
@@ -29,19 +29,14 @@ def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | Non
         Posterior means of two or more models, for the same cells: shapes ``(n_cells, n_latent)``.
     variances
         Posterior variances, same shapes. A latent is informative if the KL divergence of its posteriors from the normal
-        distribution with the mean and variance of all cells is above 0.01 nats on average; without variances, if it varies.
-        The paper takes that from the prior, which an uninformative latent can have too, as with a large beta.
+        distribution with the mean and variance of all cells (in the paper: from the prior) is above 0.01 nats on
+        average; without variances, if it varies.
 
     Returns
     -------
-    One score a model, from 0 (no latent is like one of another model, or none is informative) to 1. It knows no factors:
-    latents that agree may mix factors, as principal components do, which are the same with each seed, and latents that lack
-    a factor can have a high score.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two models, shapes differ, values are not finite, or a variance is not positive.
+    One score a model, from 0 (no latent is like one of another model, or none is informative) to 1. It knows no
+    factors: latents that agree may mix factors, as principal components do, which are the same with each seed, and
+    latents that lack a factor can have a high score.
     """
     if len(means) < 2:
         raise ValueError(

@@ -31,33 +31,31 @@ def factor_vae_score(
 ) -> float:
     """FactorVAE metric: whether the latent that varies least shows which factor is held fixed; 1 is best.
 
-    For each vote, a factor and one of its values are chosen at random, as frequent as among the cells. Of cells with that
-    value, the latent with the smallest variance, relative to its variance in all cells, is found. On four fifths of the
-    votes, each latent learns the factor that was most often fixed when it varied least; the others are the test (Kim and
-    Mnih 2018, section 4).
+    For each vote, a factor and one of its values are chosen at random, as frequent as among the cells. Of cells with
+    that value, the latent with the smallest variance, relative to its variance in all cells, is found. On four fifths
+    of the votes, each latent learns the factor that was most often fixed when it varied least; the others are the test
+    (Kim and Mnih 2018, section 4).
 
     Parameters
     ----------
     mean
         Latents, shape ``(n_cells, n_latent)``. Those that are the same in all cells are left out.
     factors
-        Two columns or more, one a factor; one row a cell. Floating-point columns with more than ``n_quantiles``
-        values are cut at their quantiles, all others are categories. Missing values and those that a single cell has are
-        left out.
+        Two columns or more, one a factor; one row a cell. Floating-point columns with more than ``n_quantiles`` values
+        are cut at their quantiles, all others are categories. Missing values and those that a single cell has are left
+        out.
     n_votes
         Votes, for training and test. The standard error is at most ``1 / sqrt(0.8 * n_votes)``, 0.011.
     n_cells_per_vote
         Cells of a vote, sampled without replacement; all cells with the value where there are fewer.
-    n_quantiles
-        Bins of floating-point factors.
-    seed
-        Random seed.
+    n_quantiles, seed
+        Bins of floating-point factors; random seed.
 
     Returns
     -------
-    Accuracy from about ``1 / n_factors``, which is chance, to 1: each factor has a latent of its own that no other factor
-    changes. Copies of a latent do not lower it. Factors that go together in the cells keep it below 1. Fewer cells in a vote
-    lower it, as variances of few cells are noisy: compare values at equal numbers.
+    Accuracy from about ``1 / n_factors``, which is chance, to 1: each factor has a latent of its own that no other
+    factor changes. Copies of a latent do not lower it. Factors that go together in the cells keep it below 1. Fewer
+    cells in a vote lower it, as variances of few cells are noisy: compare values at equal numbers.
 
     Raises
     ------
@@ -90,9 +88,9 @@ def beta_vae_score(
 ) -> float:
     """beta-VAE metric: whether a linear classifier can say which factor pairs of cells have in common; 1 is best.
 
-    For each point, a factor is chosen at random, and pairs of different cells with the same value of it. The point is the
-    mean absolute difference of the latents over the pairs. A logistic regression learns the factor on four fifths of the
-    points; the others are the test (Higgins et al. 2017, section 3).
+    For each point, a factor is chosen at random, and pairs of different cells with the same value of it. The point is
+    the mean absolute difference of the latents over the pairs. A logistic regression learns the factor on four fifths
+    of the points; the others are the test (Higgins et al. 2017, section 3).
 
     Parameters
     ----------
@@ -105,9 +103,9 @@ def beta_vae_score(
 
     Returns
     -------
-    Accuracy from about ``1 / n_factors``, which is chance, to 1. 1 is easy to reach: it needs only different differences
-    for each factor, not a latent for each, and is possible with one factor missing from the latents (Kim and Mnih 2018,
-    section 4). :func:`factor_vae_score` is stricter.
+    Accuracy from about ``1 / n_factors``, which is chance, to 1. 1 is easy to reach: it needs only different
+    differences for each factor, not a latent for each, and is possible with one factor missing from the latents (Kim
+    and Mnih 2018, section 4). :func:`factor_vae_score` is stricter.
     """
     check_at_least(_MIN_SAMPLES, n_points=n_points)
     check_at_least(1, n_pairs_per_point=n_pairs_per_point)

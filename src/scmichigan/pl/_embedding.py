@@ -1,7 +1,4 @@
-"""One embedding for cells that are compared.
-
-Legend: n cells, g genes.
-"""
+"""One embedding for cells that are compared. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -23,8 +20,8 @@ def joint_umap(reference_ng: np.ndarray, others: Sequence[np.ndarray], *, seed: 
     There are 50 principal components, or one for every 10 reference cells where these are few: more would describe the
     noise of the reference. A projected cell lies at about the weighted mean of its nearest reference cells.
 
-    Returns the positions of the reference and of each of the others, shape ``(n_cells, 2)``. Raises a ``ValueError`` for
-    fewer than 10 reference cells.
+    Returns the positions of the reference and of each of the others, shape ``(n_cells, 2)``. Raises a ``ValueError``
+    for fewer than 10 reference cells.
 
     References
     ----------

@@ -1,7 +1,4 @@
-"""Mean, variance and zeros of genes in generated beside real cells.
-
-Legend: g genes.
-"""
+"""Mean, variance and zeros of genes in generated beside real cells. Legend: g genes."""
 
 from __future__ import annotations
 
@@ -51,8 +48,8 @@ def realism(
 
     Notes
     -----
-    A log scale has no zero. Features that are 0 (or, of a mean, negative) on one side only are drawn on the frame, those
-    that are 0 on both sides not at all. :func:`~scmichigan.metrics.gene_agreement` has the numbers.
+    A log scale has no zero. Features that are 0 (or, of a mean, negative) on one side only are drawn on the frame,
+    those that are 0 on both sides not at all. :func:`~scmichigan.metrics.gene_agreement` has the numbers.
     """
     sides = matrices({"real": real, "generated": generated})
     statistics = {"mean": mean_g, "variance": variance_g, "fraction of non-zeros": _non_zero_g}
