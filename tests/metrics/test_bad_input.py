@@ -14,6 +14,7 @@ from scmichigan.metrics import _summary, disentanglement, generator_disentanglem
 
 FACTORS = "type"
 TARGET = {"type": "b", "condition": "drug"}
+pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = {"n_trees": 3, "enable_progress_bar": False}
 COMBINATIONS = [("a", "ctrl"), ("a", "drug"), ("b", "ctrl"), ("b", "other")]
 SIDES = ["real", "generated", "predicted", "hidden", "control"]

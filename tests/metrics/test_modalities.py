@@ -13,6 +13,7 @@ from scmichigan.metrics import cross_correlation_agreement, discriminate, realis
 from scmichigan.metrics._realism_table import plans_of_realism
 from scmichigan.metrics._tables import computed
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = {"n_trees": 3, "enable_progress_bar": False}
 
 

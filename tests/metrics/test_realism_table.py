@@ -109,6 +109,13 @@ def test_the_probability_goes_with_the_cells(real):
     assert (probability[~fake].mean() > 0.3).all()
 
 
+def test_the_result_is_written_to_other_keys_where_asked(real, generated):
+    realism(real, generated, key_added="mine", **FAST)
+    assert set(generated.uns) == {"mine"}
+    assert generated.uns["mine"]["probability_real_key"] == "mine_probability_real"
+    assert set(generated.obsm) == set(real.obsm) == {"mine_probability_real"}
+
+
 def test_nothing_is_written_to_views(real, generated):
     view = generated[:60]
     realism(real[:], view, **FAST)

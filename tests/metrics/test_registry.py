@@ -5,6 +5,9 @@ from anndata import AnnData
 
 from scmichigan import metrics
 from scmichigan.metrics import (
+    _discrimination,
+    _moments,
+    _predictability,
     cross_correlation_agreement,
     delta_entropy,
     discrimination_rank,
@@ -46,11 +49,12 @@ def _latents():
 def _disentanglement():
     grid, obsm = _latents()
     adata = AnnData(np.ones((len(grid), 1)), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str), obsm=obsm)
-    keys = ["perfect", "useless"]
-    with_variances = disentanglement(adata, keys=["a", "b"], latent_key=keys)
-    for key in keys:
-        del adata.obsm[f"{key}_var"]
-    return with_variances.combine_first(disentanglement(adata, keys=["a", "b"], latent_key=keys))
+    names = ["perfect", "useless"]
+    adata.obsm |= {f"{name}, no variances": obsm[name] for name in names}
+    table = disentanglement(adata, keys=["a", "b"], latent_key=[*names, *(f"{name}, no variances" for name in names)])
+    for name in names:
+        table[name] = table[name].fillna(table[f"{name}, no variances"])
+    return table
 
 
 def _generator_disentanglement():
@@ -158,3 +162,20 @@ def test_perfect_is_near_the_best_and_useless_is_not(tables, row):
     assert abs(perfect - best) < 0.25 * abs(useless - best)
     if np.isfinite(high - low):
         assert abs(perfect - best) < 0.1 * (high - low)
+
+
+def test_a_metric_is_computed_once_for_all_rows_that_need_it(monkeypatch):
+    """Trees, forests and agreement of genes give several rows each."""
+    calls = []
+    for file, name in ((_predictability, "dci"), (_discrimination, "discriminate"), (_moments, "gene_agreement")):
+        whole = getattr(file, name)
+        monkeypatch.setattr(
+            file, name, lambda *args, _name=name, _whole=whole, **kwargs: calls.append(_name) or _whole(*args, **kwargs)
+        )
+    cells, _ = _cells(np.random.default_rng(0), 90)
+    realism(AnnData(cells), AnnData(cells + 0.1), n_trees=3)
+    assert sorted(calls) == ["discriminate"] * 4 + ["gene_agreement"] * 2  # 2 columns; forests in 2 spaces
+    calls.clear()
+    obs = pd.DataFrame(np.random.default_rng(0).integers(2, size=(60, 2)), columns=["a", "b"]).rename(str)
+    disentanglement(AnnData(cells[:60], obs=obs, obsm={"Z": cells[:60, :2]}), keys=["a", "b"], latent_key="Z")
+    assert calls == ["dci"] * 2  # the latent and chance

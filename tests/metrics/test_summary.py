@@ -17,6 +17,7 @@ from scmichigan.metrics import (
     summary,
 )
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = {"n_trees": 5}
 TARGET = {"cell_type": "b", "condition": "drug"}
 
@@ -185,6 +186,16 @@ def test_the_progress_bar_can_be_switched_off(hand, capsys):
     pd.testing.assert_frame_equal(switched_off, shown)
 
 
+def test_results_are_written_to_other_keys_where_asked(hand):
+    real, generated, predicted = hand
+    asked = {"hidden": real.X[:100] + 2, "control_labels": {"condition": "ctrl"}, "keys": "time", **FAST}
+    summary(real, generated, predicted, **asked, key_added="mine")
+    assert set(real.uns) == {"mine_disentanglement"}
+    assert set(generated.uns) == {"mine_generator_disentanglement", "mine_realism"}
+    assert {"mine_inferred_factors", "mine_probability_real"} < set(generated.obsm)
+    assert "mine_prediction" in predicted.uns
+
+
 @pytest.mark.parametrize("metric", [disentanglement, generator_disentanglement, realism, prediction])
 def test_progress_reaches_its_end(hand, metric, monkeypatch):
     real, generated, predicted = hand
@@ -197,7 +208,7 @@ def test_progress_reaches_its_end(hand, metric, monkeypatch):
 
     monkeypatch.setattr(_tables, "tqdm", Bar)
     calls = {
-        disentanglement: lambda: metric(real, keys=["time", "condition"]),
+        disentanglement: lambda: metric(real, keys="time"),
         generator_disentanglement: lambda: metric(real, generated, keys="time"),
         realism: lambda: metric(real, generated, labels_key="cell_type", **FAST),
         prediction: lambda: metric(real.X[:100] + 2, predicted, real.X[:60], basis=real, others={"a": real.X}, **FAST),

@@ -6,7 +6,13 @@ import pytest
 from anndata import AnnData
 
 from scmichigan import pl
-from scmichigan.metrics import disentanglement, gene_statistics, mean_change_correlation, mutual_information_gap
+from scmichigan.metrics import (
+    disentanglement,
+    gene_statistics,
+    mean_change_correlation,
+    mutual_information,
+    mutual_information_gap,
+)
 from scmichigan.pl._comparison import _spread
 from scmichigan.pl._embedding import joint_umap
 
@@ -294,9 +300,11 @@ def test_realism_of_cells_without_counts_is_empty():
 def test_mutual_information_has_bars_and_gaps(adata):
     adata.obs["side"] = pd.Categorical(np.where(adata.obsm["X_michigan"][:, 2] > 0, "right", "left"))
     adata.obs["kind"] = pd.Categorical(["a", "b", "c"] * 20)
-    disentanglement(adata, keys=["side", "kind"], enable_progress_bar=False)
-    information = adata.uns["michigan_disentanglement"]["mutual_information"]["X_michigan"]
-    fig = pl.mutual_information(adata, show=False)
+    disentanglement(adata, keys="side", enable_progress_bar=False)
+    assert [ax.get_title()[:4] for ax in pl.mutual_information(adata, show=False).axes] == ["side"]
+    information = mutual_information(adata.obsm["X_michigan"], adata.obs[["side", "kind"]])
+    adata.uns["mine"] = {"mutual_information": {"X_michigan": information}}
+    fig = pl.mutual_information(adata, key="mine", show=False)
     gaps = []
     for ax, factor in zip(fig.axes, ("side", "kind"), strict=True):
         np.testing.assert_allclose([bar.get_height() for bar in ax.patches], information[factor])

@@ -92,7 +92,7 @@ def de_overlap(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 10
 
 
 def de_direction(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 100) -> float:
-    """Fraction of the most differentially expressed genes that are predicted to change in the real direction; 1 is best.
+    """Fraction of the most differentially expressed genes that change in the predicted direction; 1 is best.
 
     Parameters
     ----------

@@ -55,13 +55,13 @@ def discriminate(
     seed: int = 0,
     n_jobs: int | None = None,
 ) -> Discrimination:
-    """Classify cells as real or generated with a cross-validated random forest; an error of 0.5 is best (Marouf et al. 2020).
+    """Classify cells as real or generated with a cross-validated random forest; an error of 0.5 is best.
 
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`. The forest gets equal random numbers of both. Give real cells that the generator has
-        not seen, or say that it has.
+        As in :func:`e_distance`. The forest (as in Marouf et al. 2020) gets equal random numbers of both. Give real
+        cells that the generator has not seen, or say that it has.
     basis
         As in :func:`e_distance`, but None fits components on all real cells given; see the notes.
     n_components

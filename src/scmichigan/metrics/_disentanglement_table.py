@@ -157,7 +157,7 @@ def generator_disentanglement(
     seed: int = 0,
     enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
-    """Table of metrics that say how disentangled a generator is: whether each latent changes one factor of generated cells.
+    """Table of metrics that say whether each latent of a generator changes one factor of the generated cells.
 
     Generated cells have no known factors. Theirs are inferred from the nearest real cells (:func:`infer_factors`), and
     compared with the latents that the cells were made from (Yu and Welch 2021). Generated cells that are far from all
@@ -173,16 +173,12 @@ def generator_disentanglement(
         Columns of ``real.obs`` with the factors. Integers (unlike in :func:`disentanglement`) and floating-point
         columns are taken as numbers, all others are categories. Real cells without a label are no neighbours for that
         factor.
-    latent_key
-        Key of ``generated.obsm``.
-    layer
-        Layer of ``real`` with expression on the scale of the generated cells; None for ``X``.
     n_neighbors
         Nearest real cells; the paper takes 3.
-    key_added
-        Key of ``generated.uns`` that the result is written to.
-    seed, enable_progress_bar
-        As in :func:`disentanglement`.
+    latent_key, key_added
+        Keys of ``generated.obsm``, and of ``generated.uns`` that the result is written to.
+    layer, seed, enable_progress_bar
+        As in :func:`realism`.
 
     Returns
     -------

@@ -22,7 +22,7 @@ _N_TREES = 1000
 
 @dataclass(frozen=True)
 class InceptionScore:
-    """Result of :func:`inception_score`, from 1 to the number of labels. The best generator has the score of the real cells."""
+    """Result of :func:`inception_score`, from 1 to the number of labels. The best is the score of the real cells."""
 
     generated: float
     real: float
@@ -116,8 +116,7 @@ def _scores(column: Comparison) -> InceptionScore | None:
     if column.labelled is None:
         return None
     real_ng, labels = column.labelled
-    cost = column.cost._asdict() | {"n_trees": _N_TREES}
-    return inception_score(real_ng, column.cells_ng, labels=labels, **cost)
+    return inception_score(real_ng, column.cells_ng, labels=labels, **column.cost._asdict() | {"n_trees": _N_TREES})
 
 
 def _of_column(column: Comparison) -> float | None:

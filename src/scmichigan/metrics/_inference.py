@@ -27,8 +27,7 @@ def infer_factors(
 ) -> pd.DataFrame:
     """Infer factors of generated cells, such as their cell type, from the nearest real cells (Yu and Welch 2021).
 
-    The correlations of the inferred factors with the latents that the cells were generated from say how disentangled a
-    generator is (:func:`generator_disentanglement`).
+    :func:`generator_disentanglement` compares them with the latents that the cells were made from.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
 
 
 def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 500) -> float:
-    """Correlation, over pairs of genes, of the gene-gene correlations of generated and of real cells; 1 is best.
+    """Agreement of the gene-gene correlations of generated and of real cells; 1 is best.
 
     Parameters
     ----------
@@ -88,9 +88,10 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
 
     Returns
     -------
-    From -1 to 1. It sees neither means nor variances, nor whether all correlations are too weak by the same factor. Few
-    cells lower the value even of a perfect generator: compare with that of :func:`split_half`. If all correlations of
-    one side are the same, as of one cell repeated, it is not defined, which is an error.
+    Pearson correlation over pairs of genes, from -1 to 1. It sees neither means nor variances, nor whether all
+    correlations are too weak by the same factor. Few cells lower the value even of a perfect generator: compare with
+    that of :func:`split_half`. If all correlations of one side are the same, as of one cell repeated, it is not
+    defined, which is an error.
     """
     check_at_least(3, n_genes=n_genes)
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
@@ -106,7 +107,7 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
 def cross_correlation_agreement(
     real: tuple[Cells, Cells], generated: tuple[Cells, Cells], *, n_genes: int = 500
 ) -> float:
-    """Correlation, over pairs of features of two modalities, of their correlations in generated and real cells; 1 is best.
+    """Agreement of the correlations between features of two modalities in generated and real cells; 1 is best.
 
     Each modality by itself can be perfect and still be that of another cell; this sees it.
 
@@ -119,7 +120,7 @@ def cross_correlation_agreement(
 
     Returns
     -------
-    From -1 to 1; cells whose modalities do not belong together are near 0.
+    Pearson correlation over pairs of features, from -1 to 1; cells whose modalities do not belong together are near 0.
     """
     check_at_least(1, n_genes=n_genes)
     first, second = (matrices({"real": one, "generated": other}) for one, other in zip(real, generated, strict=True))

@@ -60,7 +60,7 @@ def dci(
     n_cells: int = 4000,
     seed: int = 0,
 ) -> DCI:
-    r"""Disentanglement, completeness and informativeness (DCI): how well factors are predicted, and from how many latents.
+    r"""Disentanglement, completeness and informativeness (DCI): how factors are predicted, and from how many latents.
 
     Gradient boosted trees predict each factor from all latents. With the importance :math:`R_{kf}` of latent k for
     factor f (decrease of impurity),
@@ -107,7 +107,7 @@ def dci(
 
 
 def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed: int = 0) -> float:
-    """Separated attribute predictability (SAP): whether each factor can be predicted from one latent, and from no other.
+    """Separated attribute predictability (SAP): whether each factor is predicted by one latent, and by no other.
 
     A latent's score is its squared correlation with a continuous factor. For one of categories it is the balanced
     accuracy on held-out cells of a linear support vector machine (one against the rest, C = 0.01, on the standardised

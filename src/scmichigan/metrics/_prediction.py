@@ -103,8 +103,7 @@ def split_half(real: Cells, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     if n_cells < 2:
         raise ValueError("real has 1 cell: give 2 or more to split")
     order = np.random.default_rng(seed).permutation(n_cells)
-    first, second = (_float32(real_ng[half]) for half in (order[: n_cells // 2], order[n_cells // 2 :]))
-    return first, second
+    return _float32(real_ng[order[: n_cells // 2]]), _float32(real_ng[order[n_cells // 2 :]])
 
 
 def _contexts(control: Cells, changes: Sequence[tuple[Cells, Cells]]) -> tuple[Matrix, np.ndarray, np.ndarray]:

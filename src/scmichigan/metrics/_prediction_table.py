@@ -38,7 +38,7 @@ def prediction(
     n_jobs: int | None = None,
     enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
-    """Table of all metrics that say how good a predicted perturbation is, with simple predictions and the best possible one.
+    """Table of all metrics that say how good a predicted perturbation is, with simple predictions for comparison.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from ._metric import PREDICTION, Comparison, Metric
 
 
 def discrimination_rank(real: Mapping[Hashable, Cells], predicted: Mapping[Hashable, Cells]) -> pd.Series:
-    r"""Whether predicted cells are closer to their own real cells than to those of other targets; 1 is best (Wu et al. 2024).
+    r"""Whether predicted cells are closer to their own real cells than to those of other targets; 1 is best.
 
     .. math:: 1 - (\#\{s: d_s < d_t\} + \#\{s \ne t: d_s = d_t\} / 2) / (T - 1)
 
@@ -33,7 +33,7 @@ def discrimination_rank(real: Mapping[Hashable, Cells], predicted: Mapping[Hasha
     -------
     One value for each predicted target, from 0 to 1: its own real cells are closest. 0.5 by chance, and on average over
     all targets where one prediction is given for all of them. cell-eval's discrimination score divides by T rather than
-    T - 1, and leaves the gene of the target's name out; of PerturBench's rank, 0 is best.
+    T - 1, and leaves the gene of the target's name out; of PerturBench's rank (Wu et al. 2024), 0 is best.
 
     Raises
     ------

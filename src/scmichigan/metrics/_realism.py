@@ -30,11 +30,12 @@ def e_distance(
     n_cells: int = 2000,
     seed: int = 0,
 ) -> float:
-    """Energy distance between real and generated cells; 0 is best (Székely and Rizzo 2013; for cells Peidli et al. 2024).
+    """Energy distance between real and generated cells; 0 is best (Székely and Rizzo 2013).
 
     .. math:: 2 E||X - Y|| - E||X - X'|| - E||Y - Y'||
 
-    with Euclidean norms. Squared norms would only see the difference of the means.
+    with Euclidean norms. Squared norms would only see the difference of the means. It is as in scPerturb (Peidli et al.
+    2024).
 
     Parameters
     ----------
@@ -164,7 +165,7 @@ def _projected(
 
 
 def _v_statistic(x_nk: np.ndarray, y_nk: np.ndarray, kernel: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Mean kernel within both sides, less twice that between them; the kernel is a function of distances, and may overwrite them."""
+    """Mean kernel within both sides, less twice that between them; a function of distances, which it may overwrite."""
 
     def mean(a_nk: np.ndarray, b_nk: np.ndarray | None = None) -> float:
         row_means = pairwise_distances_chunked(

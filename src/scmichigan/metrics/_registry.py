@@ -28,10 +28,6 @@ def registry() -> pd.DataFrame:
     One row for each question and metric. Columns: ``function``, its name in ``scmichigan.metrics``; ``low`` and
     ``high``, the ends of its range; ``best``, the value to wish for; and ``source``. ``best`` is NaN where it depends
     on the cells; the tables have it.
-
-    Examples
-    --------
-    >>> mg.metrics.registry().loc["prediction"]
     """
     questions = dict.fromkeys(question for row in _ROWS for question in row.questions)
     asked = [(question, row) for question in questions for row in rows_of(question)]

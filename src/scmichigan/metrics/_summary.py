@@ -52,7 +52,7 @@ def summary(
     n_jobs: int | None = None,
     enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
-    """Table of all metrics of a model: of its latent, its generated cells and its prediction, as far as these are given.
+    """Table of all metrics of a model: of its latent, generated cells and prediction, as far as these are given.
 
     Parameters
     ----------
@@ -65,11 +65,9 @@ def summary(
         Cells from ``model.predict_combination``, for :func:`prediction`; ``hidden`` and ``control_labels`` are needed
         too. Cells of ``real`` with the same context and other labels than both are the other targets of
         :func:`discrimination_rank`.
-    keys
-        Columns of ``real.obs`` with factors, for :func:`disentanglement`, and for :func:`generator_disentanglement`
-        where there are generated cells.
-    latent_key
-        Key of ``real.obsm`` with the latents that are judged.
+    keys, latent_key
+        Columns of ``real.obs`` with factors, and key of ``real.obsm`` with latents, for :func:`disentanglement`, and
+        for :func:`generator_disentanglement` where there are generated cells.
     hidden
         Real cells of the predicted combination, hidden from every fit. There is a :func:`delta_entropy` too, if latents
         are stored: those of ``hidden`` in ``obsm[latent_key]``, those of ``real`` with variances, and the predicted

@@ -18,8 +18,7 @@ from ._registry import rows_of
 _N_LEAST = 5  # a cell for each fold of the random forests
 _N_RELIABLE = 50
 
-Tick = Callable[[], object]
-"""Takes one step of the progress bar."""
+Tick = Callable[[], object]  # takes one step of the progress bar
 
 
 class Plan(NamedTuple):
@@ -77,7 +76,7 @@ def one_below_another(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def derived_key(key_added: str, default: str, name: str) -> str:
-    """Key of what is written beside ``key_added``: "michigan_realism" and "mine" give "michigan_name" and "mine_name"."""
+    """Key of what is written beside ``key_added``: "michigan_name" beside "michigan_realism", "mine_name" beside "mine"."""
     question = default.partition("_")[2]
     return f"{key_added.removesuffix(f'_{question}')}_{name}"
 
@@ -92,7 +91,7 @@ def warn(message: str) -> None:
 
 
 def equal_number(n_cells: int | None, sides: Mapping[str, Side], *, beside: str) -> int:
-    """Number of cells that all sides have, at most ``n_cells``; an error or a warning, with a column, where it is small."""
+    """Number of cells that all sides have, at most ``n_cells``; an error or a warning where it is small."""
     asked_for = {} if n_cells is None else {"n_cells": n_cells}
     check_at_least(_N_LEAST, **asked_for)
     for name, side in sides.items():

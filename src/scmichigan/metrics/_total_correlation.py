@@ -12,7 +12,7 @@ _BLOCK_VALUES = 1_000_000
 
 
 def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cells: int = 2000, seed: int = 0) -> float:
-    r"""Total correlation of the latents: how much they depend on each other, in nats; 0 is best. No factor has to be known.
+    r"""Total correlation of the latents: how much they depend on each other, in nats; 0 is best.
 
     .. math:: TC = E_{q(z)}\left[\log q(z) - \sum_k \log q(z_k)\right]
 
@@ -99,8 +99,7 @@ def _row(kind: str, has_var: bool, source: str) -> Metric:
         is_asked = has_var == (var_nk is not None)
         return or_nan(total_correlation, mean_nk, var_nk, seed=column.seed) if is_asked else None
 
-    name = f"total correlation, {kind}"
-    return Metric(name, (DISENTANGLEMENT,), total_correlation, compute, 0, np.inf, 0, source)
+    return Metric(f"total correlation, {kind}", (DISENTANGLEMENT,), total_correlation, compute, 0, np.inf, 0, source)
 
 
 ROWS = (_row("aggregate posterior", True, "Chen et al. 2018"), _row("Gaussian", False, "Locatello et al. 2019"))

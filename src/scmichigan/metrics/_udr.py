@@ -13,7 +13,7 @@ _LEAST_NATS = 0.01
 
 
 def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | None = None) -> np.ndarray:
-    r"""Unsupervised disentanglement ranking (UDR): whether trainings with different seeds find the same latents; 1 is best.
+    r"""Unsupervised disentanglement ranking (UDR): whether different seeds give the same latents; 1 is best.
 
     Disentangled latents should be the same with each seed, but for order and sign. For two models with the absolute
     rank correlations :math:`R_{kl}` of their informative latents, K and L in number,

@@ -26,10 +26,11 @@ def prediction_gain(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show the errors of two ways of predicting, and what one gains on the other beside delta H (Figures 6 and 7 of Yu and Welch 2021).
+    """Show the errors of two ways of predicting, and what one gains on the other beside delta H.
 
     The left title has the p value of the one-sided Wilcoxon test that ``errors`` are larger than ``other_errors``. The
-    right one has the correlation of the gain, their difference, with delta H. Both only where they are defined.
+    right one has the correlation of the gain, their difference, with delta H. Both only where they are defined. These
+    are Figures 6 and 7 of Yu and Welch 2021.
 
     Parameters
     ----------
