@@ -76,7 +76,10 @@ def test_delta_of_the_densest_place_is_negative(rng):
         ({"latent": np.ones((0, 2))}, r"latent has shape \(0, 2\)"),
         ({"latent": np.ones((3, 4))}, r"latent has shape \(3, 4\)"),
         ({"latent": np.full((3, 2), np.nan)}, "latent has 6 values that are NaN or infinite: leave those rows out"),
-        ({"mean": np.ones((0, 2)), "var": np.ones((0, 2))}, r"mean has shape \(0, 2\): give at least one cell"),
+        (
+            {"mean": np.ones((0, 2)), "var": np.ones((0, 2))},
+            r"mean has shape \(0, 2\); give cells x latents, at least 1 cell",
+        ),
         ({"mean": np.full((5, 2), np.inf)}, "mean is not finite everywhere"),
         ({"var": np.ones((5, 3))}, r"var has shape \(5, 3\), mean \(5, 2\); they must be the same"),
         ({"var": np.zeros((5, 2))}, "var must be finite and positive everywhere"),

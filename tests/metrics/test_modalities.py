@@ -10,8 +10,6 @@ from anndata import AnnData
 from mudata import MuData
 
 from scmichigan.metrics import cross_correlation_agreement, discriminate, realism, summary
-from scmichigan.metrics._realism_table import plans_of_realism
-from scmichigan.metrics._tables import computed
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = {"n_trees": 3, "enable_progress_bar": False}
@@ -98,10 +96,8 @@ def test_labels_are_found_in_either_obs(place):
     real, generated = _cells(0), _cells(1, 70)
     labels = real["rna"].obs.pop("type")
     (real if place == "mdata" else real["rna"]).obs["type"] = labels
-    arguments = {"layer": None, "key_added": "michigan_realism", "n_cells": 50, "n_trees": 3, "seed": 0, "n_jobs": None}
-    plans = plans_of_realism(real, generated, held_out=None, labels_key="type", **arguments)
-    tables = computed(plans, enable_progress_bar=False)
-    assert all("inception score" in tables[f"realism, {name}"].index for name in ("rna", "protein"))
+    table = realism(real, generated, labels_key="type", n_cells=50, **FAST)
+    assert table["best"].xs("inception score", level="metric").notna().tolist() == [True, True]
 
 
 def test_misuse_is_refused():

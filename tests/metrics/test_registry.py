@@ -50,7 +50,7 @@ def _disentanglement():
     grid, obsm = _latents()
     adata = AnnData(np.ones((len(grid), 1)), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str), obsm=obsm)
     names = ["perfect", "useless"]
-    adata.obsm |= {f"{name}, no variances": obsm[name] for name in names}
+    adata.obsm.update({f"{name}, no variances": obsm[name] for name in names})
     table = disentanglement(adata, keys=["a", "b"], latent_key=[*names, *(f"{name}, no variances" for name in names)])
     for name in names:
         table[name] = table[name].fillna(table[f"{name}, no variances"])
@@ -172,7 +172,7 @@ def test_a_metric_is_computed_once_for_all_rows_that_need_it(monkeypatch):
         monkeypatch.setattr(
             file, name, lambda *args, _name=name, _whole=whole, **kwargs: calls.append(_name) or _whole(*args, **kwargs)
         )
-    cells, _ = _cells(np.random.default_rng(0), 90)
+    cells, _ = _cells(np.random.default_rng(0), 150)
     realism(AnnData(cells), AnnData(cells + 0.1), n_trees=3)
     assert sorted(calls) == ["discriminate"] * 4 + ["gene_agreement"] * 2  # 2 columns; forests in 2 spaces
     calls.clear()

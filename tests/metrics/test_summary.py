@@ -275,7 +275,7 @@ def test_progress_reaches_its_end(hand, metric, monkeypatch):
 )
 def test_bad_requests(hand, arguments, error, message):
     real, _, predicted = hand
-    given = {"real": real, "predicted": predicted, "target": real.X[:30], "control_labels": {"condition": "ctrl"}}
+    given = {"real": real, "predicted": predicted, "hidden": real.X[:30], "control_labels": {"condition": "ctrl"}}
     with pytest.raises(error, match=message):
         summary(**given | arguments, **FAST)
     assert not real.uns
