@@ -132,7 +132,7 @@ def test_demo_writes_its_results(tmp_path):
     pd.testing.assert_frame_equal(read, table, check_exact=False)
     assert np.isfinite(read.loc[("prediction", "E-distance"), ["model", "additive", "no change", "real cells"]]).all()
     assert np.isfinite(read.loc[("realism", "inception score"), ["model", "real cells"]]).all()
-    assert {"michigan_realism", "michigan_realness"} <= {*generated.uns, *generated.obsm}
+    assert {"michigan_realism", "michigan_probability_real"} <= {*generated.uns, *generated.obsm}
     assert "michigan_prediction" in predicted.uns
     loaded = MichiGAN.load(str(tmp_path / "out" / "model"), cells, accelerator="cpu")
     assert (loaded.generate(5).X >= 0).all()

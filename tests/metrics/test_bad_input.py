@@ -14,9 +14,10 @@ from scmichigan.metrics import _summary, disentanglement, generator_disentanglem
 
 FACTORS = "type"
 TARGET = {"type": "b", "condition": "drug"}
+pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = {"n_trees": 3, "enable_progress_bar": False}
 COMBINATIONS = [("a", "ctrl"), ("a", "drug"), ("b", "ctrl"), ("b", "other")]
-SIDES = ["real", "generated", "predicted", "target", "control"]
+SIDES = ["real", "generated", "predicted", "hidden", "control"]
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def cells():
     generated = AnnData(_expression(rng, obs), obsm={"X_michigan": real.obsm["X_michigan"]})
     predicted = AnnData(_expression(rng, obs[:60]), uns={"michigan": {"target": TARGET}})
     control = real[(obs["type"] == "b") & (obs["condition"] == "ctrl")].copy()
-    target = AnnData(_expression(rng, obs[:110]))
-    return {"real": real, "generated": generated, "predicted": predicted, "target": target, "control": control}
+    hidden = AnnData(_expression(rng, obs[:110]))
+    return {"real": real, "generated": generated, "predicted": predicted, "hidden": hidden, "control": control}
 
 
 def _expression(rng, obs):
@@ -41,9 +42,9 @@ def _expression(rng, obs):
 
 
 TABLES = {
-    "disentanglement": (lambda c: disentanglement(c["real"], FACTORS, enable_progress_bar=False), ["real"]),
+    "disentanglement": (lambda c: disentanglement(c["real"], keys=FACTORS, enable_progress_bar=False), ["real"]),
     "generator_disentanglement": (
-        lambda c: generator_disentanglement(c["generated"], c["real"], FACTORS, enable_progress_bar=False),
+        lambda c: generator_disentanglement(c["real"], c["generated"], keys=FACTORS, enable_progress_bar=False),
         ["generated", "real"],
     ),
     "realism": (
@@ -51,25 +52,25 @@ TABLES = {
         ["real", "generated"],
     ),
     "prediction": (
-        lambda c: prediction(c["predicted"], c["target"], c["control"], basis=c["real"], **FAST),
-        ["predicted", "target", "control", "real"],
+        lambda c: prediction(c["hidden"], c["predicted"], c["control"], basis=c["real"], **FAST),
+        ["predicted", "hidden", "control", "real"],
     ),
     "summary": (
         lambda c: summary(
             c["real"],
             c["generated"],
             c["predicted"],
-            target=c["target"],
-            control={"condition": "ctrl"},
-            factors=FACTORS,
+            hidden=c["hidden"],
+            control_labels={"condition": "ctrl"},
+            keys=FACTORS,
             labels_key=c.get("labels_key"),
             **FAST,
         ),
-        ["real", "generated", "predicted", "target"],
+        ["real", "generated", "predicted", "hidden"],
     ),
 }
 # prediction's own names of the cells
-NAMES = {("prediction", "target"): "real", ("prediction", "real"): "basis", ("disentanglement", "real"): "adata"}
+NAMES = {("prediction", "hidden"): "real", ("prediction", "real"): "basis", ("disentanglement", "real"): "adata"}
 OF_LATENTS = ["disentanglement", "generator_disentanglement", "summary"]
 PAIRS = [(table, side) for table, (_, sides) in TABLES.items() for side in sides]
 each_side = pytest.mark.parametrize(("table", "side"), PAIRS)
@@ -112,12 +113,12 @@ def test_no_cells(cells, refuse, table, side):
         ("realism", "real", 14, "real has 14 cells: give 3 x 5 or more without held_out"),
         ("realism", "generated", 4, "generated has 4 cells: give 5 or more"),
         ("prediction", "predicted", 4, "predicted has 4 cells: give 5 or more"),
-        ("prediction", "target", 9, "real has 9 cells: give 2 x 5 or more"),
+        ("prediction", "hidden", 9, "real has 9 cells: give 2 x 5 or more"),
         ("prediction", "control", 4, "control has 4 cells: give 5 or more"),
         ("summary", "real", 14, "real has 14 cells: give 3 x 5 or more without held_out"),
         ("summary", "generated", 4, "generated has 4 cells: give 5 or more"),
         ("summary", "predicted", 4, "predicted has 4 cells: give 5 or more"),
-        ("summary", "target", 9, "target has 9 cells: give 2 x 5 or more"),
+        ("summary", "hidden", 9, "hidden has 9 cells: give 2 x 5 or more"),
     ],
 )
 def test_too_few_cells(cells, refuse, table, side, n_cells, least):
@@ -134,10 +135,10 @@ def test_too_few_cells(cells, refuse, table, side, n_cells, least):
         ("realism", "real", 149, "3 x 50 or more without held_out"),
         ("realism", "generated", 49, "50 or more"),
         ("prediction", "predicted", 49, "50 or more"),
-        ("prediction", "target", 99, "2 x 50 or more"),
+        ("prediction", "hidden", 99, "2 x 50 or more"),
         ("prediction", "control", 49, "50 or more"),
         ("summary", "generated", 49, "50 or more"),
-        ("summary", "target", 99, "2 x 50 or more"),
+        ("summary", "hidden", 99, "2 x 50 or more"),
     ],
 )
 def test_fewer_cells_than_values_can_be_had_from(cells, table, side, n_cells, needed):
@@ -159,7 +160,7 @@ def test_fewer_cells_than_values_can_be_had_from(cells, table, side, n_cells, ne
 
 def test_few_cells_may_be_asked_for(cells):
     with pytest.warns(UserWarning, match=r"mostly noise: n_cells is 20 \(give 50 or more\)"):
-        disentanglement(cells["real"], FACTORS, n_cells=20, enable_progress_bar=False)
+        disentanglement(cells["real"], keys=FACTORS, n_cells=20, enable_progress_bar=False)
 
 
 @of_expression
@@ -283,7 +284,7 @@ def test_other_forms_of_the_same_cells(cells, table, form, tmp_path):
 def test_counts_genes_without_expression_and_copies(cells, table):
     call, _ = TABLES[table]
     made, truth = (
-        ("generated", "real") if table in ("generator_disentanglement", "realism") else ("predicted", "target")
+        ("generated", "real") if table in ("generator_disentanglement", "realism") else ("predicted", "hidden")
     )
     plain = {name: adata.copy() for name, adata in cells.items()}
 
@@ -365,7 +366,7 @@ def test_infinite_values_of_cells_that_are_not_drawn(cells):
     cells["real"].obs["time"] = cells["real"].obs["time"].where(np.arange(240) != 7, np.inf)
     for seed in range(3):  # of 20 in 240 cells
         with pytest.raises(ValueError, match="factor 'time' has infinite values; set them to missing"):
-            disentanglement(cells["real"], "time", n_cells=20, seed=seed)
+            disentanglement(cells["real"], keys="time", n_cells=20, seed=seed)
 
 
 def test_cells_that_are_alike_by_chance_are_no_copies(cells):

@@ -39,13 +39,13 @@ def _adata(names):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (np.ones((3, 4)), r"y has 4 genes, x has 5: give both with the same genes"),
-        (np.ones(5), r"y has shape \(5,\): give at least one cell and one gene, as cells x genes"),
-        (np.ones((0, 5)), r"y has shape \(0, 5\)"),
-        (np.full((3, 5), np.nan), r"y has 15 values that are NaN or infinite: remove or replace them"),
-        (sparse.csr_matrix([[np.inf, 0, 0, 0, 0]]), r"y has 1 value that is NaN or infinite"),
-        (np.full((3, 5), "a"), r"y holds <U1 values: give real numbers"),
-        (AnnData(obs=pd.DataFrame(index=["a"])), r"y is an AnnData without X: put the expression"),
+        (np.ones((3, 4)), r"generated has 4 genes, real has 5: give both with the same genes"),
+        (np.ones(5), r"generated has shape \(5,\): give at least one cell and one gene, as cells x genes"),
+        (np.ones((0, 5)), r"generated has shape \(0, 5\)"),
+        (np.full((3, 5), np.nan), r"generated has 15 values that are NaN or infinite: remove or replace them"),
+        (sparse.csr_matrix([[np.inf, 0, 0, 0, 0]]), r"generated has 1 value that is NaN or infinite"),
+        (np.full((3, 5), "a"), r"generated holds <U1 values: give real numbers"),
+        (AnnData(obs=pd.DataFrame(index=["a"])), r"generated is an AnnData without X: put the expression"),
     ],
 )
 def test_unusable_cells_are_refused(bad, message):
@@ -74,17 +74,17 @@ def test_counts_beside_logarithms_are_refused(container):
     counts = np.array([[0.0, 3, 25], [1, 0, 9]])
     logged = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
     message = (
-        r"x holds counts \(integers up to 25\), y log-normalised values \(fractions, up to 9.11\): bring both to one "
-        r"scale, with model.get_normalized_expression\(\) as x or in a layer of it, or with counts as y"
+        r"real holds counts \(integers up to 25\), generated log-normalised values \(fractions, up to 9.11\): bring both to one "
+        r"scale, with model.get_observed_expression\(\) as real or in a layer of it, or with counts as generated"
     )
     with pytest.raises(ValueError, match=message):
         e_distance(container(counts), container(logged))
-    with pytest.raises(ValueError, match="control holds counts .*, predicted log-normalised values"):
+    with pytest.raises(ValueError, match="control holds counts .*, real log-normalised values"):
         mean_change_correlation(container(logged), container(logged), container(counts))
-    with pytest.raises(ValueError, match="basis holds counts .*, x log-normalised values"):
+    with pytest.raises(ValueError, match="basis holds counts .*, real log-normalised values"):
         e_distance(container(logged), container(logged), basis=container(counts))
     # a generator's values may be negative
-    with pytest.raises(ValueError, match="y holds counts .*, x log-normalised values"):
+    with pytest.raises(ValueError, match="generated holds counts .*, real log-normalised values"):
         e_distance(container(logged - 1), container(counts))
 
 
@@ -93,12 +93,12 @@ def test_values_that_were_not_logged_are_refused_beside_logarithms(container):
     counts = np.array([[0.0, 3, 25], [1, 0, 9]])
     normalised = 1e4 * counts / counts.sum(axis=1, keepdims=True)
     message = (
-        r"x holds values up to 9000, more than a logarithm of expression can be, y log-normalised values \(fractions, "
-        r"up to 9.11\): bring both to one scale, with numpy.log1p of x, if it was normalised but not logged"
+        r"real holds values up to 9000, more than a logarithm of expression can be, generated log-normalised values \(fractions, "
+        r"up to 9.11\): bring both to one scale, with numpy.log1p of real, if it was normalised but not logged"
     )
     with pytest.raises(ValueError, match=message):
         e_distance(container(normalised), container(np.log1p(normalised)))
-    with pytest.raises(ValueError, match="control holds values up to 9000, .*, predicted log-normalised values"):
+    with pytest.raises(ValueError, match="control holds values up to 9000, .*, real log-normalised values"):
         mean_change_correlation(*(container(each) for each in (np.log1p(normalised), np.log1p(normalised), normalised)))
     assert e_distance(container(normalised), container(0.9 * normalised)) > 0
     # of a Gaussian generator that has gone far off
@@ -125,14 +125,14 @@ METRICS = {
     "cross_correlation_agreement": lambda x, y, z: cross_correlation_agreement((x, y), (y, z)),
     "de_direction": lambda x, y, z: de_direction(x, y, z, n_top=3),
     "de_overlap": lambda x, y, z: de_overlap(x, y, z, n_top=3),
-    "discrimination_rank": lambda x, y, z: discrimination_rank({"a": x}, {"a": y, "b": z}).iloc[0],
+    "discrimination_rank": lambda x, y, z: discrimination_rank({"a": y, "b": z}, {"a": x}).iloc[0],
     "e_distance": lambda x, y, z: e_distance(x, y),
     "e_distance, basis": lambda x, y, z: e_distance(x, y, basis=z, n_components=3),
     "frechet_distance": lambda x, y, z: frechet_distance(x, y, basis=z, n_components=3),
     "gene_agreement": lambda x, y, z: gene_agreement(x, y),
     "gene_correlation_agreement": lambda x, y, z: gene_correlation_agreement(x, y),
-    "inception_score": lambda x, y, z: inception_score(x, LABELS[: x.shape[0]], y, n_trees=5).generated,
-    "infer_factors": lambda x, y, z: infer_factors(x, y, FACTORS[: y.shape[0]])["label"].value_counts()["a"],
+    "inception_score": lambda x, y, z: inception_score(x, y, labels=LABELS[: x.shape[0]], n_trees=5).generated,
+    "infer_factors": lambda x, y, z: infer_factors(x, y, factors=FACTORS[: x.shape[0]])["label"].value_counts()["a"],
     "mean_change_correlation": mean_change_correlation,
     "mean_change_correlation, top": lambda x, y, z: mean_change_correlation(x, y, z, n_top=3),
     "mmd": lambda x, y, z: mmd(x, y),

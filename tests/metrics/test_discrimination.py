@@ -74,8 +74,8 @@ def test_it_is_scikit_learns_cross_validation():
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     assert found.error == pytest.approx(1 - cross_val_score(forest, cells, is_real, cv=folds).mean())
     assert found.auroc == pytest.approx(cross_val_score(forest, cells, is_real, cv=folds, scoring="roc_auc").mean())
-    realness = cross_val_predict(forest, cells, is_real, cv=folds, method="predict_proba")[:, 1]
-    np.testing.assert_allclose(np.concatenate([found.realness_of_real, found.realness_of_generated]), realness)
+    probability = cross_val_predict(forest, cells, is_real, cv=folds, method="predict_proba")[:, 1]
+    np.testing.assert_allclose(np.concatenate([found.probability_of_real, found.probability_of_generated]), probability)
     assert found.error == random_forest_error(real, generated, n_components=None, **FAST)
 
 
@@ -85,25 +85,25 @@ def test_area_of_one_source_and_of_shifted_cells(shift, expected):
     assert discriminate(_normal(0), _normal(1) + shift, basis=_normal(2), **FAST).auroc == expected
 
 
-def test_every_cell_has_a_realness_in_its_place():
+def test_every_cell_has_a_probability_in_its_place():
     real, generated = _normal(0, 200), _normal(1, 60) + 20
     real[7] += 20
     found = discriminate(real, generated, n_components=None, n_cells=30, **FAST)
-    assert (found.realness_of_real.shape, found.realness_of_generated.shape) == ((200,), (60,))
-    assert found.realness_of_generated.max() < 0.5
-    np.testing.assert_array_equal(np.flatnonzero(found.realness_of_real < 0.5), [7])
+    assert (found.probability_of_real.shape, found.probability_of_generated.shape) == ((200,), (60,))
+    assert found.probability_of_generated.max() < 0.5
+    np.testing.assert_array_equal(np.flatnonzero(found.probability_of_real < 0.5), [7])
 
 
-def test_realness_is_out_of_the_fit_for_all_cells():
+def test_probability_is_out_of_the_fit_for_all_cells():
     found = discriminate(_normal(0), _normal(1, 100), n_components=None, **FAST)
-    # By a forest fitted on them, cells of one source have a mean realness near 0.8. Out of its fit, means of 100 and more
+    # By a forest fitted on them, cells of one source have a mean probability near 0.8. Out of its fit, means of 100 and more
     # are 0.5 with a standard deviation of one forest's values over the root of the number, 0.02, plus their correlation.
-    for realness in (found.realness_of_real, found.realness_of_generated):
-        assert realness.mean() == pytest.approx(0.5, abs=0.1)
+    for probability in (found.probability_of_real, found.probability_of_generated):
+        assert probability.mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_blocks_do_not_matter(monkeypatch):
     real, generated = _normal(0), _normal(1, 100)
     whole = discriminate(real, generated, **FAST)
     monkeypatch.setattr(_discrimination, "_BLOCK_CELLS", 33)
-    np.testing.assert_allclose(discriminate(real, generated, **FAST).realness_of_real, whole.realness_of_real)
+    np.testing.assert_allclose(discriminate(real, generated, **FAST).probability_of_real, whole.probability_of_real)

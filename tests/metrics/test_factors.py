@@ -28,7 +28,7 @@ FACTORS = pd.DataFrame(
 
 @pytest.mark.parametrize("n_neighbors", [1, 3, 80])
 def test_it_is_scikit_learns_regression_and_vote(n_neighbors):
-    found = infer_factors(GENERATED, REAL, FACTORS, n_neighbors=n_neighbors)
+    found = infer_factors(REAL, GENERATED, factors=FACTORS, n_neighbors=n_neighbors)
     pca = PCA(5).fit(REAL)
     sides = pca.transform(REAL), pca.transform(GENERATED)
     for name in ("step", "size"):
@@ -44,7 +44,7 @@ def test_it_is_scikit_learns_regression_and_vote(n_neighbors):
 
 
 def test_real_cells_are_their_own_neighbours():
-    found = infer_factors(REAL[::-1].copy(), REAL, FACTORS, n_neighbors=1)
+    found = infer_factors(REAL, REAL[::-1].copy(), factors=FACTORS, n_neighbors=1)
     for name in FACTORS:
         assert list(found[name]) == list(FACTORS[name][::-1])
 
@@ -54,7 +54,7 @@ def test_a_factor_that_the_cells_show_is_found_and_another_is_not():
     latent, of_generated = rng.normal(size=(500, 2)), rng.normal(size=(400, 2))
     mixing = rng.normal(size=(1, 6))
     shown, generated = (z[:, :1] @ mixing + 0.01 * rng.normal(size=(len(z), 6)) for z in (latent, of_generated))
-    found = infer_factors(generated, shown, pd.DataFrame(latent, columns=["seen", "unseen"]))
+    found = infer_factors(shown, generated, factors=pd.DataFrame(latent, columns=["seen", "unseen"]))
     assert spearmanr(found["seen"], of_generated[:, 0])[0] > 0.99
     # the rank correlation of 400 unrelated values has a standard deviation of 1 / sqrt(399) = 0.05; 4 of them
     assert abs(spearmanr(found["unseen"], of_generated[:, 1])[0]) < 0.2
@@ -62,28 +62,28 @@ def test_a_factor_that_the_cells_show_is_found_and_another_is_not():
 
 def test_rows_bear_the_names_of_the_generated_cells():
     named = AnnData(GENERATED, obs=pd.DataFrame(index=[f"new {i}" for i in range(30)]))
-    assert list(infer_factors(named, REAL, FACTORS).index) == list(named.obs_names)
-    assert list(infer_factors(GENERATED, REAL, FACTORS).index) == list(range(30))
+    assert list(infer_factors(REAL, named, factors=FACTORS).index) == list(named.obs_names)
+    assert list(infer_factors(REAL, GENERATED, factors=FACTORS).index) == list(range(30))
 
 
 def test_cells_without_a_value_are_no_neighbours_for_it():
     partly = FACTORS.assign(
         size=FACTORS["size"].where(FACTORS["step"] >= 30), path=[None] * 30 + list(FACTORS["path"][30:])
     )
-    found = infer_factors(GENERATED, REAL, partly)
-    only_those = infer_factors(GENERATED, REAL[30:], FACTORS[30:], basis=REAL)
+    found = infer_factors(REAL, GENERATED, factors=partly)
+    only_those = infer_factors(REAL[30:], GENERATED, factors=FACTORS[30:], basis=REAL)
     pd.testing.assert_frame_equal(found[["size", "path"]], only_those[["size", "path"]])
     others = ["step", "batch", "treated"]
-    pd.testing.assert_frame_equal(found[others], infer_factors(GENERATED, REAL, FACTORS)[others])
+    pd.testing.assert_frame_equal(found[others], infer_factors(REAL, GENERATED, factors=FACTORS)[others])
 
 
 def test_neighbours_are_those_in_the_basis():
     stretch = np.array([1.0, 1.0, 1.0, 1.0, 100.0])
     pca = PCA(1).fit(REAL * stretch)
     nearest = np.abs(pca.transform(GENERATED) - pca.transform(REAL).T).argmin(1)
-    found = infer_factors(GENERATED, REAL, FACTORS, n_neighbors=1, basis=pca)
+    found = infer_factors(REAL, GENERATED, factors=FACTORS, n_neighbors=1, basis=pca)
     np.testing.assert_array_equal(found["step"], nearest)
-    found = infer_factors(GENERATED, REAL, FACTORS, n_neighbors=1, basis=REAL * stretch, n_components=1)
+    found = infer_factors(REAL, GENERATED, factors=FACTORS, n_neighbors=1, basis=REAL * stretch, n_components=1)
     np.testing.assert_array_equal(found["step"], nearest)
 
 

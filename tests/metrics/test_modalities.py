@@ -10,8 +10,8 @@ from anndata import AnnData
 from mudata import MuData
 
 from scmichigan.metrics import cross_correlation_agreement, discriminate, realism, summary
-from scmichigan.metrics._realism_table import plans_of_realism
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = {"n_trees": 3, "enable_progress_bar": False}
 
 
@@ -78,7 +78,7 @@ def test_each_modality_is_judged_as_by_itself_and_both_together():
         pd.testing.assert_frame_equal(found, expected, check_names=False, check_flags=False)
         assert table.attrs[f"realism, {name}"] == expected.attrs
         assert "michigan_realism" in generated[name].uns
-        assert held_out[name].obsm["michigan_realness"].notna().all(axis=None)
+        assert held_out[name].obsm["michigan_probability_real"].notna().all(axis=None)
     together = table.loc[("modalities", "correlations across modalities")]
     pairs = [(cells["rna"].X, cells["protein"].X) for cells in (held_out, generated)]
     assert together["best"] == 1
@@ -96,10 +96,8 @@ def test_labels_are_found_in_either_obs(place):
     real, generated = _cells(0), _cells(1, 70)
     labels = real["rna"].obs.pop("type")
     (real if place == "mdata" else real["rna"]).obs["type"] = labels
-    arguments = {"layer": None, "n_cells": 50, "n_trees": 3, "seed": 0, "n_jobs": None}
-    plans = plans_of_realism(real, generated, held_out=None, labels_key="type", **arguments)
-    # forests of two spaces and two sides, distances, and an inception score
-    assert [plans[f"realism, {name}"].n_steps for name in ("rna", "protein")] == [6, 6]
+    table = realism(real, generated, labels_key="type", n_cells=50, **FAST)
+    assert table["best"].xs("inception score", level="metric").notna().tolist() == [True, True]
 
 
 def test_misuse_is_refused():
@@ -112,8 +110,8 @@ def test_misuse_is_refused():
         realism(MuData({"rna": real["rna"]}), generated, **FAST)
     with pytest.raises(KeyError, match=r"real.obs\['kind'\] does not exist; the columns are \['type'\]"):
         realism(real, generated, labels_key="kind", **FAST)
-    with pytest.raises(ValueError, match="factors is given with MuData, of which generated cells are judged"):
-        summary(real, generated, factors="type", **FAST)
+    with pytest.raises(ValueError, match="keys is given with MuData, of which generated cells are judged"):
+        summary(real, generated, keys="type", **FAST)
     with pytest.raises(
         ValueError, match=r"generated is a MuData: give one of its modalities, such as generated\['rna'\]"
     ):

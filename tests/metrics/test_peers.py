@@ -66,7 +66,7 @@ def test_rank_is_cell_evals_rescaled(screen, evaluated):
     from cell_eval.metrics import discrimination_score
 
     theirs = discrimination_score(evaluated, metric="l2", exclude_target_gene=False)
-    ours = discrimination_rank(screen[1], screen[2])
+    ours = discrimination_rank(screen[2], screen[1])
     assert 0 < ours.mean() < 1
     for target in TARGETS:
         # theirs counts rank / T and ends at 1 / T
@@ -78,4 +78,4 @@ def test_correlation_of_changes_is_cell_evals(screen, evaluated):
 
     control, predicted, real = screen
     for target, theirs in pearson_delta(evaluated).items():
-        assert mean_change_correlation(predicted[target], real[target], control) == pytest.approx(theirs)
+        assert mean_change_correlation(real[target], predicted[target], control) == pytest.approx(theirs)

@@ -4,7 +4,7 @@ import pytest
 from scipy.stats import norm, pearsonr
 
 from scmichigan.metrics import dci, sap
-from scmichigan.metrics._predictability import concentration
+from scmichigan.metrics._predictability import _concentration
 
 
 def frame(truth):
@@ -29,7 +29,7 @@ def truth():
     ],
 )
 def test_concentration_has_its_closed_form(weights, expected):
-    assert concentration(np.array(weights)) == pytest.approx(expected, abs=1e-9)
+    assert _concentration(np.array(weights)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_dci_of_a_latent_for_each_factor_is_perfect(truth):

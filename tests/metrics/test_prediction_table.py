@@ -50,11 +50,11 @@ def test_values_are_those_of_the_functions(cells):
         "real cells": ceiling,
     }
     for name, side in columns.items():
-        sides = side, reference, control
+        sides = reference, side, control
         agreement = gene_agreement(reference, side)
         expected = {
-            "E-distance": e_distance(side, reference, **distances),
-            "MMD": mmd(side, reference, **distances),
+            "E-distance": e_distance(reference, side, **distances),
+            "MMD": mmd(reference, side, **distances),
             "R2 of means": agreement["r2_mean"],
             "R2 of variances": agreement["r2_variance"],
             "correlation of mean change": mean_change_correlation(*sides),

@@ -35,18 +35,18 @@ def test_seen_cells_are_judged_in_thirds(real, generated, assert_unchanged):
     assert "inception score" not in table.index
     assert table.attrs == {"compared_with": "cells seen in training", "n_cells": 50, "without_label": {}}
     assert table.columns.name == "beside cells seen in training"
-    assert_unchanged(real, before[0], written=("michigan_realness",))
-    assert_unchanged(generated, before[1], written=("michigan_realness", "michigan_realism"))
-    assert real.obsm["michigan_realness"].notna().sum().tolist() == [50, 50]
-    assert generated.obsm["michigan_realness"].notna().all(axis=None)
+    assert_unchanged(real, before[0], written=("michigan_probability_real",))
+    assert_unchanged(generated, before[1], written=("michigan_probability_real", "michigan_realism"))
+    assert real.obsm["michigan_probability_real"].notna().sum().tolist() == [50, 50]
+    assert generated.obsm["michigan_probability_real"].notna().all(axis=None)
 
 
 def test_held_out_cells_are_what_all_is_compared_with(real, generated):
     held_out = _cells(2, 60, shift=3)
     table = realism(real, generated, held_out=held_out, labels_key="type", **FAST)
     assert table.attrs == {"compared_with": "held-out cells", "n_cells": 60, "without_label": {}}
-    assert "michigan_realness" not in real.obsm
-    assert held_out.obsm["michigan_realness"].notna().all(axis=None)
+    assert "michigan_probability_real" not in real.obsm
+    assert held_out.obsm["michigan_probability_real"].notna().all(axis=None)
     # neither the generated nor the real cells are like them
     for row in ("random forest error, components", "random forest error, genes"):
         assert (table.loc[row, ["generated", "real cells"]] < 0.1).all()
@@ -92,7 +92,7 @@ def test_the_result_survives_a_file(real, generated, tmp_path):
     for name, cells in (("real", real), ("generated", generated)):
         cells.write_h5ad(tmp_path / f"{name}.h5ad")
         read = anndata.read_h5ad(tmp_path / f"{name}.h5ad")
-        pd.testing.assert_frame_equal(read.obsm["michigan_realness"], cells.obsm["michigan_realness"])
+        pd.testing.assert_frame_equal(read.obsm["michigan_probability_real"], cells.obsm["michigan_probability_real"])
     stored = read.uns["michigan_realism"]
     pd.testing.assert_frame_equal(stored["table"], table, check_names=False)
     assert (stored["compared_with"], stored["n_cells"]) == ("cells seen in training", 50)
@@ -104,9 +104,16 @@ def test_the_probability_goes_with_the_cells(real):
     generated = _cells(1, 120)
     generated.X[fake] += 9
     realism(real, generated, n_trees=20)
-    realness = generated.obsm["michigan_realness"]
-    assert (realness[fake].mean() < 0.1).all()
-    assert (realness[~fake].mean() > 0.3).all()
+    probability = generated.obsm["michigan_probability_real"]
+    assert (probability[fake].mean() < 0.1).all()
+    assert (probability[~fake].mean() > 0.3).all()
+
+
+def test_the_result_is_written_to_other_keys_where_asked(real, generated):
+    realism(real, generated, key_added="mine", **FAST)
+    assert set(generated.uns) == {"mine"}
+    assert generated.uns["mine"]["probability_real_key"] == "mine_probability_real"
+    assert set(generated.obsm) == set(real.obsm) == {"mine_probability_real"}
 
 
 def test_nothing_is_written_to_views(real, generated):
@@ -123,7 +130,7 @@ def test_cells_in_a_file(real, generated, tmp_path):
     table = realism(backed, generated, **FAST)
     backed.file.close()
     pd.testing.assert_frame_equal(table, realism(real, generated, **FAST))
-    assert "michigan_realness" not in anndata.read_h5ad(tmp_path / "real.h5ad").obsm
+    assert "michigan_probability_real" not in anndata.read_h5ad(tmp_path / "real.h5ad").obsm
 
 
 def test_layers_of_real_cells(real, generated):

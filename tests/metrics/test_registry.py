@@ -5,6 +5,9 @@ from anndata import AnnData
 
 from scmichigan import metrics
 from scmichigan.metrics import (
+    _discrimination,
+    _moments,
+    _predictability,
     cross_correlation_agreement,
     delta_entropy,
     discrimination_rank,
@@ -46,18 +49,21 @@ def _latents():
 def _disentanglement():
     grid, obsm = _latents()
     adata = AnnData(np.ones((len(grid), 1)), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str), obsm=obsm)
-    keys = ["perfect", "useless"]
-    with_variances = disentanglement(adata, ["a", "b"], keys)
-    for key in keys:
-        del adata.obsm[f"{key}_var"]
-    return with_variances.combine_first(disentanglement(adata, ["a", "b"], keys))
+    names = ["perfect", "useless"]
+    adata.obsm.update({f"{name}, no variances": obsm[name] for name in names})
+    table = disentanglement(adata, keys=["a", "b"], latent_key=[*names, *(f"{name}, no variances" for name in names)])
+    for name in names:
+        table[name] = table[name].fillna(table[f"{name}, no variances"])
+    return table
 
 
 def _generator_disentanglement():
     grid, obsm = _latents()
     real = AnnData(grid @ np.array([[3.0, 0, 1], [0, 3, 1]]), obs=pd.DataFrame(grid, columns=["a", "b"]).rename(str))
     generated = AnnData(real.X, obsm=obsm)
-    tables = [generator_disentanglement(generated, real, ["a", "b"], latent_key=key) for key in ("perfect", "useless")]
+    tables = [
+        generator_disentanglement(real, generated, keys=["a", "b"], latent_key=key) for key in ("perfect", "useless")
+    ]
     return tables[0].assign(useless=tables[1]["useless"])
 
 
@@ -94,11 +100,11 @@ def _prediction():
     scale = np.tile([1, 2], 150)
     control, real, perfect = (rng.normal(shift, scale, (400, 300)) for shift in (0, effect, effect))
     useless = rng.normal(other, 3 - scale, (400, 300))
-    table = prediction(perfect, real, control, others={"useless": useless}, basis=control, n_trees=20).rename(
+    table = prediction(real, perfect, control, others={"useless": useless}, basis=control, n_trees=20).rename(
         columns={"predicted": "perfect"}
     )
     rank = {
-        name: discrimination_rank({"t": cells}, {"t": real, "s": useless}).iloc[0]
+        name: discrimination_rank({"t": real, "s": useless}, {"t": cells}).iloc[0]
         for name, cells in (("perfect", perfect), ("useless", useless))
     }
     return pd.concat([table[["perfect", "useless", "best"]], pd.DataFrame(rank | {"best": 1}, ["discrimination rank"])])
@@ -109,7 +115,7 @@ def _latent_arithmetic():
     mean = rng.normal(size=(300, 2))
     real, perfect = mean[:100], mean[100:200]
     values = {
-        name: delta_entropy(z, real, mean, np.full_like(mean, 0.1))
+        name: delta_entropy(real, z, mean=mean, var=np.full_like(mean, 0.1))
         for name, z in (("perfect", perfect), ("useless", perfect + 5))
     }
     return pd.DataFrame(values | {"best": 0.0}, ["delta entropy"])
@@ -156,3 +162,20 @@ def test_perfect_is_near_the_best_and_useless_is_not(tables, row):
     assert abs(perfect - best) < 0.25 * abs(useless - best)
     if np.isfinite(high - low):
         assert abs(perfect - best) < 0.1 * (high - low)
+
+
+def test_a_metric_is_computed_once_for_all_rows_that_need_it(monkeypatch):
+    """Trees, forests and agreement of genes give several rows each."""
+    calls = []
+    for file, name in ((_predictability, "dci"), (_discrimination, "discriminate"), (_moments, "gene_agreement")):
+        whole = getattr(file, name)
+        monkeypatch.setattr(
+            file, name, lambda *args, _name=name, _whole=whole, **kwargs: calls.append(_name) or _whole(*args, **kwargs)
+        )
+    cells, _ = _cells(np.random.default_rng(0), 150)
+    realism(AnnData(cells), AnnData(cells + 0.1), n_trees=3)
+    assert sorted(calls) == ["discriminate"] * 4 + ["gene_agreement"] * 2  # 2 columns; forests in 2 spaces
+    calls.clear()
+    obs = pd.DataFrame(np.random.default_rng(0).integers(2, size=(60, 2)), columns=["a", "b"]).rename(str)
+    disentanglement(AnnData(cells[:60], obs=obs, obsm={"Z": cells[:60, :2]}), keys=["a", "b"], latent_key="Z")
+    assert calls == ["dci"] * 2  # the latent and chance

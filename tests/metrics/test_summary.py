@@ -17,6 +17,7 @@ from scmichigan.metrics import (
     summary,
 )
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = {"n_trees": 5}
 TARGET = {"cell_type": "b", "condition": "drug"}
 
@@ -47,16 +48,16 @@ def _of(real, cell_type, condition):
 def test_all_tables_in_one(hand):
     real, generated, predicted = hand
     target = np.concatenate([_of(real, "a", "other"), _of(real, "c", "drug")]) + 2
-    prediction_sides = {"target": target, "control": {"condition": "ctrl"}}
-    table = summary(real, generated, predicted, factors=["time"], labels_key="cell_type", **prediction_sides, **FAST)
+    prediction_sides = {"hidden": target, "control_labels": {"condition": "ctrl"}}
+    table = summary(real, generated, predicted, keys=["time"], labels_key="cell_type", **prediction_sides, **FAST)
     parts = {
-        "disentanglement": disentanglement(real, ["time"]),
-        "generator disentanglement": generator_disentanglement(generated, real, ["time"]),
+        "disentanglement": disentanglement(real, keys=["time"]),
+        "generator disentanglement": generator_disentanglement(real, generated, keys=["time"]),
         "realism": realism(real, generated, labels_key="cell_type", **FAST),
         # other contexts need both conditions
         "prediction": prediction(
-            predicted,
             target,
+            predicted,
             _of(real, "b", "ctrl"),
             contexts=[(_of(real, "a", "ctrl"), _of(real, "a", "drug"))],
             **FAST,
@@ -82,11 +83,11 @@ def test_all_tables_in_one(hand):
 
 def test_each_question_alone(hand):
     real, generated, predicted = hand
-    assert list(summary(real, factors="time").columns) == ["model", "chance", "best"]
+    assert list(summary(real, keys="time").columns) == ["model", "chance", "best"]
     real.obsm["Z"] = real.obsm["X_michigan"]
-    pd.testing.assert_frame_equal(summary(real, factors="time", latent_key="Z"), summary(real, factors="time"))
+    pd.testing.assert_frame_equal(summary(real, keys="time", latent_key="Z"), summary(real, keys="time"))
     assert set(summary(real, generated, **FAST).index.get_level_values(0)) == {"realism"}
-    table = summary(real, None, predicted, target=real.X[:100] + 2, control={"condition": "ctrl"}, **FAST)
+    table = summary(real, None, predicted, hidden=real.X[:100] + 2, control_labels={"condition": "ctrl"}, **FAST)
     assert set(table.index.get_level_values(0)) == {"prediction"}
 
 
@@ -94,7 +95,7 @@ def test_cells_without_labels_and_layers(hand):
     real, _, predicted = hand
     real.layers["logged"] = real.X.copy()
     target = AnnData(real.X[:100] * 0, layers={"logged": real.X[:100] + 2})
-    asked = {"target": target, "control": {"condition": "ctrl"}, "layer": "logged"}
+    asked = {"hidden": target, "control_labels": {"condition": "ctrl"}, "layer": "logged"}
     expected = summary(real, None, predicted, **asked, **FAST)
     real.X = real.X * 0
     pd.testing.assert_frame_equal(summary(real, None, predicted, **asked, **FAST), expected)
@@ -111,11 +112,13 @@ def test_the_rank_is_among_perturbations_of_the_same_context(hand):
     real.obs["cell_type"] = real.obs["cell_type"].cat.rename_categories({"a": "b", "b": "a"})
     target = real.X[:100] + 3
     real.obs["condition"] = real.obs["condition"].cat.rename_categories({"drug": "first"})
-    table = summary(real, None, predicted, target=target, control={"condition": "ctrl"}, **FAST).loc["prediction"]
+    table = summary(real, None, predicted, hidden=target, control_labels={"condition": "ctrl"}, **FAST).loc[
+        "prediction"
+    ]
     reference = split_half(target)[1]
     of_b = {label: _of(real, "b", label) for label in ("first", "other")}
     for column, cells in (("model", predicted.X), ("no change", _of(real, "b", "ctrl"))):
-        rank = discrimination_rank({"target": cells}, {"target": reference, **of_b}).iloc[0]
+        rank = discrimination_rank({"target": reference, **of_b}, {"target": cells}).iloc[0]
         assert table.loc["discrimination rank", column] == rank
     assert table.loc["discrimination rank", "real cells"] == 1
 
@@ -124,7 +127,7 @@ def test_without_another_context_components_are_those_of_real(hand):
     real, _, predicted = hand
     alone = real[(real.obs["cell_type"] == "b").to_numpy()].copy()
     alone.obsm["X_michigan"] = np.ones((alone.n_obs, 2))
-    table = summary(alone, None, predicted, target=real.X[:100] + 2, control={"condition": "ctrl"}, **FAST)
+    table = summary(alone, None, predicted, hidden=real.X[:100] + 2, control_labels={"condition": "ctrl"}, **FAST)
     assert table.attrs["prediction"]["basis"] == "real"
     assert "additive" not in table.columns
     assert "discrimination rank" not in table.index.get_level_values("metric")
@@ -133,15 +136,15 @@ def test_without_another_context_components_are_those_of_real(hand):
 def test_a_target_that_was_not_hidden(hand):
     """By its labels, or number for number under other labels."""
     real, _, predicted = hand
-    asked = {"control": {"condition": "ctrl"}, **FAST}
+    asked = {"control_labels": {"condition": "ctrl"}, **FAST}
     with pytest.warns(
-        UserWarning, match="60 of 120 cells of target are cells of real, .* the model has seen the answer"
+        UserWarning, match="60 of 120 cells of hidden are cells of real, .* the model has seen the answer"
     ):
-        summary(real, None, predicted, target=np.vstack([_of(real, "a", "other"), real.X[:60] + 2]), **asked)
+        summary(real, None, predicted, hidden=np.vstack([_of(real, "a", "other"), real.X[:60] + 2]), **asked)
     real.obs["cell_type"] = real.obs["cell_type"].where(real.obs["condition"] != "other", "b")
     real.obs["condition"] = real.obs["condition"].cat.rename_categories({"drug": "other", "other": "drug"})
     with pytest.warns(UserWarning, match="60 cells of real are {'cell_type': 'b', 'condition': 'drug'}, so that the"):
-        summary(real, None, predicted, target=real.X[:100] + 2, **asked)
+        summary(real, None, predicted, hidden=real.X[:100] + 2, **asked)
 
 
 def test_delta_entropy_where_latents_are_stored(hand):
@@ -155,10 +158,10 @@ def test_delta_entropy_where_latents_are_stored(hand):
     real.uns["X_michigan_predicted"] = {"target": dict(TARGET)}
     predicted.uns["michigan"]["latent"] = "X_michigan"
     target = AnnData(real.X[:100] + 2, obsm={"X_michigan": real.obsm["X_michigan"][100:200]})
-    asked = {"target": target, "control": {"condition": "ctrl"}, **FAST}
+    asked = {"hidden": target, "control_labels": {"condition": "ctrl"}, **FAST}
     row = summary(real, None, predicted, **asked).loc[("latent arithmetic", "delta entropy")]
-    posterior = real.obsm["X_michigan"], real.obsm["X_michigan_var"]
-    expected = delta_entropy(moved[:60], real.obsm["X_michigan"][100:200], *posterior)
+    posterior = {"mean": real.obsm["X_michigan"], "var": real.obsm["X_michigan_var"]}
+    expected = delta_entropy(real.obsm["X_michigan"][100:200], moved[:60], **posterior)
     assert row["model"] == pytest.approx(expected)
     assert expected > 0.5
     # one half of the target's cells beside the other
@@ -166,21 +169,31 @@ def test_delta_entropy_where_latents_are_stored(hand):
     assert row["best"] == 0
     bad = AnnData(target.X, obsm={"X_michigan": np.ones((100, 3))})
     with pytest.raises(
-        ValueError, match=r"target.obsm\['X_michigan'\] has shape \(100, 3\), .* \(300, 2\): give finite"
+        ValueError, match=r"hidden.obsm\['X_michigan'\] has shape \(100, 3\), .* \(300, 2\): give finite"
     ):
-        summary(real, None, predicted, **asked | {"target": bad})
+        summary(real, None, predicted, **asked | {"hidden": bad})
     real.uns["X_michigan_predicted"] = {"target": {"cell_type": "a", "condition": "drug"}}
     assert "latent arithmetic" not in summary(real, None, predicted, **asked).index.get_level_values("question")
 
 
 def test_the_progress_bar_can_be_switched_off(hand, capsys):
     real, generated, predicted = hand
-    asked = {"target": real.X[:100] + 2, "control": {"condition": "ctrl"}, "factors": "time", "n_trees": 2}
+    asked = {"hidden": real.X[:100] + 2, "control_labels": {"condition": "ctrl"}, "keys": "time", "n_trees": 2}
     shown = summary(real, generated, predicted, **asked)
     assert "realism" in capsys.readouterr().err
     switched_off = summary(real, generated, predicted, **asked, enable_progress_bar=False)
     assert capsys.readouterr() == ("", "")
     pd.testing.assert_frame_equal(switched_off, shown)
+
+
+def test_results_are_written_to_other_keys_where_asked(hand):
+    real, generated, predicted = hand
+    asked = {"hidden": real.X[:100] + 2, "control_labels": {"condition": "ctrl"}, "keys": "time", **FAST}
+    summary(real, generated, predicted, **asked, key_added="mine")
+    assert set(real.uns) == {"mine_disentanglement"}
+    assert set(generated.uns) == {"mine_generator_disentanglement", "mine_realism"}
+    assert {"mine_inferred_factors", "mine_probability_real"} < set(generated.obsm)
+    assert "mine_prediction" in predicted.uns
 
 
 @pytest.mark.parametrize("metric", [disentanglement, generator_disentanglement, realism, prediction])
@@ -195,10 +208,10 @@ def test_progress_reaches_its_end(hand, metric, monkeypatch):
 
     monkeypatch.setattr(_tables, "tqdm", Bar)
     calls = {
-        disentanglement: lambda: metric(real, ["time", "condition"]),
-        generator_disentanglement: lambda: metric(generated, real, "time"),
+        disentanglement: lambda: metric(real, keys="time"),
+        generator_disentanglement: lambda: metric(real, generated, keys="time"),
         realism: lambda: metric(real, generated, labels_key="cell_type", **FAST),
-        prediction: lambda: metric(predicted, real.X[:100] + 2, real.X[:60], basis=real, others={"a": real.X}, **FAST),
+        prediction: lambda: metric(real.X[:100] + 2, predicted, real.X[:60], basis=real, others={"a": real.X}, **FAST),
     }
     calls[metric]()
     assert [(bar.n, bar.total) for bar in bars] == [(bars[0].total,) * 2]
@@ -207,18 +220,22 @@ def test_progress_reaches_its_end(hand, metric, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"predicted": None}, ValueError, "there is nothing to judge: give factors, generated cells, or predicted"),
-        ({"target": None}, ValueError, "predicted is given without target or control"),
-        ({"control": None}, ValueError, "predicted is given without target or control"),
+        ({"predicted": None}, ValueError, "there is nothing to judge: give keys, generated cells, or predicted"),
+        ({"hidden": None}, ValueError, "predicted is given without hidden or control_labels"),
+        ({"control_labels": None}, ValueError, "predicted is given without hidden or control_labels"),
         ({"predicted": AnnData(np.ones((9, 12)))}, ValueError, r"predicted.uns\['michigan'\] names no target"),
         ({"predicted": np.ones((9, 12))}, ValueError, "predicted is a ndarray: give an AnnData"),
         ({"real": np.ones((9, 12))}, ValueError, "real is a ndarray: give an AnnData"),
-        ({"control": {}}, ValueError, r"control is {}: give one of the columns \['cell_type', 'condition'\]"),
-        ({"control": {"batch": "1"}}, ValueError, "give one of the columns"),
         (
-            {"control": "ctrl"},
+            {"control_labels": {}},
             ValueError,
-            r"control is 'ctrl': give one of the columns \['cell_type', 'condition'\] .*, as",
+            r"control_labels is {}: give one of the columns \['cell_type', 'condition'\]",
+        ),
+        ({"control_labels": {"batch": "1"}}, ValueError, "give one of the columns"),
+        (
+            {"control_labels": "ctrl"},
+            ValueError,
+            r"control_labels is 'ctrl': give one of the columns \['cell_type', 'condition'\] .*, as",
         ),
         ({"predicted": _predicted(5)}, ValueError, r"predicted.uns\['michigan'\] is 5 and names no target: give cells"),
         (
@@ -237,28 +254,28 @@ def test_progress_reaches_its_end(hand, metric, monkeypatch):
             r"no cell of real is {'cell_type': 'c', 'condition': 'ctrl'}: these labels are there, but not together",
         ),
         (
-            {"control": {"condition": "none"}},
+            {"control_labels": {"condition": "none"}},
             ValueError,
-            r"no cell of real is {'cell_type': 'b', 'condition': 'none'}: give control another label, as "
+            r"no cell of real is {'cell_type': 'b', 'condition': 'none'}: give control_labels another label, as "
             r"obs\['condition'\] has \['ctrl', 'drug', 'other'\]",
         ),
-        ({"control": {"condition": "drug"}}, ValueError, "control is the target's own label"),
+        ({"control_labels": {"condition": "drug"}}, ValueError, "control_labels is the prediction's own label"),
         ({"generated": np.ones((9, 12))}, ValueError, "generated is a ndarray: give an AnnData"),
         ({"generated": AnnData(np.ones((9, 7)))}, ValueError, "generated has 7 genes, real has 12"),
         ({"layer": "logged"}, KeyError, r"real.layers\['logged'\] does not exist"),
         ({"labels_key": "type"}, KeyError, r"^\"real.obs\['type'\] does not exist; the columns are"),
-        ({"target": np.full((30, 12), 99)}, ValueError, "target holds counts .*, real log-normalised values"),
+        ({"hidden": np.full((30, 12), 99)}, ValueError, "hidden holds counts .*, real log-normalised values"),
         (
             {"labels_key": "type", "held_out": AnnData(np.eye(12) + 0.5)},
             KeyError,
             r"^\"held_out.obs\['type'\] does not",
         ),
-        ({"factors": "sex"}, KeyError, r"real.obs\['sex'\] does not exist"),
+        ({"keys": "sex"}, KeyError, r"real.obs\['sex'\] does not exist"),
     ],
 )
 def test_bad_requests(hand, arguments, error, message):
     real, _, predicted = hand
-    given = {"real": real, "predicted": predicted, "target": real.X[:30], "control": {"condition": "ctrl"}}
+    given = {"real": real, "predicted": predicted, "hidden": real.X[:30], "control_labels": {"condition": "ctrl"}}
     with pytest.raises(error, match=message):
         summary(**given | arguments, **FAST)
     assert not real.uns
@@ -268,4 +285,4 @@ def test_labels_that_were_predicted_have_to_be_columns(hand):
     real, _, predicted = hand
     del real.obs["condition"]
     with pytest.raises(KeyError, match=r"obs\['condition'\] does not exist; the columns are \['cell_type', 'time'\]"):
-        summary(real, None, predicted, target=real.X[:30], control={"condition": "ctrl"})
+        summary(real, None, predicted, hidden=real.X[:30], control_labels={"condition": "ctrl"})

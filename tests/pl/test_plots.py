@@ -6,7 +6,13 @@ import pytest
 from anndata import AnnData
 
 from scmichigan import pl
-from scmichigan.metrics import disentanglement, gene_statistics, mean_change_correlation, mutual_information_gap
+from scmichigan.metrics import (
+    disentanglement,
+    gene_statistics,
+    mean_change_correlation,
+    mutual_information,
+    mutual_information_gap,
+)
 from scmichigan.pl._comparison import _spread
 from scmichigan.pl._embedding import joint_umap
 
@@ -126,9 +132,9 @@ def test_real_vs_generated_shows_means_and_variances():
 def test_prediction_names_the_most_changed_genes():
     control, change = _clusters(0, n_genes=15), np.linspace(-3, 2, 15)
     real, predicted = _clusters(1, n_genes=15) + change, _clusters(2, n_genes=15) + change / 2
-    fig = pl.prediction(AnnData(control), real, predicted, show=False)
+    fig = pl.prediction(real, predicted, AnnData(control), show=False)
     _, changes = fig.axes
-    r = mean_change_correlation(predicted, real, control)
+    r = mean_change_correlation(real, predicted, control)
     assert changes.get_title() == f"mean change of each gene, r = {r:.3f}"
     most = np.argsort(-np.abs(real.mean(0) - control.mean(0)))[:10]
     assert {text.get_text() for text in changes.texts} == {str(g) for g in most}
@@ -136,7 +142,7 @@ def test_prediction_names_the_most_changed_genes():
 
 def test_no_change_is_drawn_without_a_correlation():
     control, real = _clusters(0), _clusters(1) * 2
-    fig = pl.prediction(control, real, control, show=False)
+    fig = pl.prediction(real, control, control, show=False)
     assert fig.axes[1].get_title() == "mean change of each gene"
     assert fig.axes[1].texts[0].get_text().startswith("gene ")
 
@@ -162,7 +168,7 @@ def test_traversal_has_a_panel_for_each_dimension():
     walk.obs["dimension"] = np.repeat([1, 2, 3], 5)
     walk.obs["step"] = np.tile(np.arange(1, 6), 3)
     walk.obs["value"] = np.outer([1, 2, 0.1], np.linspace(-2, 2, 5)).ravel()
-    fig = pl.traversal(walk, real, show=False)
+    fig = pl.traversal(real, walk, show=False)
     assert _titles(fig) == ["latent 1, -2 to 2", "latent 2, -4 to 4", "latent 3, -0.2 to 0.2"]
     for ax in fig.axes[:3]:
         cells, points = ax.collections
@@ -183,8 +189,11 @@ def test_traversal_refuses():
     cells = AnnData(_clusters(0))
     with pytest.raises(KeyError, match=r"walk.obs\['dimension'\] does not exist"):
         pl.traversal(cells, cells, show=False)
+    walk = AnnData(cells.X, obs=pd.DataFrame({"dimension": 1}, index=cells.obs_names))
+    with pytest.raises(ValueError, match="real is a traversal, walk is not: give the real cells first"):
+        pl.traversal(walk, cells, show=False)
     with pytest.raises(ValueError, match="walk is a ndarray"):
-        pl.traversal(cells.X, cells, show=False)
+        pl.traversal(cells, cells.X, show=False)
 
 
 def _history(**curves):
@@ -201,17 +210,22 @@ def test_training_has_a_panel_for_what_belongs_together():
             critic_loss=[3.0, 2.0],
             generator_loss=[1.0, 2.0],
             score_gap=[0.1, 0.2],
-            obedience=[np.nan, 0.9],
-            obedience_gap=[np.nan, 0.1],
+            latent_recovery=[np.nan, 0.9],
+            latent_recovery_gap=[np.nan, 0.1],
             reconstruction_loss_train=[9.0, 8.0],
             reconstruction_loss_validation=[9.5, 8.5],
             kl_global_train=[0.0, 0.0],
         ),
         show=False,
     )
-    assert _titles(fig) == ["losses", "score gap", "obedience", "reconstruction loss"]
+    assert _titles(fig) == ["losses", "score gap", "latent recovery", "reconstruction loss"]
     labels = [[line.get_label() for line in ax.get_lines()] for ax in fig.axes]
-    assert labels == [["critic loss", "generator loss"], ["score gap"], ["obedience", "gap"], ["train", "validation"]]
+    assert labels == [
+        ["critic loss", "generator loss"],
+        ["score gap"],
+        ["latent recovery", "gap"],
+        ["train", "validation"],
+    ]
     np.testing.assert_array_equal(fig.axes[0].get_lines()[1].get_xydata(), [[0, 1], [1, 2]])
     assert fig.axes[2].get_lines()[0].get_marker() == "o"  # a line of one point would not be seen
     assert fig.axes[1].get_legend() is None
@@ -286,9 +300,11 @@ def test_realism_of_cells_without_counts_is_empty():
 def test_mutual_information_has_bars_and_gaps(adata):
     adata.obs["side"] = pd.Categorical(np.where(adata.obsm["X_michigan"][:, 2] > 0, "right", "left"))
     adata.obs["kind"] = pd.Categorical(["a", "b", "c"] * 20)
-    disentanglement(adata, ["side", "kind"], enable_progress_bar=False)
-    information = adata.uns["michigan_disentanglement"]["mutual_information"]["X_michigan"]
-    fig = pl.mutual_information(adata, show=False)
+    disentanglement(adata, keys="side", enable_progress_bar=False)
+    assert [ax.get_title()[:4] for ax in pl.mutual_information(adata, show=False).axes] == ["side"]
+    information = mutual_information(adata.obsm["X_michigan"], adata.obs[["side", "kind"]])
+    adata.uns["mine"] = {"mutual_information": {"X_michigan": information}}
+    fig = pl.mutual_information(adata, key="mine", show=False)
     gaps = []
     for ax, factor in zip(fig.axes, ("side", "kind"), strict=True):
         np.testing.assert_allclose([bar.get_height() for bar in ax.patches], information[factor])

@@ -66,7 +66,7 @@ def test_without_real_cells_colours_are_distances_from_the_best(table):
     table.loc[(table["metric"] == "slope of change") & (table["predictor"] == "no change"), "value"] = 1.2
     _, slope = (fig := pl.prediction_scores(table, metrics=["E-distance", "slope of change"], show=False)).axes
     np.testing.assert_allclose(slope.images[0].get_array()[1:], [[0.1 / 0.2, 1], [1, 0.2 / 0.5]])
-    assert fig.get_supxlabel().startswith("white: the best there can be")
+    assert fig.get_supxlabel().startswith("white: the best possible")
 
 
 def test_best_values_are_those_of_the_metrics():
@@ -92,7 +92,7 @@ def test_boxes_are_of_the_most_changed_genes():
     rng = np.random.default_rng(0)
     control, shift = rng.random((40, 6)), np.array([0, 3.0, -1, 0, 2, 0])
     real, predicted = rng.random((30, 6)) + shift, rng.random((20, 6)) + shift / 2
-    fig = pl.changes(AnnData(control), real, predicted, n_genes=3, show=False)
+    fig = pl.changes(real, predicted, AnnData(control), n_genes=3, show=False)
     (ax,) = fig.axes
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "4", "2"]
     means = [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "o"]
@@ -103,6 +103,6 @@ def test_boxes_are_of_the_most_changed_genes():
 
 def test_changes_of_more_genes_than_there_are_and_of_none():
     x = np.random.default_rng(0).random((10, 4))
-    assert len(pl.changes(x, x + 1, x, n_genes=9, show=False).axes[0].get_xticklabels()) == 4
+    assert len(pl.changes(x + 1, x, x, n_genes=9, show=False).axes[0].get_xticklabels()) == 4
     with pytest.raises(ValueError, match="n_genes is 0: give 1 or more"):
         pl.changes(x, x, x, n_genes=0, show=False)

@@ -1,7 +1,4 @@
-"""The space that cells are compared in: genes, or principal components fitted on one basis.
-
-Legend: n cells, g genes.
-"""
+"""The space that cells are compared in: genes, or principal components. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ from sklearn.decomposition import PCA
 from scmichigan._arrays import Matrix, fit_pca
 from scmichigan._cells import Cells, matrices
 
-Basis = Cells | PCA
-"""Cells that principal components are fitted on, or fitted components."""
+Basis = Cells | PCA  # cells that components are fitted on, or fitted components
 
 
 def checked(sides: dict[str, Cells], basis: Basis | None) -> tuple[Any, ...]:

@@ -1,12 +1,8 @@
-"""The predicted and the real change of cells from control.
-
-Legend: n cells, g genes.
-"""
+"""The predicted and the real change of cells from control. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy.stats import linregress, ttest_ind_from_stats
@@ -23,28 +19,25 @@ def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_
 
     Parameters
     ----------
-    real, predicted
-        Real and predicted perturbed cells, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or
-        AnnData (its X). Numbers of cells may differ.
-    control
-        Unperturbed cells on the same scale; changes are taken from their mean.
+    real, predicted, control
+        Real perturbed, predicted perturbed and unperturbed cells on the same scale, as in :func:`e_distance`. Changes
+        are taken from the mean of the control cells. Numbers of cells may differ.
     n_top
-        Use this many genes only: those with the largest real change, by the absolute t statistic of Welch's test between
-        real and control cells, as scanpy ranks them. None uses all genes.
+        Use this many genes only: those with the largest real change, by the absolute t statistic of Welch's test
+        between real and control cells, as scanpy ranks them. None uses all genes.
 
     Returns
     -------
-    Pearson correlation from -1 to 1; 1 is best. It sees directions only: a change predicted at half its size has 1 too. See
+    Pearson correlation from -1 to 1. It sees directions only: a change predicted at half its size has 1 too. See
     :func:`change_slope` for the size.
 
     Raises
     ------
     ValueError
-        If the cells are unusable (see the message), there are fewer genes than ``n_top`` or too few cells for a test, or
-        one change is the same for all genes, as of control cells predicted unchanged: the correlation is then not
-        defined.
+        If the cells are unusable (see the message), there are fewer genes than ``n_top`` or too few cells for a test,
+        or one change is the same for all genes, as of control cells predicted unchanged.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     genes = slice(None) if n_top is None else _top_genes(real_ng, control_ng, n_top)
     changes = [
         _varying_change_g(cells_ng, control_ng, name, genes)
@@ -59,25 +52,17 @@ def change_slope(real: Cells, predicted: Cells, control: Cells) -> float:
     Parameters
     ----------
     real, predicted, control
-        As in :func:`mean_change_correlation`.
+        As in :func:`mean_change_correlation`, with the same errors.
 
     Returns
     -------
-    Least-squares slope of the predicted on the real change, any real number. 1 is best, below it the predicted change is
-    too weak, above too strong; 0 for control cells predicted unchanged. It does not see how far genes scatter about the
-    line: show :func:`mean_change_correlation` too.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or the real change is the same for all genes.
-
-    Notes
-    -----
-    Sampling noise of the real change moves the slope towards 0 where control cells are many. Where they are few, their
-    own noise is in both changes and moves it towards 1. :func:`split_half` shows what a perfect prediction reaches.
+    Least-squares slope of the predicted on the real change, any real number: below 1 the predicted change is too weak,
+    above too strong; 0 for control cells predicted unchanged. It does not see how far genes scatter about the line:
+    show :func:`mean_change_correlation` too. Sampling noise of the real change moves it towards 0 where control cells
+    are many. Where they are few, their own noise is in both changes and moves it towards 1. :func:`split_half` shows
+    what a perfect prediction reaches.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     return float(linregress(_varying_change_g(real_ng, control_ng, "real"), _change_g(predicted_ng, control_ng)).slope)
 
 
@@ -87,23 +72,17 @@ def de_overlap(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 10
     Parameters
     ----------
     real, predicted, control
-        As in :func:`mean_change_correlation`, 2 cells or more of each.
+        As in :func:`mean_change_correlation`, with the same errors; 2 cells or more of each.
     n_top
-        Genes of each side, fewer than there are: those with the largest absolute t statistic of Welch's test against the
-        control cells, as scanpy ranks them. A gene that does not change at all is never among them.
+        Genes of each side, fewer than there are and than change in the real cells; chosen as there, against the control
+        cells. A gene that does not change at all is never among them.
 
     Returns
     -------
-    From 0 to 1, which is best. By chance ``n_top / n_genes``. Genes that change in opposite directions count as common:
-    show :func:`de_direction` too.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), there are not more genes than ``n_top``, too few cells for a test,
-        or fewer than ``n_top`` genes change in the real cells.
+    From 0 to 1; by chance ``n_top / n_genes``. Genes that change in opposite directions count as common: show
+    :func:`de_direction` too.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     if n_top >= real_ng.shape[1]:
         raise ValueError(f"n_top is {n_top}: give less than the {real_ng.shape[1]} genes, all would be shared")
     of_real = _top_genes(real_ng, control_ng, n_top)
@@ -113,34 +92,21 @@ def de_overlap(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 10
 
 
 def de_direction(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 100) -> float:
-    """Fraction of the most differentially expressed genes that are predicted to change in the real direction; 1 is best.
+    """Fraction of the most differentially expressed genes that change in the predicted direction; 1 is best.
 
     Parameters
     ----------
-    real, predicted, control
-        As in :func:`mean_change_correlation`, 2 real and control cells or more.
-    n_top
-        Genes of the real cells, chosen as in :func:`de_overlap`.
+    real, predicted, control, n_top
+        As in :func:`de_overlap`, with the same errors. Genes are those of the real cells.
 
     Returns
     -------
-    From 0 to 1, which is best; 0.5 by guessing. 0 for control cells predicted unchanged, as a gene without a change has no
-    direction.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), there are fewer genes than ``n_top``, too few cells for a test, or
-        fewer than ``n_top`` genes change in the real cells.
+    From 0 to 1; 0.5 by guessing. 0 for control cells predicted unchanged, as a gene without a change has no direction.
     """
-    real_ng, predicted_ng, control_ng = _sides(real, predicted, control)
+    real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     genes = _top_genes(real_ng, control_ng, n_top)
     signs = [np.sign(_change_g(cells_ng, control_ng)[genes]) for cells_ng in (predicted_ng, real_ng)]
     return float(np.mean(np.equal(*signs)))
-
-
-def _sides(real: Cells, predicted: Cells, control: Cells) -> list[Matrix]:
-    return matrices({"real": real, "predicted": predicted, "control": control})
 
 
 def _change_g(cells_ng: Matrix, control_ng: Matrix) -> np.ndarray:
@@ -192,20 +158,20 @@ def _top_genes(real_ng: Matrix, control_ng: Matrix, n_top: int) -> np.ndarray:
     return np.argsort(-score_g, kind="stable")[:n_top]
 
 
-def _row(name: str, metric: Callable[..., float], *, low: float, high: float, source: str, **options: Any) -> Metric:
+def _row(name: str, metric: Callable[..., float], low: float, high: float, source: str, **options: int) -> Metric:
     def compute(column: Comparison) -> float:
         return or_nan(metric, column.reference_ng, column.cells_ng, column.control_ng, **options)
 
-    return Metric(name, (PREDICTION,), metric, compute, low=low, high=high, best=1, source=source)
+    return Metric(name, (PREDICTION,), metric, compute, low, high, 1, source)
 
 
-_CORRELATION = {"low": -1, "high": 1, "source": "Pearson over genes"}
-_TOP_GENES = {"low": 0, "high": 1, "source": "fraction of Welch's top genes"}
+_CORRELATION = (mean_change_correlation, -1, 1, "Pearson over genes")
+_TOP_GENES = (0, 1, "fraction of Welch's top genes")
 ROWS = (
-    _row("correlation of mean change", mean_change_correlation, **_CORRELATION),
-    _row("correlation of mean change, top 20", mean_change_correlation, n_top=20, **_CORRELATION),
-    _row("correlation of mean change, top 100", mean_change_correlation, n_top=100, **_CORRELATION),
-    _row("slope of change", change_slope, low=-np.inf, high=np.inf, source="least squares over genes"),
-    _row("DE overlap, top 100", de_overlap, n_top=100, **_TOP_GENES),
-    _row("DE direction, top 100", de_direction, n_top=100, **_TOP_GENES),
+    _row("correlation of mean change", *_CORRELATION),
+    _row("correlation of mean change, top 20", *_CORRELATION, n_top=20),
+    _row("correlation of mean change, top 100", *_CORRELATION, n_top=100),
+    _row("slope of change", change_slope, -np.inf, np.inf, "least squares over genes"),
+    _row("DE overlap, top 100", de_overlap, *_TOP_GENES, n_top=100),
+    _row("DE direction, top 100", de_direction, *_TOP_GENES, n_top=100),
 )

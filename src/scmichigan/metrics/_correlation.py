@@ -1,7 +1,4 @@
-"""Rank correlation of latents and factors.
-
-Legend: n cells, k latents, f factors.
-"""
+"""Rank correlation of latents and factors. Legend: n cells, k latents, f factors."""
 
 from __future__ import annotations
 
@@ -23,30 +20,26 @@ from ._metric import DISENTANGLEMENT, GENERATOR, Latents, Metric, once
 
 
 def spearman_correlation(mean: np.ndarray, factors: pd.DataFrame) -> pd.DataFrame:
-    """Absolute Spearman correlation of each latent with each factor.
+    """Absolute Spearman correlation of each latent with each factor (Yu and Welch 2021).
 
     Parameters
     ----------
     mean
         Latents, shape ``(n_cells, n_latent)``: posterior means, or codes of a generator.
     factors
-        One column a factor, one row a cell: numbers, booleans, ordered categoricals, or anything with two values.
-        Cells with a missing value are left out for that factor.
+        One column a factor, one row a cell: numbers, booleans, ordered categoricals, or anything with two values. Cells
+        with a missing value are left out for that factor.
 
     Returns
     -------
-    Latents x factors, from 0 (no monotonic relation, or a latent that is the same in all cells) to 1. A relation that
-    rises and falls can have 0: see :func:`mutual_information`. With a factor of few values, ties keep a latent that
-    knows all of it below 1 (0.87 for two values of equal numbers of cells).
+    Latents x factors, from 0 (no monotonic relation, or a constant latent) to 1. A relation that rises and falls can
+    have 0: see :func:`mutual_information`. Ties of a factor of few values keep even a perfect latent below 1 (0.87 for
+    two values of equal numbers of cells).
 
     Raises
     ------
     ValueError
         If shapes differ, values are not finite, or a factor has a single value, or more than two without an order.
-
-    References
-    ----------
-    Yu and Welch 2021, "Spearman correlation".
     """
     mean_nk = checked_mean(mean)
     check_factors(factors, mean_nk)
@@ -55,28 +48,18 @@ def spearman_correlation(mean: np.ndarray, factors: pd.DataFrame) -> pd.DataFram
 
 
 def spearman_gap(correlation: pd.DataFrame) -> float:
-    """Mean over factors of the gap between the two latents that correlate most with it.
+    """Spearman gap: whether each factor correlates with one latent, and with no other; 1 is best (Yu and Welch 2021).
 
     Parameters
     ----------
     correlation
-        Latents x factors, as :func:`spearman_correlation` returns it.
+        Latents x factors, as :func:`spearman_correlation` returns it; two latents or more.
 
     Returns
     -------
-    From 0 (each factor goes with two latents alike, or with none) to 1, which is best: each factor is one latent's
-    rank, and unrelated to the others. The ties of a factor of few values keep it below 1 for latents that have none: it
-    reaches sqrt(3) / 2 = 0.87 with two values of equal numbers of cells. The paper finds that it favours linear methods,
-    whose latents are monotonic in the factors: show :func:`mutual_information_gap` beside it.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two latents or no factor.
-
-    References
-    ----------
-    Yu and Welch 2021, "Spearman correlation".
+    Mean over factors of the difference between the two largest values, from 0 to 1. The ties of a factor of few values
+    keep it lower: sqrt(3) / 2 = 0.87 at most with two values of equal numbers of cells. The paper finds that it favours
+    linear methods, whose latents are monotonic in the factors: show :func:`mutual_information_gap` too.
     """
     return mean_gap(correlation, "correlation")
 
@@ -121,24 +104,12 @@ def _absolute_correlation(mean_nk: np.ndarray, value_n: np.ndarray) -> np.ndarra
 @once
 def correlation_of(column: Latents) -> pd.DataFrame | None:
     """Spearman correlation of a column with its factors that have an order."""
-    return (
-        of_varied(spearman_correlation, column.mean_nk, column.factors_nf[column.ordered]) if column.ordered else None
-    )
+    ordered_nf = column.factors_nf[column.ordered]
+    return None if ordered_nf.empty else of_varied(spearman_correlation, column.mean_nk, ordered_nf)
 
 
 def _gap(column: Latents) -> float:
     return spearman_gap(correlation_of(column)) if column.ordered else np.nan
 
 
-ROWS = (
-    Metric(
-        "Spearman gap",
-        (DISENTANGLEMENT, GENERATOR),
-        spearman_gap,
-        _gap,
-        low=0,
-        high=1,
-        best=1,
-        source="Yu and Welch 2021",
-    ),
-)
+ROWS = (Metric("Spearman gap", (DISENTANGLEMENT, GENERATOR), spearman_gap, _gap, 0, 1, 1, "Yu and Welch 2021"),)

@@ -1,13 +1,11 @@
-"""Distance of latents from the training cells, as an entropy.
-
-Legend: m latents, n training cells, k dimensions.
-"""
+"""Distance of latents from the training cells, as an entropy. Legend: m latents, n training cells, k dimensions."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import logsumexp
 
+from ._factors import checked_mean, checked_var
 from ._metric import ARITHMETIC, Metric, PredictedLatents
 
 _BLOCK_VALUES = 4_000_000
@@ -18,30 +16,22 @@ def latent_entropy(latent: np.ndarray, *, mean: np.ndarray, var: np.ndarray) -> 
 
     .. math:: H(\tau(Z), g(X)) = -E_{Z \sim \tau} \log E_{X \sim g} q(Z | X)
 
-    with Gaussian posteriors q(Z | X) that have independent dimensions.
+    with Gaussian posteriors q(Z | X) that have independent dimensions (Yu and Welch 2021).
 
     Parameters
     ----------
     latent
         Latents :math:`Z \sim \tau`, such as predicted ones, shape ``(n_latents, n_latent)``.
     mean, var
-        Posterior means and variances of the training cells :math:`X \sim g`, shape ``(n_cells, n_latent)``.
+        Posterior means and (positive) variances of the training cells :math:`X \sim g`, shape ``(n_cells, n_latent)``.
 
     Returns
     -------
     Entropy in nats, any real number: low where training cells are dense around the latents, high far from them. It
     depends on the scale of the latent space; compare values under the same posteriors only.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, or a variance is not positive.
-
-    References
-    ----------
-    Yu and Welch 2021, "Accuracy of latent space arithmetic influences MichiGAN prediction accuracy".
     """
-    mean_nk, var_nk = _checked_posterior(mean, var)
+    mean_nk = checked_mean(mean)
+    var_nk = checked_var(var, mean_nk, "give posterior variances")
     latent_mk = _checked_latent(latent, "latent", mean_nk)
     centre_k = mean_nk.mean(axis=0)  # the squares below would lose digits far from the origin
     latent_mk, mean_nk = latent_mk - centre_k, mean_nk - centre_k
@@ -61,51 +51,30 @@ def delta_entropy(real: np.ndarray, predicted: np.ndarray, *, mean: np.ndarray, 
 
     .. math:: \Delta H = H(\tau_{predicted}(Z), g(X)) - H(\tau_{real}(Z), g(X))
 
-    with the entropies of :func:`latent_entropy`.
+    with the entropies of :func:`latent_entropy` (Yu and Welch 2021).
 
     Parameters
     ----------
     real
         Encoded latents of the held-out cells themselves, shape ``(n_real, n_latent)``.
     predicted
-        Latents from latent space arithmetic, shape ``(n_predicted, n_latent)``. Give both as posterior means, or both as
-        samples.
+        Latents from latent space arithmetic, shape ``(n_predicted, n_latent)``. Give both as posterior means, or both
+        as samples.
     mean, var
-        As in :func:`latent_entropy`.
+        As in :func:`latent_entropy`, with the same errors.
 
     Returns
     -------
     Difference in nats, any real number. Positive: training cells are rarer around the predicted latents than around the
-    real ones, and predictions from them tend to be worse. About 0 for a perfect prediction. Negative: the predicted latents
-    are more typical of the training cells than the real ones.
-
-    Raises
-    ------
-    ValueError
-        As :func:`latent_entropy`.
-
-    References
-    ----------
-    As :func:`latent_entropy`.
+    real ones, and predictions from them tend to be worse. Negative: the predicted latents are more typical of the
+    training cells than the real ones.
     """
-    mean_nk, var_nk = _checked_posterior(mean, var)
+    mean_nk = checked_mean(mean)
+    var_nk = checked_var(var, mean_nk, "give posterior variances")
     for name, latent in {"predicted": predicted, "real": real}.items():
         _checked_latent(latent, name, mean_nk)
     posterior = {"mean": mean_nk, "var": var_nk}
     return latent_entropy(predicted, **posterior) - latent_entropy(real, **posterior)
-
-
-def _checked_posterior(mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean_nk, var_nk = np.asarray(mean, dtype=np.float64), np.asarray(var, dtype=np.float64)
-    if mean_nk.ndim != 2 or 0 in mean_nk.shape:
-        raise ValueError(f"mean has shape {mean_nk.shape}: give at least one cell and one dimension, as cells x latent")
-    if var_nk.shape != mean_nk.shape:
-        raise ValueError(f"var has shape {var_nk.shape}, mean {mean_nk.shape}; they must be the same")
-    if not np.isfinite(mean_nk).all():
-        raise ValueError("mean is not finite everywhere; compute the latent again")
-    if not (np.isfinite(var_nk).all() and (var_nk > 0).all()):
-        raise ValueError("var must be finite and positive everywhere; give posterior variances")
-    return mean_nk, var_nk
 
 
 def _checked_latent(latent: np.ndarray, name: str, mean_nk: np.ndarray) -> np.ndarray:
@@ -123,15 +92,4 @@ def _of_column(column: PredictedLatents) -> float:
     return delta_entropy(column.real_mk, column.predicted_mk, mean=column.mean_nk, var=column.var_nk)
 
 
-ROWS = (
-    Metric(
-        "delta entropy",
-        (ARITHMETIC,),
-        delta_entropy,
-        _of_column,
-        low=-np.inf,
-        high=np.inf,
-        best=0,
-        source="Yu and Welch 2021",
-    ),
-)
+ROWS = (Metric("delta entropy", (ARITHMETIC,), delta_entropy, _of_column, -np.inf, np.inf, 0, "Yu and Welch 2021"),)

@@ -1,7 +1,4 @@
-"""Latents and factors, checked and coded in one place for the metrics of disentanglement.
-
-Legend: n cells, k latents, f factors.
-"""
+"""Latents and factors, checked and coded. Legend: n cells, k latents, f factors, v values of a factor."""
 
 from __future__ import annotations
 
@@ -27,13 +24,15 @@ def checked_mean(mean: np.ndarray, *, at_least: int = 1) -> np.ndarray:
     return mean_nk
 
 
-def checked_var(var: np.ndarray, mean_nk: np.ndarray) -> np.ndarray:
+def checked_var(
+    var: np.ndarray, mean_nk: np.ndarray, cure: str = "leave it out where a latent has no variance"
+) -> np.ndarray:
     """Posterior variances, positive and of the shape of the means."""
     var_nk = np.asarray(dense(var), dtype=np.float64)
     if var_nk.shape != mean_nk.shape:
         raise ValueError(f"var has shape {var_nk.shape}, mean {mean_nk.shape}; they must be the same")
     if not (np.isfinite(var_nk).all() and (var_nk > 0).all()):
-        raise ValueError("var must be finite and positive everywhere; leave it out where a latent has no variance")
+        raise ValueError(f"var must be finite and positive everywhere; {cure}")
     return var_nk
 
 
@@ -48,6 +47,16 @@ def check_factors(factors: pd.DataFrame, mean_nk: np.ndarray, *, at_least: int =
     if not factors.columns.is_unique:
         repeated = factors.columns[factors.columns.duplicated()][0]
         raise ValueError(f"factors has the column {repeated!r} more than once; give each factor once")
+
+
+def checked_sample(
+    mean: np.ndarray, factors: pd.DataFrame, n_cells: int, seed: int, *, n_factors: int = 1
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Two or more latents and so many factors of random cells."""
+    mean_nk = checked_mean(mean, at_least=2)
+    check_factors(factors, mean_nk, at_least=n_factors)
+    cells = sample_cells(len(mean_nk), n_cells, seed)
+    return mean_nk[cells], factors.iloc[cells]
 
 
 def sample_cells(n: int, n_cells: int, seed: int) -> np.ndarray:

@@ -1,7 +1,4 @@
-"""Inception score.
-
-Legend: n cells, g genes, y labels.
-"""
+"""Inception score. Legend: n cells, g genes, y labels."""
 
 from __future__ import annotations
 
@@ -20,17 +17,12 @@ from scmichigan._checks import check_at_least, counted
 from ._metric import REALISM, Comparison, Metric, once
 
 _N_LEAST = 5
+_N_TREES = 1000
 
 
 @dataclass(frozen=True)
 class InceptionScore:
-    """Inception score of generated cells and of real ones; what :func:`inception_score` returns.
-
-    Attributes
-    ----------
-    generated, real
-        From 1 to the number of labels. The best generator has the score of the real cells.
-    """
+    """Result of :func:`inception_score`, from 1 to the number of labels. The best is the score of the real cells."""
 
     generated: float
     real: float
@@ -42,60 +34,41 @@ def inception_score(
     *,
     labels: Sequence | pd.Series | np.ndarray,
     n_cells: int = 3000,
-    n_trees: int = 1000,
+    n_trees: int = _N_TREES,
     seed: int = 0,
     n_jobs: int | None = None,
 ) -> InceptionScore:
-    r"""Inception score: whether each cell is clearly of one type, and all types are there; as high as in real cells is best.
+    r"""Inception score: is each cell clearly of one type, and are all types there? As high as in real cells is best.
 
     .. math:: \exp(E_x KL(p(y | x) || p(y)))
 
     with the probabilities :math:`p(y | x)` of labels y, by a random forest that was fitted on the real cells, and their
-    mean :math:`p(y)` over the cells scored.
+    mean :math:`p(y)` over the cells scored (Salimans et al. 2016, section 4).
 
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`, 5 real cells or more.
+        As in :func:`e_distance`, with the same errors; 5 real cells or more.
     labels
         Type of each real cell, 2 types or more, none missing.
-    n_cells
-        Cells of each side at most, sampled at random.
     n_trees
-        Trees of the forest, which works on the genes themselves. Fewer raise the score of all cells, see the notes:
-        compare values at equal numbers.
-    seed
-        Random seed.
-    n_jobs
-        Processes that grow trees, as in scikit-learn.
+        Trees of the forest, which works on the genes themselves. Fewer raise all scores, see the notes.
+    n_cells, seed, n_jobs
+        As in :func:`realism`.
 
     Returns
     -------
-    Score of the generated and of the real cells, from 1 (the forest sees no difference between cells) to the number of
-    labels (each cell is clearly of one type, and types are equally frequent). A real cell is scored by the trees that have
-    not seen it, a generated one by those that have not seen a random real one, so that both are new to equally many trees.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), labels do not fit the real cells, are missing or all the same, or
-        there are fewer than 5 real cells.
+    Score of the generated and of the real cells. A real cell is scored by the trees that have not seen it, a generated
+    one by those that have not seen a random real one, so that both are new to equally many trees. (The paper scores
+    generated cells by all trees, and real cells not at all.)
 
     Notes
     -----
-    The paper scores generated cells by all trees, and real cells not at all.
-
-    Trees differ from each other by chance, which counts as certainty and raises the scores of real and of generated cells
-    by a fraction that falls as 1 / ``n_trees``: for the eight types of 1,200 pancreas cells about a third at 20 trees, 4 in
-    100 at 200, and 1 in 100 at 1,000.
+    Trees differ by chance, which counts as certainty and raises all scores by a fraction that falls as 1 / ``n_trees``:
+    for the eight types of 1,200 pancreas cells about a third at 20 trees, 4 in 100 at 200, and 1 in 100 at 1,000.
 
     It does not see whether cells of one type differ from each other: one cell of each type, repeated, has the highest
     score. Where generated cells are cleaner than real ones, theirs is above the real score.
-
-    References
-    ----------
-    Salimans et al. 2016, "Improved techniques for training GANs", section 4; Yu and Welch 2021, Methods, "Inception
-    score".
     """
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
     check_at_least(_N_LEAST, n_cells=n_cells)
@@ -143,24 +116,16 @@ def _scores(column: Comparison) -> InceptionScore | None:
     if column.labelled is None:
         return None
     real_ng, labels = column.labelled
-    few = {"n_cells": column.n_cells, "seed": column.seed, "n_jobs": column.n_jobs}
-    return inception_score(real_ng, column.cells_ng, labels=labels, **few)
+    return inception_score(real_ng, column.cells_ng, labels=labels, **column.cost._asdict() | {"n_trees": _N_TREES})
 
 
-def _score_of(column: Comparison) -> float | None:
+def _of_column(column: Comparison) -> float | None:
     scores = _scores(column)
     return scores and (scores.generated if column.ceiling_of is None else scores.real)
 
 
-ROWS = (
-    Metric(
-        "inception score",
-        (REALISM,),
-        inception_score,
-        _score_of,
-        low=1,
-        high=np.inf,
-        best=lambda column: _scores(column).real,
-        source="Salimans et al. 2016",
-    ),
-)
+def _best(column: Comparison) -> float:
+    return _scores(column).real
+
+
+ROWS = (Metric("inception score", (REALISM,), inception_score, _of_column, 1, np.inf, _best, "Salimans et al. 2016"),)

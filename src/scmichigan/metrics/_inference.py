@@ -1,7 +1,4 @@
-"""Factors of generated cells, from the real cells nearest to them.
-
-Legend: m generated cells, n real cells, k principal components, j neighbours.
-"""
+"""Factors of generated cells. Legend: m generated cells, n real cells, k principal components, j neighbours."""
 
 from __future__ import annotations
 
@@ -28,24 +25,22 @@ def infer_factors(
     n_components: int = 50,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Infer factors of generated cells, such as their cell type, from the nearest real cells.
+    """Infer factors of generated cells, such as their cell type, from the nearest real cells (Yu and Welch 2021).
 
-    The correlations of the inferred factors with the latents that the cells were generated from say how disentangled a
-    generator is (:func:`generator_disentanglement`).
+    :func:`generator_disentanglement` compares them with the latents that the cells were made from.
 
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`.
+        As in :func:`e_distance`, with the same errors.
     factors
         One column a factor, one row a real cell in the order of ``real``. Numbers are averaged over neighbours. Of
-        categories, strings and booleans the most frequent value is taken, and the first in their order of equally frequent
-        ones. Cells with a missing value are no neighbours for that factor.
+        categories, strings and booleans the most frequent value is taken, and of equally frequent ones the first in
+        their order. Cells with a missing value are no neighbours for that factor.
     n_neighbors
-        Nearest real cells by Euclidean distance; the paper takes 3.
+        Nearest real cells by Euclidean distance, not more than have a factor; the paper takes 3.
     basis
-        Cells that principal components are fitted on, with the same genes, or a fitted
-        :class:`sklearn.decomposition.PCA`. None fits them on the real cells.
+        As in :func:`e_distance`, but None fits components on the real cells.
     n_components, seed
         As in :func:`e_distance`.
 
@@ -53,16 +48,6 @@ def infer_factors(
     -------
     One row a generated cell, under its name where they are an AnnData, and the columns of ``factors``: floating-point
     means, or values of the column's own type.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), ``factors`` does not have one row for each real cell, fewer real
-        cells than neighbours have a factor, or the PCA is not fitted or has other genes.
-
-    References
-    ----------
-    Yu and Welch 2021, "MichiGAN samples from disentangled representations": k-nearest-neighbour regression, k = 3.
     """
     generated_ng, real_ng, basis = checked({"generated": generated, "real": real}, basis)
     n_real = real_ng.shape[0]

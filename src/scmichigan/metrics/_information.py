@@ -1,7 +1,4 @@
-"""Mutual information of latents and factors under the aggregate posterior.
-
-Legend: n cells, k latents, f factors, v values of a factor, t points of a grid.
-"""
+"""Mutual information. Legend: n cells, k latents, f factors, v values of a factor, t points of a grid."""
 
 from __future__ import annotations
 
@@ -48,11 +45,12 @@ def mutual_information(
     n_cells: int = 12_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    r"""Mutual information of each latent with each factor.
+    r"""Mutual information of each latent with each factor: how much a latent says about, for example, the cell type.
 
     .. math:: I(z_k; v) = H(z_k) - \sum_v p(v) H(z_k | v)
 
-    with the differential entropies of the latent in all cells, and in the cells with value v.
+    with the differential entropies of the latent in all cells, and in the cells with value v (Chen et al. 2018, section
+    4.1).
 
     Parameters
     ----------
@@ -60,42 +58,35 @@ def mutual_information(
         Posterior means, shape ``(n_cells, n_latent)``.
     factors
         One column a factor, one row a cell. Floating-point columns with more than ``n_quantiles`` values are cut at
-        their quantiles, all others are taken as categories. Cells with a missing value are left out for that factor.
+        their quantiles, all others are categories. Cells with a missing value are left out for that factor.
     var
         Posterior variances, shape ``(n_cells, n_latent)``.
     n_quantiles
-        Bins of floating-point factors (the paper takes quartiles of the library size).
+        Bins of floating-point factors (Yu and Welch 2021 take quartiles of the library size).
     normalize
         Divide by the factor's entropy H(v): 0 is no information, 1 is all of it.
     estimator
-        ``"aggregate posterior"`` needs ``var`` and takes the densities of the aggregate posteriors
-        :math:`q(z_k) = \frac{1}{N} \sum_n q(z_k | x_n)`, which are exact in the cells given (mixtures of their
-        posteriors), and integrates on a grid four times as fine as the narrowest posteriors. The others look at the
-        means alone: ``"knn"`` by the distances to the third nearest neighbours, ``"binned"`` in 20 bins of equal
-        numbers of cells, which loses what is finer than a bin and gains about (bins - 1)(values - 1) / (2 cells) nats
-        by chance. ``"auto"`` is the aggregate posterior where there are variances, and neighbours where there are
-        none.
+        ``"aggregate posterior"`` needs ``var``. It takes the densities of the aggregate posteriors
+        :math:`q(z_k) = \frac{1}{N} \sum_n q(z_k | x_n)`, which are exact in the cells given, and integrates on a grid
+        four times as fine as the narrowest posteriors. The others use the means alone: ``"knn"`` the distances to the
+        third nearest neighbours (Ross 2014, equation 2), ``"binned"`` 20 bins of equal numbers of cells, which loses
+        what is finer than a bin and gains about (bins - 1)(values - 1) / (2 cells) nats by chance. ``"auto"`` is the
+        aggregate posterior where there are variances, and neighbours where there are none.
     n_cells
-        Cells to use; of more, so many are drawn at random (the paper's cap).
+        Cells to use; of more, a random sample (the paper's number).
     seed
-        Of that draw, and of the noise that breaks ties between neighbours, which is far below single precision.
+        Random seed, also of the noise, far below single precision, that breaks ties between neighbours.
 
     Returns
     -------
-    Latents x factors: in nats, from 0 to H(v), or from 0 to 1 where normalised. Estimates outside of these bounds are
-    set to them. A latent that is the same in all cells has 0 in the means. ``attrs["estimator"]`` says which one was
-    used.
+    Latents x factors: in nats, from 0 to H(v), or from 0 to 1 where normalised; estimates outside are set to these. A
+    latent that is the same in all cells has 0 in the means. ``attrs["estimator"]`` says which one was used.
 
     Raises
     ------
     ValueError
         If shapes differ, values are not finite, a variance is not positive, a factor has a single value or more than
         one for every two cells, or the estimator is unknown or lacks variances.
-
-    References
-    ----------
-    Chen et al. 2018, section 4.1; Yu and Welch 2021, "Mutual information"; Ross 2014, "Mutual information between
-    discrete and continuous data sets", equation 2, for the neighbours.
     """
     mean_nk = checked_mean(mean)
     check_factors(factors, mean_nk)
@@ -118,26 +109,17 @@ def mutual_information(
 
 
 def mutual_information_gap(information: pd.DataFrame) -> float:
-    """Mean over factors of the gap between the two latents that know most of it.
+    """Mutual information gap (MIG): whether each factor is in one latent, and in no other; 1 is best.
 
     Parameters
     ----------
     information
-        Latents x factors, normalised, as :func:`mutual_information` returns it.
+        Normalised latents x factors, as :func:`mutual_information` returns it; two latents or more.
 
     Returns
     -------
-    From 0 (each factor is known to two latents alike, or to none) to 1, which is best: each factor is wholly known to
-    one latent and unknown to the others.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two latents or no factor.
-
-    References
-    ----------
-    Chen et al. 2018, equation 6; Yu and Welch 2021, "Mutual information".
+    Mean over factors of the difference between the two largest values, from 0 to 1 (Chen et al. 2018, equation 6). 1:
+    one latent has all information on each factor, the others have none. 0: two latents have the same, or none has any.
     """
     return mean_gap(information, "information")
 
@@ -214,15 +196,15 @@ def information_of(column: Latents) -> pd.DataFrame:
     )
 
 
-def _row(kind: str, has_var: bool, *questions: str, source: str) -> Metric:
+def _row(kind: str, has_var: bool, source: str, *questions: str) -> Metric:
     # No two kinds share a row: their values do not compare.
     def compute(column: Latents) -> float | None:
         return mutual_information_gap(information_of(column)) if has_var == (column.var_nk is not None) else None
 
-    return Metric(f"MIG, {kind}", questions, mutual_information_gap, compute, low=0, high=1, best=1, source=source)
+    return Metric(f"MIG, {kind}", questions, mutual_information_gap, compute, 0, 1, 1, source)
 
 
 ROWS = (
-    _row("aggregate posterior", True, DISENTANGLEMENT, source="Chen et al. 2018"),
-    _row("nearest neighbours", False, DISENTANGLEMENT, GENERATOR, source="Ross 2014"),
+    _row("aggregate posterior", True, "Chen et al. 2018", DISENTANGLEMENT),
+    _row("nearest neighbours", False, "Ross 2014", DISENTANGLEMENT, GENERATOR),
 )

@@ -1,7 +1,4 @@
-"""Latents and factors in an AnnData, checked, described and written for the tables of disentanglement.
-
-Legend: n cells, k latents, f factors.
-"""
+"""Latents and factors in an AnnData, for tables of disentanglement. Legend: n cells, k latents, f factors."""
 
 from __future__ import annotations
 
@@ -26,6 +23,8 @@ _N_QUANTILES = 4  # what the metrics cut floating-point factors into
 def factors_in(adata: AnnData, keys: str | Sequence[str], name: str) -> pd.DataFrame:
     """Columns of obs; an error where one is missing or infinite."""
     keys = [keys] if isinstance(keys, str) else list(keys)
+    if not keys:
+        raise ValueError("keys is empty: name one column of obs or more")
     check_obs_keys(adata.obs, keys, name)
     factors_nf = adata.obs[keys]
     for _, factor in factors_nf.items():  # of all cells: which ones are sampled must not decide what is refused

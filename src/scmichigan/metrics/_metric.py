@@ -1,14 +1,11 @@
-"""A metric as a row of tables, and the cells or latents that a row computes its values from.
-
-Legend: n cells, g genes, k latents, f factors, m cells of a prediction.
-"""
+"""Rows of tables, and the columns they are computed from. Legend: n cells, g genes, k latents, f factors, m latents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -32,33 +29,29 @@ Value = TypeVar("Value")
 class Metric:
     """One row of one or more tables.
 
-    Attributes
-    ----------
-    name
-        Name in tables.
-    questions
-        What it answers; one table each.
-    function
-        The function of ``scmichigan.metrics`` that computes it.
-    compute
-        Takes the column of a table (one of the classes below) and gives the value: NaN where it is not defined for these
-        cells, None where the row does not apply to them.
-    low, high
-        Ends of its range.
-    best
-        The value to wish for, or a function of the first column where it depends on the cells.
-    source
-        Where it comes from.
+    ``questions`` are what it answers, one table each, and ``function`` is the function of ``scmichigan.metrics`` that
+    computes it. ``compute`` takes a column of the table, one of the classes below, and gives the value: NaN where it is
+    not defined for these cells, None where the row does not apply to them. ``best`` is the value to wish for, or a
+    function of the first column where it depends on the cells.
     """
 
     name: str
     questions: tuple[str, ...]
     function: Callable[..., Any]
-    compute: Callable[[Any], float | None] = field(repr=False)
+    compute: Callable[[Any], float | None]
     low: float
     high: float
     best: float | Callable[[Any], float | None]
     source: str
+
+
+class Cost(NamedTuple):
+    """Arguments that all tables of cells have, under the names that metrics have for them."""
+
+    n_cells: int
+    n_trees: int
+    seed: int
+    n_jobs: int | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,10 +63,10 @@ class Latents:
     """
 
     mean_nk: np.ndarray
-    var_nk: np.ndarray | None
+    var_nk: np.ndarray | None = None
     factors_nf: pd.DataFrame
     ordered: list[str]
-    n_cells: int
+    n_cells: int = 12_000  # as mutual_information has it
     seed: int
     independence_of: tuple[np.ndarray, np.ndarray | None] | None = None
 
@@ -82,19 +75,15 @@ class Latents:
 class Comparison:
     """A column of "realism" and "prediction": cells, and the real ones that they are compared with.
 
-    ``forest_sides`` are the real and the other cells that a random forest classifies, where these are more than the rest
-    compares. ``labelled`` are real cells and their types. Where ``ceiling_of`` is given, ``cells_ng`` are real cells too,
-    and say what is the best value that the cells of that column can reach. ``control_ng`` and the real cells of other
-    ``targets`` are those of a prediction.
+    ``forest_sides`` are what a random forest classifies, where this is more than the rest compares; ``labelled`` are
+    real cells and their types; ``ceiling_of`` is the column whose best value these cells, real ones too, show;
+    ``control_ng`` and the real cells of other ``targets`` are those of a prediction.
     """
 
     reference_ng: Matrix
     cells_ng: Matrix
     pca: PCA
-    n_cells: int
-    n_trees: int
-    seed: int
-    n_jobs: int | None
+    cost: Cost
     forest_sides: tuple[Matrix, Matrix] | None = None
     labelled: tuple[Matrix, pd.Series] | None = None
     ceiling_of: Comparison | None = None
@@ -102,17 +91,15 @@ class Comparison:
     targets: Mapping[Hashable, Matrix] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ModalityPair:
-    """A column of "modalities": two modalities of the same cells, and those of the real cells compared with."""
+class ModalityPair(NamedTuple):
+    """A column of "modalities": two modalities of real cells, and of the cells compared with them."""
 
-    reference: tuple[Matrix, Matrix]
-    cells: tuple[Matrix, Matrix]
+    reference_ng: list[Matrix]
+    cells_ng: list[Matrix]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PredictedLatents:
-    """A column of "latent arithmetic": predicted latents, those of the real cells, and posteriors of the training cells."""
+class PredictedLatents(NamedTuple):
+    """A column of "latent arithmetic": latents of real and predicted cells, and posteriors of the training cells."""
 
     real_mk: np.ndarray
     predicted_mk: np.ndarray
@@ -134,8 +121,13 @@ def once(compute: Callable[[Column], Value]) -> Callable[[Column], Value]:
 
 
 def or_nan(metric: Callable[..., float], *args: Any, **kwargs: Any) -> float:
-    """Give the metric, or NaN where it refuses cells that were checked before: it is not defined for these."""
+    """The metric, or NaN where it refuses cells that were checked before: it is not defined for these."""
     try:
         return metric(*args, **kwargs)
     except ValueError:
         return np.nan
+
+
+def of_sides(metric: Callable[..., float], **options: Any) -> Callable[[Comparison | ModalityPair], float]:
+    """Compute a metric of real and other cells from a column."""
+    return lambda column: or_nan(metric, column.reference_ng, column.cells_ng, **options)

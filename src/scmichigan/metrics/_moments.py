@@ -1,11 +1,6 @@
-"""Means, variances, zeros and correlations of genes in generated and in real cells.
-
-Legend: n cells, g genes, p pairs of genes, or proteins.
-"""
+"""Moments and correlations of genes. Legend: n cells, g genes, p pairs of genes, or proteins."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +11,7 @@ from scmichigan._arrays import Matrix, dense, mean_g, variance_g
 from scmichigan._cells import Cells, gene_names, matrices
 from scmichigan._checks import check_at_least
 
-from ._metric import MODALITIES, PREDICTION, REALISM, Comparison, Metric, once, or_nan
+from ._metric import MODALITIES, PREDICTION, REALISM, Comparison, Metric, of_sides, once
 
 _STATISTICS = ("mean", "variance", "zero_fraction")
 
@@ -27,21 +22,13 @@ def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`.
+        As in :func:`e_distance`, with the same errors.
 
     Returns
     -------
-    One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (divided by the
-    number of cells), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message).
-
-    Notes
-    -----
-    Only exact zeros count. A generator that makes none, as one that ends in a softplus, has a zero fraction of 0.
+    One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (divided by
+    the number of cells), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells. Only exact zeros
+    count: a generator that makes none, as one that ends in a softplus, has a zero fraction of 0.
     """
     sides = dict(zip(("real", "generated"), matrices({"real": real, "generated": generated}), strict=True))
     columns = {}
@@ -60,30 +47,24 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
     .. math:: R^2 = 1 - \sum_g (r_g - s_g)^2 / \sum_g (r_g - \bar{r})^2
 
     for each statistic r of the real and s of the generated cells: the coefficient of determination, without a fit.
+    (Some publications call the squared correlation so, which ignores any scale and shift.)
 
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`, with 2 genes or more.
+        As in :func:`e_distance`, with the same errors; 2 genes or more.
 
     Returns
     -------
     ``r2_mean``, ``r2_variance`` and ``r2_zero_fraction``: 1 is best; 0 is as good as the same value for all genes;
     negative is worse. Then ``zero_fraction_real`` and ``zero_fraction_generated``, over all genes and cells.
 
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or there is only one gene.
-
     Notes
     -----
-    Some publications give the squared correlation under this name, which ignores any scale and shift.
-
     A few highly expressed genes decide ``r2_mean``, and most genes are alike in all cells: control cells in place of
-    perturbed ones often reach 0.9 or more. Compare a prediction with the value of :func:`no_change`. Where the statistic is
-    the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated cells agree and 0
-    if not.
+    perturbed ones often reach 0.9 or more. Compare a prediction with the value of :func:`no_change`. Where the
+    statistic is the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated
+    cells agree, else 0.
     """
     table = gene_statistics(real, generated)
     if len(table) < 2:
@@ -94,33 +75,23 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
 
 
 def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 500) -> float:
-    """Whether genes correlate with each other in generated cells as in real ones: correlation of correlations; 1 is best.
-
-    It is the Pearson correlation, over pairs of genes, between the gene-gene correlations of both sides.
+    """Agreement of the gene-gene correlations of generated and of real cells; 1 is best.
 
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`, 2 cells or more of each.
+        As in :func:`e_distance`, with the same errors; 2 cells or more of each.
     n_genes
-        Genes of highest variance in the real cells that are compared, at most. Genes that are constant in the real cells
-        are left out. Those constant in the generated cells only are correlated with none there, and so lower the value.
+        Genes of highest variance in the real cells that are compared, at most. Genes that are constant in the real
+        cells are left out; 3 or more must vary. Those constant in the generated cells only count as correlated with
+        none there.
 
     Returns
     -------
-    From -1 to 1; 1 is best. It sees neither means nor variances, nor whether all correlations are too weak by the same
-    factor.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), fewer than 3 genes vary in the real cells, or the correlations of
-        one side are all the same, as of one cell repeated: no correlation is then defined.
-
-    Notes
-    -----
-    Correlations of few cells are noisy, which lowers the value even of a perfect generator: compare with that of
-    :func:`split_half`.
+    Pearson correlation over pairs of genes, from -1 to 1. It sees neither means nor variances, nor whether all
+    correlations are too weak by the same factor. Few cells lower the value even of a perfect generator: compare with
+    that of :func:`split_half`. If all correlations of one side are the same, as of one cell repeated, it is not
+    defined, which is an error.
     """
     check_at_least(3, n_genes=n_genes)
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
@@ -129,43 +100,27 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
     varies_g = np.ptp(real_ng, axis=0) > 0
     if varies_g.sum() < 3:
         raise ValueError(f"{varies_g.sum()} genes vary in real: give cells in which 3 or more do")
-    pairs = {
-        name: _correlations(cells[:, varies_g]) for name, cells in (("real", real_ng), ("generated", generated_ng))
-    }
-    for name, correlation_p in pairs.items():
-        if np.ptp(correlation_p) == 0:
-            raise ValueError(
-                f"all pairs of genes have the correlation {correlation_p[0]:.3g} in {name}, so that none is defined "
-                f"over pairs: check that the cells of {name} differ from each other"
-            )
-    return float(np.corrcoef(pairs["real"], pairs["generated"])[0, 1])
+    pairs = [_correlations(cells[:, varies_g]) for cells in (real_ng, generated_ng)]
+    return _correlation_of(*pairs, "genes")
 
 
 def cross_correlation_agreement(
     real: tuple[Cells, Cells], generated: tuple[Cells, Cells], *, n_genes: int = 500
 ) -> float:
-    """Whether two modalities correlate with each other in generated cells as in real ones; 1 is best.
+    """Agreement of the correlations between features of two modalities in generated and real cells; 1 is best.
 
-    It is the Pearson correlation, over pairs of features of either modality, between the correlations of both sides. A
-    modality alone can be perfect and still be that of another cell; this sees it.
+    Each modality by itself can be perfect and still be that of another cell; this sees it.
 
     Parameters
     ----------
     real, generated
-        Both modalities of the same cells in the same order, such as genes and proteins, each as in
-        :func:`gene_correlation_agreement`.
+        Both modalities of the same cells in the same order, such as genes and proteins.
     n_genes
-        Features of highest variance in the real cells that are compared, at most, of each modality.
+        As in :func:`gene_correlation_agreement`, with the same errors, of each modality.
 
     Returns
     -------
-    From -1 to 1; 1 is best, and cells whose modalities do not belong together are near 0.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), those of the modalities differ in number, or the correlations of one
-        side are all the same: no correlation is then defined.
+    Pearson correlation over pairs of features, from -1 to 1; cells whose modalities do not belong together are near 0.
     """
     check_at_least(1, n_genes=n_genes)
     first, second = (matrices({"real": one, "generated": other}) for one, other in zip(real, generated, strict=True))
@@ -173,19 +128,25 @@ def cross_correlation_agreement(
     for cells in (first, second):
         chosen = np.argsort(-variance_g(cells[0]), kind="stable")[:n_genes]
         scaled.append([StandardScaler().fit_transform(_columns(x, chosen)) for x in cells])
-    agreeing = {}
+    pairs = []
     for name, x_ng, y_np in zip(("real", "generated"), *scaled, strict=True):
         if len(x_ng) != len(y_np):
             raise ValueError(
                 f"the modalities of {name} have {len(x_ng)} and {len(y_np)} cells: give those of the same cells"
             )
-        agreeing[name] = (x_ng.T @ y_np / len(x_ng)).ravel()
-        if np.ptp(agreeing[name]) == 0:
+        pairs.append((x_ng.T @ y_np / len(x_ng)).ravel())
+    return _correlation_of(*pairs, "features")
+
+
+def _correlation_of(real_p: np.ndarray, generated_p: np.ndarray, noun: str) -> float:
+    """Correlation over pairs, of correlations that are not all the same."""
+    for name, correlation_p in {"real": real_p, "generated": generated_p}.items():
+        if np.ptp(correlation_p) == 0:
             raise ValueError(
-                f"all pairs of features have the correlation {agreeing[name][0]:.3g} in {name}, so that none is defined over "
-                f"pairs: check that the cells of {name} differ from each other"
+                f"all pairs of {noun} have the correlation {correlation_p[0]:.3g} in {name}, so that none is defined "
+                f"over pairs: check that the cells of {name} differ from each other"
             )
-    return float(np.corrcoef(agreeing["real"], agreeing["generated"])[0, 1])
+    return float(np.corrcoef(real_p, generated_p)[0, 1])
 
 
 def _columns(matrix: Matrix, genes: np.ndarray) -> np.ndarray:
@@ -202,47 +163,43 @@ def _correlations(cells_ng: np.ndarray) -> np.ndarray:
 
 @once
 def _agreement(column: Comparison) -> pd.Series:
-    """Agreement of a column; NaN for a single gene."""
+    """Agreement of a column; nothing for a single gene."""
     if column.reference_ng.shape[1] < 2:
         return pd.Series(dtype=float)
     return gene_agreement(column.reference_ng, column.cells_ng)
 
 
-def _agreement_row(name: str, statistic: str, *questions: str, **ends: Any) -> Metric:
-    ends = {"low": -np.inf, "high": 1, "best": 1, "source": "coefficient of determination"} | ends
-    return Metric(name, questions, gene_agreement, lambda column: _agreement(column).get(statistic, np.nan), **ends)
+def _r2(name: str, statistic: str, *questions: str) -> Metric:
+    def compute(column: Comparison) -> float:
+        return _agreement(column).get(f"r2_{statistic}", np.nan)
+
+    return Metric(name, questions, gene_agreement, compute, -np.inf, 1, 1, "coefficient of determination")
 
 
+def _zero_fraction(column: Comparison) -> float:
+    return _agreement(column).get("zero_fraction_generated", np.nan)
+
+
+def _real_zero_fraction(column: Comparison) -> float:
+    return np.mean(column.reference_ng == 0)
+
+
+_OF_GENES, _OF_MODALITIES = of_sides(gene_correlation_agreement), of_sides(cross_correlation_agreement)
+_OF_PAIRS = (-1, 1, 1, "Pearson over pairs")
 ROWS = (
-    _agreement_row("R2 of means", "r2_mean", REALISM, PREDICTION),
-    _agreement_row("R2 of variances", "r2_variance", REALISM, PREDICTION),
-    _agreement_row("R2 of zero fractions", "r2_zero_fraction", REALISM),
-    _agreement_row(
+    _r2("R2 of means", "mean", REALISM, PREDICTION),
+    _r2("R2 of variances", "variance", REALISM, PREDICTION),
+    _r2("R2 of zero fractions", "zero_fraction", REALISM),
+    Metric(
         "zero fraction",
-        "zero_fraction_generated",
-        REALISM,
-        low=0,
-        best=lambda column: np.mean(column.reference_ng == 0),
-        source="fraction of exact zeros",
-    ),
-    Metric(
-        "gene-gene correlation",
         (REALISM,),
-        gene_correlation_agreement,
-        lambda column: or_nan(gene_correlation_agreement, column.reference_ng, column.cells_ng),
-        low=-1,
-        high=1,
-        best=1,
-        source="Pearson over gene pairs",
+        gene_agreement,
+        _zero_fraction,
+        0,
+        1,
+        _real_zero_fraction,
+        "fraction of exact zeros",
     ),
-    Metric(
-        "correlations across modalities",
-        (MODALITIES,),
-        cross_correlation_agreement,
-        lambda column: or_nan(cross_correlation_agreement, column.reference, column.cells),
-        low=-1,
-        high=1,
-        best=1,
-        source="Pearson over pairs of features",
-    ),
+    Metric("gene-gene correlation", (REALISM,), gene_correlation_agreement, _OF_GENES, *_OF_PAIRS),
+    Metric("correlations across modalities", (MODALITIES,), cross_correlation_agreement, _OF_MODALITIES, *_OF_PAIRS),
 )

@@ -1,7 +1,4 @@
-"""How well factors are predicted from latents, and from how many of them.
-
-Legend: n cells, k latents, f factors.
-"""
+"""How well factors are predicted from latents, and from how many of them. Legend: n cells, k latents, f factors."""
 
 from __future__ import annotations
 
@@ -17,14 +14,12 @@ from scmichigan._checks import check_at_least
 
 from ._factors import (
     category_codes,
-    check_factors,
     check_not_constant,
-    checked_mean,
+    checked_sample,
     codes_of,
     latents_by_factors,
     mean_gap,
     numbers,
-    sample_cells,
     standardised,
     varies,
 )
@@ -38,16 +33,14 @@ _MAX_DOUBLINGS = 50  # within double precision
 
 @dataclass(frozen=True, eq=False)
 class DCI:
-    """What :func:`dci` returns.
+    """Result of :func:`dci`: three scores from 0 to 1, which is best, and the importances that they come from.
 
-    Parameters
+    Attributes
     ----------
-    disentanglement
-        From 0 to 1, which is best: each latent matters for one factor only.
-    completeness
-        From 0 to 1, which is best: each factor needs one latent only.
+    disentanglement, completeness
+        1: each latent matters for one factor only; each factor needs one latent only.
     informativeness
-        Accuracy on held-out cells, mean over factors; 1 is best. Chance is the share of a factor's most common value.
+        Accuracy on held-out cells, mean over factors. Chance is the frequency of a factor's most common value.
     importance
         Latents x factors; columns sum to 1, or are 0 where nothing is of use.
     """
@@ -67,7 +60,7 @@ def dci(
     n_cells: int = 4000,
     seed: int = 0,
 ) -> DCI:
-    r"""Disentanglement, completeness and informativeness of the latents.
+    r"""Disentanglement, completeness and informativeness (DCI): how factors are predicted, and from how many latents.
 
     Gradient boosted trees predict each factor from all latents. With the importance :math:`R_{kf}` of latent k for
     factor f (decrease of impurity),
@@ -78,49 +71,25 @@ def dci(
         C = \sum_f \gamma_f \left(1 - H_K\!\left(\frac{R_{\cdot f}}{\sum_k R_{kf}}\right)\right)
 
     where :math:`H_F` is the entropy to the base of the number of factors and :math:`H_K` that of latents, and
-    :math:`\rho_k` and :math:`\gamma_f` are the shares of a latent and of a factor in all importances.
+    :math:`\rho_k` and :math:`\gamma_f` are the fractions of all importances that a latent and a factor have (Eastwood
+    and Williams 2018, section 2; trees and accuracy as in Locatello et al. 2019, appendix C).
 
     Parameters
     ----------
     mean
         Latents, two or more, shape ``(n_cells, n_latent)``.
-    factors
-        Two columns or more, one a factor; one row a cell. Floating-point columns with more than ``n_quantiles``
-        values are cut at their quantiles, so that accuracy is the measure for all; all others are taken as categories.
-        Cells with a missing value, or one that no other cell has, are left out for that factor.
+    factors, n_quantiles, seed
+        As in :func:`factor_vae_score`, with the same errors.
     n_trees
-        Rounds of boosting; each grows a tree for each value of a factor (one tree if there are two). Fewer are faster
-        in proportion and raise disentanglement and completeness, as late trees fit what is left over: compare values
-        at equal numbers.
-    n_quantiles
-        Bins of floating-point factors.
+        Rounds of boosting; each grows a tree for each value of a factor (one tree if there are two). Fewer take less
+        time in proportion, and raise disentanglement and completeness: compare values at equal numbers.
     n_cells
-        Cells to use; of more, so many are drawn at random. A fifth of them is held out, the same share of each value.
-        With 10 latents, and factors of 2, 2, 20 and 4 values, 4,000 cells take about 15 s on one core.
-    seed
-        Of that draw, the split and the trees.
-
-    Returns
-    -------
-    The three scores, and the importances that they come from.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, there are fewer than two latents or factors, or a factor has a single
-        value or more than one for every two cells.
-
-    References
-    ----------
-    Eastwood and Williams 2018, "A framework for the quantitative evaluation of disentangled representations", section
-    2; Locatello et al. 2019, "Challenging common assumptions in the unsupervised learning of disentangled
-    representations", appendix C, for gradient boosted trees and accuracy.
+        Cells to use; of more, a random sample. A fifth of them, of each value, is held out. With 10 latents, and
+        factors of 2, 2, 20 and 4 values, 4,000 cells take about 15 s on one core.
     """
     check_at_least(1, n_trees=n_trees)
-    mean_nk = checked_mean(mean, at_least=2)
-    check_factors(factors, mean_nk, at_least=2)
-    cells = sample_cells(len(mean_nk), n_cells, seed)
-    mean_nk, codes_nf = mean_nk[cells], codes_of(factors.iloc[cells], n_quantiles, min_cells=2)
+    mean_nk, factors = checked_sample(mean, factors, n_cells, seed, n_factors=2)
+    codes_nf = codes_of(factors, n_quantiles, min_cells=2)
     importance_fk, accuracy_f = [], []
     for codes_n in codes_nf.T:
         training, held_out = _split(codes_n, seed)
@@ -130,57 +99,40 @@ def dci(
         accuracy_f.append((trees.predict(mean_nk[held_out]) == codes_n[held_out]).mean())
     importance_kf = np.column_stack(importance_fk)
     return DCI(
-        disentanglement=concentration(importance_kf),
-        completeness=concentration(importance_kf.T),
+        disentanglement=_concentration(importance_kf),
+        completeness=_concentration(importance_kf.T),
         informativeness=float(np.mean(accuracy_f)),
         importance=latents_by_factors(importance_kf, factors),
     )
 
 
 def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed: int = 0) -> float:
-    """Separated attribute predictability: the gap between the two latents that each factor is best predicted from.
+    """Separated attribute predictability (SAP): whether each factor is predicted by one latent, and by no other.
 
-    A latent's score is its squared correlation with a continuous factor, and for one of categories the balanced
+    A latent's score is its squared correlation with a continuous factor. For one of categories it is the balanced
     accuracy on held-out cells of a linear support vector machine (one against the rest, C = 0.01, on the standardised
-    latent).
+    latent). See Kumar et al. 2018, section 3, and Locatello et al. 2019, appendix C.
 
     Parameters
     ----------
     mean
         Latents, two or more, shape ``(n_cells, n_latent)``.
     factors
-        One column a factor, one row a cell. Floating-point columns are continuous, all others are taken as
-        categories; give numbers in order, such as time points, as floating point. Cells with a missing value are left
-        out for that factor, and so are those with a category that no other cell has.
-    n_cells
-        Cells to use; of more, so many are drawn at random.
-    seed
-        Of that draw and the split into four fifths and one.
+        One column a factor, one row a cell. Floating-point columns are continuous, all others are categories; give
+        ordered numbers, such as time points, as floating point. Missing values and those that a single cell has are
+        left out.
+    n_cells, seed
+        As in :func:`mutual_information`, with the same errors.
 
     Returns
     -------
-    Mean gap over factors, from about 0 (two latents alike, or none of use) upwards, higher is better. A perfect code
-    has 1 for continuous factors. For those of v categories it has 1 - 1/v at most, as the second latent guesses, and
-    that for up to four of them in thousands of cells: lines hardly tell more apart on one axis (with 20, a perfect code
-    gets about 0.1). The column "best" of :func:`disentanglement` has the value for the factors given. A latent that is
-    the same in all cells scores 0 for continuous factors, and as a guess does, 1/v, for categories.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, there are fewer than two latents, or a factor has a single value or
-        more categories than one for every two cells.
-
-    References
-    ----------
-    Kumar et al. 2018, "Variational inference of disentangled latent concepts from unlabeled observations", section 3;
-    Locatello et al. 2019, "Challenging common assumptions in the unsupervised learning of disentangled
-    representations", appendix C.
+    Mean over factors of the difference between the two largest scores, from about 0 upwards; higher is better. A
+    perfect latent has 1 for continuous factors. For v categories it has 1 - 1/v at most, as the second latent guesses,
+    and that for up to four of them in thousands of cells: lines hardly separate more on one axis (with 20, about 0.1).
+    The column "best" of :func:`disentanglement` has the value for the factors given. A constant latent scores 0 for
+    continuous factors, and 1/v, as a guess, for categories.
     """
-    mean_nk = checked_mean(mean, at_least=2)
-    check_factors(factors, mean_nk)
-    cells = sample_cells(len(mean_nk), n_cells, seed)
-    mean_nk, factors = mean_nk[cells], factors.iloc[cells]
+    mean_nk, factors = checked_sample(mean, factors, n_cells, seed)
     columns = []
     for name in factors.columns:
         if pd.api.types.is_float_dtype(factors[name]):
@@ -190,24 +142,24 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
     return mean_gap(latents_by_factors(np.column_stack(columns), factors), "scores")
 
 
-def _largest_sap(factors: pd.DataFrame, *, seed: int = 0) -> float:
-    """SAP of the factors as their own latents, beside one that knows nothing.
+def _best_sap(column: Latents) -> float:
+    """SAP of the factors as their own latents, beside one without information.
 
-    Categories are put on their axis at equal distances or at doubling ones, whichever is told apart better.
+    Categories are put on their axis at equal distances or at doubling ones, whichever is better.
     """
     gaps = []
-    for name in factors.columns:
-        if pd.api.types.is_float_dtype(factors[name]):
+    for _, factor in column.factors_nf.items():
+        if pd.api.types.is_float_dtype(factor):
             gaps.append(1.0)
             continue
-        codes_n = category_codes(factors[name], min_cells=2)
+        codes_n = category_codes(factor, min_cells=2)
         places_nk = np.column_stack([codes_n, np.exp2(np.minimum(codes_n, _MAX_DOUBLINGS)), np.zeros(len(codes_n))])
-        *perfect, guess = _separability(places_nk, codes_n, seed)
+        *perfect, guess = _separability(places_nk, codes_n, column.seed)
         gaps.append(max(perfect) - guess)
     return float(np.mean(gaps))
 
 
-def concentration(weight_rc: np.ndarray) -> float:
+def _concentration(weight_rc: np.ndarray) -> float:
     """Mean over rows, by their sums, of 1 minus the entropy of the columns' shares; from 0 (equal) to 1 (one column).
 
     Rows that sum to zero do not count; 0 if there are no others.
@@ -261,22 +213,16 @@ def _dci_row(value: str) -> Metric:
     def compute(column: Latents) -> float:
         return getattr(_of_trees(column), value, np.nan)
 
-    source = "Eastwood and Williams 2018"
-    return Metric(f"DCI {value}", (DISENTANGLEMENT,), dci, compute, low=0, high=1, best=1, source=source)
+    return Metric(f"DCI {value}", (DISENTANGLEMENT,), dci, compute, 0, 1, 1, "Eastwood and Williams 2018")
+
+
+def _sap(column: Latents) -> float:
+    return sap(column.mean_nk, column.factors_nf, n_cells=column.n_cells, seed=column.seed)
 
 
 ROWS = (
     _dci_row("disentanglement"),
     _dci_row("completeness"),
     _dci_row("informativeness"),
-    Metric(
-        "SAP",
-        (DISENTANGLEMENT,),
-        sap,
-        lambda column: sap(column.mean_nk, column.factors_nf, n_cells=column.n_cells, seed=column.seed),
-        low=0,
-        high=1,
-        best=lambda column: _largest_sap(column.factors_nf, seed=column.seed),
-        source="Kumar et al. 2018",
-    ),
+    Metric("SAP", (DISENTANGLEMENT,), sap, _sap, 0, 1, _best_sap, "Kumar et al. 2018"),
 )

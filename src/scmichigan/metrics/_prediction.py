@@ -1,7 +1,4 @@
-"""Simple predictions that others have to be better than, and the best possible one.
-
-Legend: n cells, g genes.
-"""
+"""Simple predictions that others have to be better than, and the best possible one. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -22,22 +19,16 @@ def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) ->
     Parameters
     ----------
     control
-        Unperturbed cells of the context to predict, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData
-        (its X).
+        Unperturbed cells of the context to predict, as in :func:`e_distance`, with the same errors.
     n_samples
-        Cells to return, sampled at random, with replacement only where there are fewer control cells; None returns
-        them all in their order.
+        Cells to return, 1 or more, sampled at random, with replacement only where there are fewer control cells; None
+        returns them all in their order.
     seed
         Random seed.
 
     Returns
     -------
     Dense float32 array of shape ``(n_samples, n_genes)``, a copy.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or ``n_samples`` is below 1.
     """
     (control_ng,) = matrices({"control": control})
     return _draw(control_ng, n_samples, seed)
@@ -55,25 +46,17 @@ def additive(
 
     Parameters
     ----------
-    control
-        As in :func:`no_change`.
+    control, n_samples, seed
+        As in :func:`no_change`, with the same errors.
     changes
-        For each other context, such as another cell type, its unperturbed and its perturbed cells.
+        For each other context, such as another cell type, its unperturbed and its perturbed cells; one or more.
     weights
         Weights of those contexts, 0 or more; None weighs them equally.
-    n_samples, seed
-        As in :func:`no_change`.
 
     Returns
     -------
     Dense float32 array of shape ``(n_samples, n_genes)``: control cells plus the weighted mean over contexts of the
     mean perturbed minus the mean unperturbed cell. Values may be negative.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), there is no context, weights do not fit the contexts, or
-        ``n_samples`` is below 1.
     """
     control_ng, before_cg, after_cg = _contexts(control, changes)
     change_g = np.average(after_cg - before_cg, axis=0, weights=_checked_weights(weights, len(changes)))
@@ -87,22 +70,13 @@ def additive_weighted(
 
     .. math:: w_c \propto 1 / ||m_c - m||^2
 
-    with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict.
+    with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict. Contexts with
+    the same mean, up to rounding in single precision, get all the weight.
 
     Parameters
     ----------
     control, changes, n_samples, seed
-        As in :func:`additive`.
-
-    Returns
-    -------
-    Dense float32 array of shape ``(n_samples, n_genes)``, as of :func:`additive`. Contexts with the very mean of
-    ``control``, up to rounding in single precision, get all the weight.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), there is no context, or ``n_samples`` is below 1.
+        As in :func:`additive`, with the same errors.
     """
     control_ng, before_cg, _ = _contexts(control, changes)
     mean = mean_g(control_ng)
@@ -113,31 +87,23 @@ def additive_weighted(
 
 
 def split_half(real: Cells, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Split real cells into two random halves. Comparing one with the other gives the value of a perfect prediction.
+    """Split real cells into two random halves. One compared with the other has the value of a perfect prediction.
 
     Parameters
     ----------
-    real
-        Real cells, shape ``(n_cells, n_genes)``: array, sparse matrix or AnnData (its X).
-    seed
-        Random seed.
+    real, seed
+        2 or more real cells, and a random seed, as in :func:`e_distance`.
 
     Returns
     -------
     Two dense float32 arrays without a cell in common, of ``n_cells // 2`` and of the remaining cells.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or fewer than 2.
     """
     (real_ng,) = matrices({"real": real})
     n_cells = real_ng.shape[0]
     if n_cells < 2:
         raise ValueError("real has 1 cell: give 2 or more to split")
     order = np.random.default_rng(seed).permutation(n_cells)
-    first, second = (_float32(real_ng[half]) for half in (order[: n_cells // 2], order[n_cells // 2 :]))
-    return first, second
+    return _float32(real_ng[order[: n_cells // 2]]), _float32(real_ng[order[n_cells // 2 :]])
 
 
 def _contexts(control: Cells, changes: Sequence[tuple[Cells, Cells]]) -> tuple[Matrix, np.ndarray, np.ndarray]:

@@ -1,7 +1,4 @@
-"""Table of predictions of a perturbation.
-
-Legend: n cells, g genes.
-"""
+"""Table of predictions of a perturbation. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.decomposition import PCA
 
 from scmichigan import _keys
 from scmichigan._arrays import Matrix, dense
@@ -18,10 +14,10 @@ from scmichigan._cells import Cells, keep
 from scmichigan._checks import check_at_least
 
 from ._basis import Basis, checked, fitted_pca
-from ._metric import PREDICTION, Comparison
+from ._metric import PREDICTION, Comparison, Cost
 from ._prediction import additive, additive_weighted, named_pairs, split_half
 from ._remarks import CONTEXT, CONTROL, MADE, remark_on, remark_on_copies
-from ._tables import Plan, Side, Tick, computed, equal_number, metric_table, n_values, warn
+from ._tables import Plan, Side, Tick, computed, equal_number, metric_table, warn
 
 _N_COMPONENTS = 50
 _TAKEN = ("predicted", "no change", "additive", "additive, weighted", "real cells", "best")
@@ -42,86 +38,62 @@ def prediction(
     n_jobs: int | None = None,
     enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
-    """Table of all metrics that say how good a predicted perturbation is, with simple predictions and the best possible one.
+    """Table of all metrics that say how good a predicted perturbation is, with simple predictions for comparison.
 
     Parameters
     ----------
-    real
-        Real cells of what was predicted, 10 or more, hidden from every fit, shape ``(n_cells, n_genes)``: array, sparse
-        matrix or AnnData (its X).
-    predicted
-        Predicted cells; the same genes and scale.
-    control
-        Unperturbed cells of the same context.
+    real, predicted, control
+        Real cells of what was predicted, 10 or more, hidden from every fit; predicted cells; and unperturbed cells of
+        the same context; as in :func:`e_distance`.
     contexts
-        Unperturbed and perturbed cells of each other context, such as another cell type. The additive predictions are
-        made from them.
+        Unperturbed and perturbed cells of each other context, such as another cell type, for the additive predictions.
     others
         Further predictions under their names, for columns of their own.
     basis
-        Cells that principal components are fitted on, usually the training cells, or a fitted
-        :class:`sklearn.decomposition.PCA`; for E-distance and MMD, which compare on the same basis only. By default
-        ``control`` and ``contexts``, never the real cells of the prediction.
+        As in :func:`e_distance`, for it and for MMD. By default ``control`` and ``contexts``, never the real cells of
+        the prediction.
     key_added
-        Key of ``predicted.uns`` that the result is written to, where ``predicted`` is an AnnData.
-    n_cells
-        Cells of each side at most.
-    n_trees, seed, n_jobs, enable_progress_bar
+        Key of ``predicted.uns`` that the result is written to, where ``predicted`` is an AnnData and no view.
+    n_cells, n_trees, seed, n_jobs, enable_progress_bar
         As in :func:`realism`.
 
     Returns
     -------
-    One row a metric (:func:`registry` has ranges and sources). Columns: "predicted"; the names of ``others``; "no change"
-    (the control cells); with contexts "additive" and "additive, weighted" (:func:`additive` and
+    One row a metric (:func:`registry` has ranges and sources). Columns: "predicted"; the names of ``others``; "no
+    change" (the control cells); with contexts "additive" and "additive, weighted" (:func:`additive` and
     :func:`additive_weighted`); "real cells"; and "best". All are compared with one random half of the real cells. "real
     cells" is the other half, the value of the best possible prediction. E-distance, MMD and the random forest's AUROC
     depend on the number of cells, and take the same number everywhere, ``attrs["n_cells"]``; the others take all cells.
     ``attrs["basis"]`` and the name of the columns say which cells components were fitted on.
-    ``attrs["silent_in_control"]`` is the number of genes that are zero in all control cells (see the notes). NaN where a
-    value is not defined, such as the correlation of no change, or that over more genes than there are.
-
-    Table and attributes are also written to ``predicted.uns[key_added]``, but not to a view.
+    ``attrs["silent_in_control"]`` is the number of genes that are zero in all control cells (see the notes). NaN where
+    a value is not defined, such as the correlation of no change, or that over more genes than there are.
 
     Raises
     ------
     ValueError
-        If the cells are unusable (see the message), too few, or log-normalised on one side and counts, or not logged, on
-        the other; if a name of ``others`` is a column already, or the PCA is not fitted or has other genes.
+        As :func:`realism` and :func:`e_distance`, or if a name of ``others`` is a column already.
 
     Warns
     -----
     UserWarning
-        If components are fitted on ``control`` alone, there are fewer than 50 cells on a side (of ``real``, in each
-        half), sides are counts, more than a twentieth of the genes are zero in all cells, or cells of ``predicted``,
-        ``others``, ``control`` or ``contexts`` are real ones number for number.
+        As :func:`realism`, and if components are fitted on ``control`` alone, or cells of ``predicted``, ``others``,
+        ``control`` or ``contexts`` are real ones number for number.
 
     Notes
     -----
     A prediction whose E-distance is no better than that of "no change" moves cells in the wrong direction or too far,
-    whatever its correlation, which does not see the size of a change. One that is worse than "additive" is not worth its
-    training. R2 of means is high for all predictions, as most genes do not change.
-
-    A gene that is zero in all control cells and gets the same shift in all cells, as in the additive predictions, has the
-    strongest test statistic. Their DE overlap can be next to 0 for that reason alone, more so the larger
+    whatever its correlation, which does not see the size of a change. One that is worse than "additive" is not worth
+    its training. R2 of means is high for all predictions, as most genes do not change. A gene that is zero in all
+    control cells and gets the same shift in all cells, as in the additive predictions, has the strongest test
+    statistic: their DE overlap can be next to 0 for that reason alone, more so the larger
     ``attrs["silent_in_control"]`` is.
 
     Examples
     --------
     >>> mg.metrics.prediction(truth, predicted, control, contexts=[(other_control, other_perturbed)])
     """
-    plan = plan_prediction(
-        real,
-        predicted,
-        control,
-        contexts=contexts,
-        others=others,
-        basis=basis,
-        key_added=key_added,
-        n_cells=n_cells,
-        n_trees=n_trees,
-        seed=seed,
-        n_jobs=n_jobs,
-    )
+    asked = {"contexts": contexts, "others": others, "basis": basis, "key_added": key_added}
+    plan = plan_prediction(real, predicted, control, **asked, cost=Cost(n_cells, n_trees, seed, n_jobs))
     return computed({PREDICTION: plan}, enable_progress_bar=enable_progress_bar)[PREDICTION]
 
 
@@ -137,25 +109,30 @@ def plan_prediction(
     name_of_real: str = "real",
     targets: Mapping[str, Cells] | None = None,
     key_added: str,
-    n_cells: int,
-    n_trees: int,
-    seed: int,
-    n_jobs: int | None,
+    cost: Cost,
 ) -> Plan:
     """Check what :func:`prediction` is given, and real cells of other targets for a discrimination rank."""
-    check_at_least(1, n_trees=n_trees)
+    check_at_least(1, n_trees=cost.n_trees)
     if not isinstance(others, Mapping | None):
         raise ValueError(f"others is a {type(others).__name__}: give a dict of names and cells, as {{'linear': cells}}")
     others = dict(others or {})
-    sides_ng, pairs_ng, basis_ng = _checked(predicted, {name_of_real: real}, control, contexts, others, basis)
-    contexts_ng = list(pairs_ng.values())
+    for name in others:
+        if name in _TAKEN or "/" in name:
+            raise ValueError(f"others has the name {name!r}: give one without a slash that no column has, {_TAKEN}")
+    sides = {"predicted": predicted, name_of_real: real, "control": control}
+    sides |= {f"others[{name!r}]": cells for name, cells in others.items()}
+    pairs = named_pairs(contexts, "contexts")
+    *all_ng, basis_ng = checked(sides | pairs, basis)
+    given_ng = dict(zip(sides | pairs, all_ng, strict=True))
+    sides_ng = {name: given_ng[name] for name in sides}
+    contexts_ng = [given_ng[name] for name in pairs]
     predicted_ng, real_ng, control_ng, *others_ng = sides_ng.values()
     numbers = {name: Side(matrix.shape[0], 2 if name == name_of_real else 1) for name, matrix in sides_ng.items()}
-    n_each = equal_number(n_cells, numbers, beside="real cells")
+    n_each = equal_number(cost.n_cells, numbers, beside="real cells")
     made = dict.fromkeys([name for name in sides_ng if name not in (name_of_real, "control")], MADE)
-    given = {"control": CONTROL} | dict.fromkeys(pairs_ng, CONTEXT)
+    given = {"control": CONTROL} | dict.fromkeys(pairs, CONTEXT)
     remark_on(sides_ng)
-    remark_on_copies(sides_ng | pairs_ng, {(name, name_of_real): what for name, what in (made | given).items()})
+    remark_on_copies(given_ng, {(name, name_of_real): what for name, what in (made | given).items()})
     if basis is None:
         fitted_on = "control and contexts" if contexts_ng else "control"
         if not contexts_ng:
@@ -163,7 +140,8 @@ def plan_prediction(
                 "components are fitted on the control cells alone, and what the perturbation changes may not be in them: "
                 "give the training cells as basis, or contexts"
             )
-    attributes = {"n_cells": n_each, "basis": fitted_on, "silent_in_control": _n_silent(control_ng)}
+    n_silent = np.count_nonzero(np.ravel((control_ng != 0).sum(axis=0)) == 0)
+    attributes = {"n_cells": n_each, "basis": fitted_on, "silent_in_control": int(n_silent)}
 
     def compute(tick: Tick) -> pd.DataFrame:
         cells = {"predicted": predicted_ng, **dict(zip(others, others_ng, strict=True)), "no change": control_ng}
@@ -171,17 +149,14 @@ def plan_prediction(
             changes = list(zip(contexts_ng[::2], contexts_ng[1::2], strict=True))
             cells["additive"] = additive(control_ng, changes)
             cells["additive, weighted"] = additive_weighted(control_ng, changes)
-        cells["real cells"], reference_ng = split_half(real_ng, seed=seed)
+        cells["real cells"], reference_ng = split_half(real_ng, seed=cost.seed)
         fitted_on_ng = _stacked([control_ng, *contexts_ng]) if basis is None else basis_ng
         shared = {
             "reference_ng": reference_ng,
             "control_ng": control_ng,
             "targets": targets or {},
-            "pca": fitted_pca(fitted_on_ng, n_components=_N_COMPONENTS, seed=seed),
-            "n_cells": n_each,
-            "n_trees": n_trees,
-            "seed": seed,
-            "n_jobs": n_jobs,
+            "pca": fitted_pca(fitted_on_ng, n_components=_N_COMPONENTS, seed=cost.seed),
+            "cost": cost._replace(n_cells=n_each),
         }
         columns = {name: Comparison(cells_ng=cells_ng, **shared) for name, cells_ng in cells.items()}
         table = metric_table(PREDICTION, columns, tick)
@@ -189,35 +164,7 @@ def plan_prediction(
         table.attrs |= attributes
         return table.rename_axis(columns=f"components of {fitted_on}")
 
-    return Plan(n_values(PREDICTION, 3 + len(others) + 2 * bool(contexts_ng)), compute)
-
-
-def _checked(
-    predicted: Cells,
-    real: Mapping[str, Cells],
-    control: Cells,
-    contexts: Sequence[tuple[Cells, Cells]],
-    others: Mapping[str, Cells],
-    basis: Basis | None,
-) -> tuple[dict[str, Matrix], dict[str, Matrix], Matrix | PCA | None]:
-    """Cells of each side; those of the contexts, before and after by turns; and what components are fitted on."""
-    for name in others:
-        if name in _TAKEN or "/" in name:
-            raise ValueError(f"others has the name {name!r}: give one without a slash that no column has, {_TAKEN}")
-    sides = {"predicted": predicted, **real, "control": control}
-    sides |= {f"others[{name!r}]": cells for name, cells in others.items()}
-    pairs = named_pairs(contexts, "contexts")
-    *checked_ng, basis = checked(sides | pairs, basis)
-    n_sides = len(sides)
-    return (
-        dict(zip(sides, checked_ng[:n_sides], strict=True)),
-        dict(zip(pairs, checked_ng[n_sides:], strict=True)),
-        basis,
-    )
-
-
-def _n_silent(matrix: Matrix) -> int:
-    return int(np.count_nonzero(np.ravel((matrix != 0).sum(axis=0)) == 0))
+    return Plan(3 + len(others) + 2 * bool(contexts_ng), compute)
 
 
 def _stacked(parts: list[Matrix]) -> Matrix:

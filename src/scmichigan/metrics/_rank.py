@@ -1,7 +1,4 @@
-"""Rank of the own real cells of a predicted perturbation among those of others.
-
-Legend: n cells, g genes, p predicted targets, t real targets.
-"""
+"""Rank of the own real cells of a prediction. Legend: n cells, g genes, p predicted targets, t real targets."""
 
 from __future__ import annotations
 
@@ -28,15 +25,15 @@ def discrimination_rank(real: Mapping[Hashable, Cells], predicted: Mapping[Hasha
     Parameters
     ----------
     real
-        Real cells of 2 or more targets, such as perturbations, under their names, shape ``(n_cells, n_genes)``: array,
-        sparse matrix or AnnData (its X).
+        Real cells, as in :func:`e_distance`, of 2 or more targets, such as perturbations, under their names.
     predicted
-        Predicted cells of one or more of these targets, with the same genes.
+        Predicted cells of one or more of these targets.
 
     Returns
     -------
-    One value for each predicted target, from 0 to 1, which is best: its own real cells are closest. 0.5 by chance, and
-    on average over all targets where one prediction is given for all of them.
+    One value for each predicted target, from 0 to 1: its own real cells are closest. 0.5 by chance, and on average over
+    all targets where one prediction is given for all of them. cell-eval's discrimination score divides by T rather than
+    T - 1, and leaves the gene of the target's name out; of PerturBench's rank (Wu et al. 2024), 0 is best.
 
     Raises
     ------
@@ -44,15 +41,6 @@ def discrimination_rank(real: Mapping[Hashable, Cells], predicted: Mapping[Hasha
         If a predicted target has no real cells.
     ValueError
         If the cells are unusable (see the message), nothing is predicted, or there are fewer than 2 real targets.
-
-    Notes
-    -----
-    cell-eval's discrimination score divides by T rather than T - 1, so that it ends at 1 / T and not at 0, and leaves
-    the gene of the target's name out. PerturBench's rank is counted the other way: 0 is best.
-
-    References
-    ----------
-    Wu et al. 2024, "PerturBench: benchmarking machine learning models for cellular perturbation analysis".
     """
     if len(predicted) == 0:
         raise ValueError("predicted is empty: give the predicted cells of at least one target")
@@ -79,15 +67,4 @@ def _rank(column: Comparison) -> float | None:
     return discrimination_rank({own: column.reference_ng, **column.targets}, {own: column.cells_ng}).iloc[0]
 
 
-ROWS = (
-    Metric(
-        "discrimination rank",
-        (PREDICTION,),
-        discrimination_rank,
-        _rank,
-        low=0,
-        high=1,
-        best=1,
-        source="Wu et al. 2024",
-    ),
-)
+ROWS = (Metric("discrimination rank", (PREDICTION,), discrimination_rank, _rank, 0, 1, 1, "Wu et al. 2024"),)

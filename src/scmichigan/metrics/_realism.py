@@ -1,12 +1,8 @@
-"""Distances between real and generated cells.
-
-Legend: n cells, g genes, k principal components.
-"""
+"""Distances between real and generated cells. Legend: n cells, g genes, k principal components."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy.linalg import svdvals
@@ -34,32 +30,30 @@ def e_distance(
     n_cells: int = 2000,
     seed: int = 0,
 ) -> float:
-    """Energy distance between real and generated cells; 0 is best.
+    """Energy distance between real and generated cells; 0 is best (Székely and Rizzo 2013).
 
     .. math:: 2 E||X - Y|| - E||X - X'|| - E||Y - Y'||
 
-    with Euclidean norms. Squared norms would only see the difference of the means.
+    with Euclidean norms. Squared norms would only see the difference of the means. It is as in scPerturb (Peidli et al.
+    2024).
 
     Parameters
     ----------
     real, generated
-        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData
-        (its X). Predicted cells are generated ones too.
+        Cells on the same scale, shape ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its
+        X). Predicted cells are generated ones too.
     basis
-        Cells that principal components are fitted on, usually the training cells, with the same genes; or a fitted
+        Cells that principal components are fitted on, usually the training cells, or a fitted
         :class:`sklearn.decomposition.PCA`, which saves time over several calls. None takes distances in gene space.
         Compare values on the same basis only.
     n_components
-        Principal components, lowered to the number of cells or genes of the basis where there are fewer. A fitted PCA
-        has its own number.
-    n_cells
-        Cells of each side at most; more are sampled without replacement.
-    seed
-        Random seed.
+        Principal components, lowered to the number of cells or genes of the basis. A fitted PCA has its own number.
+    n_cells, seed
+        Cells of each side at most; more are sampled without replacement. Random seed.
 
     Returns
     -------
-    Distance in the unit of the cells, 0 or more. 0 is best and means the same cells. It is not the square root, unlike
+    Distance in the unit of the cells, 0 or more. 0 means the same cells. It is not the square root, unlike
     :func:`scipy.stats.energy_distance`.
 
     Raises
@@ -69,14 +63,9 @@ def e_distance(
 
     Notes
     -----
-    This is the V-statistic, which counts each cell's zero distance to itself. It is therefore never negative. For two
-    samples of one population it is :math:`E||X - X'|| (1/n_x + 1/n_y)` on average, not 0. Compare values at the same
-    numbers of cells, and with the value of two halves of the real cells (:func:`split_half`).
-
-    References
-    ----------
-    Székely and Rizzo 2013, "Energy statistics: a class of statistics based on distances"; Peidli et al. 2024,
-    "scPerturb: harmonized single-cell perturbation data".
+    This is the V-statistic, which counts each cell's zero distance to itself. It is never negative, and for two samples
+    of one population it is :math:`E||X - X'|| (1/n_x + 1/n_y)` on average, not 0. Compare values at the same numbers of
+    cells, and with the value of two halves of the real cells (:func:`split_half`).
     """
     sides = _sampled(real, generated, basis, n_components=n_components, n_cells=n_cells, seed=seed)
     return _v_statistic(*sides, lambda distance: np.negative(distance, out=distance))
@@ -92,38 +81,24 @@ def mmd(
     n_cells: int = 2000,
     seed: int = 0,
 ) -> float:
-    r"""Squared maximum mean discrepancy between real and generated cells; 0 is best.
+    r"""Squared maximum mean discrepancy between real and generated cells; 0 is best (Gretton et al. 2012, equation 5).
 
     .. math:: E k(X, X') + E k(Y, Y') - 2 E k(X, Y), \quad k(x, y) = \exp(-||x - y||^2 / 2 \sigma^2)
 
     Parameters
     ----------
-    real, generated
-        As in :func:`e_distance`.
+    real, generated, basis, n_components, n_cells, seed
+        As in :func:`e_distance`, with the same errors.
     bandwidth
-        :math:`\sigma`. None takes the median Euclidean distance between two real cells (of 1,000 at most), so that
-        several predictions share one kernel. Much larger or smaller differences than it are hardly seen.
-    basis, n_components, n_cells, seed
-        As in :func:`e_distance`.
+        :math:`\sigma`, positive. None takes the median Euclidean distance between two real cells (of 1,000 at most;
+        section 8 of the paper), so that several predictions share one kernel. Much larger or smaller differences than
+        it are hardly seen.
 
     Returns
     -------
-    From 0 to 2; 0 is best and means the same cells. It is the square, as in most publications.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), the PCA is not fitted or has other genes, the bandwidth is not
-        positive, or it is to be found and most real cells are the same.
-
-    Notes
-    -----
-    This is the V-statistic, which counts each cell's kernel of 1 with itself. For two samples of one population it is
-    :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average: compare values as those of :func:`e_distance`.
-
-    References
-    ----------
-    Gretton et al. 2012, "A kernel two-sample test", equation 5 and section 8 (the bandwidth).
+    From 0 to 2. 0 means the same cells. It is the square, as in most publications, and the V-statistic: for two samples
+    of one population it is :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average. Compare values as those of
+    :func:`e_distance`.
     """
     if bandwidth is not None and not (np.isfinite(bandwidth) and bandwidth > 0):
         raise ValueError(f"bandwidth is {bandwidth}: give a positive number, or None for the median distance")
@@ -136,41 +111,23 @@ def mmd(
 def frechet_distance(
     real: Cells, generated: Cells, *, basis: Basis | None = None, n_components: int = 50, seed: int = 0
 ) -> float:
-    r"""Fréchet distance between Gaussians fitted to real and to generated cells; 0 is best.
+    r"""Fréchet distance between Gaussians fitted to real and to generated cells; 0 is best (Heusel et al. 2017).
 
     .. math:: ||\mu_x - \mu_y||^2 + tr(\Sigma_x + \Sigma_y - 2 (\Sigma_x^{1/2} \Sigma_y \Sigma_x^{1/2})^{1/2})
 
-    the squared 2-Wasserstein distance of the Gaussians with the cells' means and (unbiased) covariances.
+    the squared 2-Wasserstein distance of the Gaussians with the cells' means and (unbiased) covariances (Dowson and
+    Landau 1982).
 
     Parameters
     ----------
-    real, generated
-        As in :func:`e_distance`, 2 cells or more of each.
-    basis
-        As in :func:`e_distance`; None fits the Gaussians in gene space.
-    n_components, seed
-        As in :func:`e_distance`.
+    real, generated, basis, n_components, seed
+        As in :func:`e_distance`, with the same errors; 2 cells or more of each.
 
     Returns
     -------
-    Distance in the squared unit of the cells, 0 or more. 0 is best and means the same mean and covariance. It sees
-    nothing beyond these two.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), there is only one on a side, or the PCA is not fitted or has other
-        genes.
-
-    Notes
-    -----
-    Estimated covariances make it too large, more so with few cells for each dimension. Give a basis, and compare values
-    as those of :func:`e_distance`.
-
-    References
-    ----------
-    Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions"; Heusel et al. 2017, "GANs
-    trained by a two time-scale update rule converge to a local Nash equilibrium", for its use on images.
+    Distance in the squared unit of the cells, 0 or more. 0 means the same mean and covariance; it sees nothing beyond
+    these two. Estimated covariances make it too large, more so with few cells for each dimension: give a basis, and
+    compare values as those of :func:`e_distance`.
     """
     real_ng, generated_ng, basis = checked({"real": real, "generated": generated}, basis)
     for name, matrix in {"real": real_ng, "generated": generated_ng}.items():
@@ -208,14 +165,11 @@ def _projected(
 
 
 def _v_statistic(x_nk: np.ndarray, y_nk: np.ndarray, kernel: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Mean kernel within both sides, less twice that between them; the kernel is a function of distances, and may overwrite them."""
+    """Mean kernel within both sides, less twice that between them; a function of distances, which it may overwrite."""
 
     def mean(a_nk: np.ndarray, b_nk: np.ndarray | None = None) -> float:
         row_means = pairwise_distances_chunked(
-            a_nk,
-            b_nk,
-            reduce_func=lambda chunk, start: kernel(chunk).mean(axis=1),
-            working_memory=_WORKING_MEMORY_MIB,
+            a_nk, b_nk, reduce_func=lambda chunk, start: kernel(chunk).mean(axis=1), working_memory=_WORKING_MEMORY_MIB
         )
         return float(np.concatenate(list(row_means)).mean())
 
@@ -230,39 +184,21 @@ def _median_distance(y_nk: np.ndarray, seed: int) -> float:
     return median
 
 
-def _space(column: Comparison) -> dict[str, Any]:
-    return {"basis": column.pca, "n_cells": column.n_cells, "seed": column.seed}
+def _of_sample(metric: Callable[..., float]) -> Callable[[Comparison], float]:
+    def compute(column: Comparison) -> float:
+        sample = {"n_cells": column.cost.n_cells, "seed": column.cost.seed}
+        return or_nan(metric, column.reference_ng, column.cells_ng, basis=column.pca, **sample)
+
+    return compute
 
 
+def _of_all(column: Comparison) -> float:
+    return frechet_distance(column.reference_ng, column.cells_ng, basis=column.pca)
+
+
+_BOTH = (REALISM, PREDICTION)
 ROWS = (
-    Metric(
-        "E-distance",
-        (REALISM, PREDICTION),
-        e_distance,
-        lambda column: e_distance(column.reference_ng, column.cells_ng, **_space(column)),
-        low=0,
-        high=np.inf,
-        best=0,
-        source="Székely and Rizzo 2013",
-    ),
-    Metric(
-        "MMD",
-        (REALISM, PREDICTION),
-        mmd,
-        lambda column: or_nan(mmd, column.reference_ng, column.cells_ng, **_space(column)),
-        low=0,
-        high=2,
-        best=0,
-        source="Gretton et al. 2012",
-    ),
-    Metric(
-        "Fréchet distance",
-        (REALISM,),
-        frechet_distance,
-        lambda column: frechet_distance(column.reference_ng, column.cells_ng, basis=column.pca),
-        low=0,
-        high=np.inf,
-        best=0,
-        source="Heusel et al. 2017",
-    ),
+    Metric("E-distance", _BOTH, e_distance, _of_sample(e_distance), 0, np.inf, 0, "Székely and Rizzo 2013"),
+    Metric("MMD", _BOTH, mmd, _of_sample(mmd), 0, 2, 0, "Gretton et al. 2012"),
+    Metric("Fréchet distance", (REALISM,), frechet_distance, _of_all, 0, np.inf, 0, "Heusel et al. 2017"),
 )

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 
-from . import (
-    _change,
-    _correlation,
-    _discrimination,
-    _entropy,
-    _inception,
-    _information,
-    _moments,
-    _predictability,
-    _rank,
-    _realism,
-    _total_correlation,
-    _votes,
-)
-from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, MODALITIES, PREDICTION, REALISM, Metric
+from ._metric import Metric
 
-_FILES = (
-    _information,
-    _correlation,
-    _votes,
-    _predictability,
-    _total_correlation,
-    _discrimination,
-    _realism,
-    _inception,
-    _moments,
-    _change,
-    _rank,
-    _entropy,
-)
-_QUESTIONS = (DISENTANGLEMENT, GENERATOR, REALISM, PREDICTION, MODALITIES, ARITHMETIC)
+_FILES = """
+information correlation votes predictability total_correlation discrimination realism inception moments change rank entropy
+"""
+_ROWS = [row for name in _FILES.split() for row in import_module(f"{__package__}._{name}").ROWS]
 
 
 def rows_of(question: str) -> list[Metric]:
     """Metrics that answer a question, in the order of its table."""
-    return [row for file in _FILES for row in file.ROWS if question in row.questions]
+    return [row for row in _ROWS if question in row.questions]
 
 
 def registry() -> pd.DataFrame:
@@ -49,23 +26,14 @@ def registry() -> pd.DataFrame:
     Returns
     -------
     One row for each question and metric. Columns: ``function``, its name in ``scmichigan.metrics``; ``low`` and
-    ``high``, the ends of its range; ``best``, the value to wish for; and ``source``. ``best`` is NaN where it depends on
-    the cells; the tables have it.
-
-    Examples
-    --------
-    >>> mg.metrics.registry().loc["prediction"]
+    ``high``, the ends of its range; ``best``, the value to wish for; and ``source``. ``best`` is NaN where it depends
+    on the cells; the tables have it.
     """
-    shown = {
-        (question, row.name): {
-            "function": row.function.__name__,
-            "low": row.low,
-            "high": row.high,
-            "best": np.nan if callable(row.best) else row.best,
-            "source": row.source,
-        }
-        for question in _QUESTIONS
-        for row in rows_of(question)
-    }
-    table = pd.DataFrame.from_dict(shown, orient="index")
-    return table.set_axis(pd.MultiIndex.from_tuples(shown, names=["question", "metric"]))
+    questions = dict.fromkeys(question for row in _ROWS for question in row.questions)
+    asked = [(question, row) for question in questions for row in rows_of(question)]
+    shown = [
+        (row.function.__name__, row.low, row.high, np.nan if callable(row.best) else row.best, row.source)
+        for _, row in asked
+    ]
+    index = pd.MultiIndex.from_tuples([(question, row.name) for question, row in asked], names=["question", "metric"])
+    return pd.DataFrame(shown, index, ["function", "low", "high", "best", "source"])

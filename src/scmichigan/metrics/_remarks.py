@@ -1,7 +1,4 @@
-"""What cells are warned of that can be compared, but to no purpose.
-
-Legend: n cells, g genes.
-"""
+"""What cells are warned of that can be compared, but to no purpose. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -21,18 +18,18 @@ CONTROL = "so that the change is measured from what has changed: give unperturbe
 CONTEXT = "so that the additive predictions have seen the answer: give other contexts only"
 HIDDEN = "so that the model has seen the answer: leave them out of real, and fit it again"
 _BLOCK_CELLS = 1000
-# Silent genes are in most data, and raise R2 the more of them there are: below this share they hardly do.
+# Silent genes are in most data, and raise R2 the more of them there are: below this fraction they hardly do.
 _MAX_SILENT = 1 / 20
 
 
 def remark_on(sides: Mapping[str, Matrix]) -> None:
     """Warn of counts, and of genes that no cell has where they are many."""
-    _remark_on_counts(sides)
     _remark_on_silent_genes(sides)
-
-
-def _remark_on_counts(sides: Mapping[str, Matrix]) -> None:
-    counts = {name: matrix.max() for name, matrix in sides.items() if _are_counts(matrix)}
+    counts = {
+        name: matrix.max()
+        for name, matrix in sides.items()
+        if matrix.max() > 1 and matrix.min() >= 0 and not has_fractions(matrix)
+    }
     if not counts:
         return
     held = ", ".join(f"{name} (integers up to {largest:g})" for name, largest in counts.items())
@@ -49,10 +46,6 @@ def _remark_on_counts(sides: Mapping[str, Matrix]) -> None:
             f"these are counts: {held}; distances and components of counts are those of totals and of the few largest "
             "genes: log-normalise all sides, as model.get_observed_expression() does"
         )
-
-
-def _are_counts(matrix: Matrix) -> bool:
-    return matrix.max() > 1 and matrix.min() >= 0 and not has_fractions(matrix)
 
 
 def _remark_on_silent_genes(sides: Mapping[str, Matrix]) -> None:

@@ -1,11 +1,9 @@
-"""One table of all that can be judged.
-
-Legend: n cells.
-"""
+"""One table of all that can be judged. Legend: n cells."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,15 +15,14 @@ from scmichigan import _keys
 from scmichigan._cells import Cells, in_layer, matrices
 from scmichigan._checks import check_anndata, check_obs_keys, counted, obsm_matrix
 
-from ._disentanglement_table import plan_disentanglement
+from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._factors import checked_mean, checked_var
-from ._generator_table import plan_generator_disentanglement
-from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM, PredictedLatents
+from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM, Cost, PredictedLatents
 from ._prediction import split_half
 from ._prediction_table import plan_prediction
 from ._realism_table import plans_of_realism
 from ._remarks import HIDDEN, remark_on_copies
-from ._tables import Plan, Tick, computed, metric_table, n_values, one_below_another, warn, without_label
+from ._tables import Plan, computed, metric_table, one_below_another, warn, without_label
 
 _JUDGED = "model"
 _KEYS = {
@@ -55,7 +52,7 @@ def summary(
     n_jobs: int | None = None,
     enable_progress_bar: bool = True,
 ) -> pd.DataFrame:
-    """Table of all metrics of a model: of its latent, its generated cells and its prediction, as far as these are given.
+    """Table of all metrics of a model: of its latent, generated cells and prediction, as far as these are given.
 
     Parameters
     ----------
@@ -65,45 +62,37 @@ def summary(
     generated
         Cells from ``model.generate``, for :func:`realism`.
     predicted
-        Cells from ``model.predict_combination``, for :func:`prediction`; ``hidden`` and ``control_labels`` are needed too.
-        Cells of ``real`` with the same context and other labels than both are the other targets of
+        Cells from ``model.predict_combination``, for :func:`prediction`; ``hidden`` and ``control_labels`` are needed
+        too. Cells of ``real`` with the same context and other labels than both are the other targets of
         :func:`discrimination_rank`.
-    keys
-        Columns of ``real.obs`` with factors, for :func:`disentanglement`, and for :func:`generator_disentanglement` where
-        there are generated cells.
-    latent_key
-        Key of ``real.obsm`` with the latents that are judged.
+    keys, latent_key
+        Columns of ``real.obs`` with factors, and key of ``real.obsm`` with latents, for :func:`disentanglement`, and
+        for :func:`generator_disentanglement` where there are generated cells.
     hidden
         Real cells of the predicted combination, hidden from every fit. There is a :func:`delta_entropy` too, if latents
-        are stored: those of ``hidden`` in ``obsm[latent_key]``, those of ``real`` with variances, and the predicted ones
-        where the model left them.
+        are stored: those of ``hidden`` in ``obsm[latent_key]``, those of ``real`` with variances, and the predicted
+        ones where the model left them.
     control_labels
         The untreated label and its column, such as ``{"condition": "control"}``. Control cells and other contexts are
         then found in ``real`` by the labels of the prediction.
-    labels_key, held_out
-        Cell types and unseen real cells, as in :func:`realism`.
-    layer
-        Layer of the real cells with expression on the scale of the generated ones; None for ``X``.
     key_added
         First part of the keys that results are written to, as in ``"michigan_realism"``; see the single functions.
-    n_cells, n_trees, seed, n_jobs, enable_progress_bar
+    labels_key, held_out, layer, n_cells, n_trees, seed, n_jobs, enable_progress_bar
         As in :func:`realism`.
 
     Returns
     -------
     One row for each question and metric (:func:`registry` has ranges and sources). Columns: "model", the latent, the
     generated or the predicted cells; "chance", see :func:`disentanglement`; "no change", "additive" and "additive,
-    weighted", simple predictions; "real cells", the best possible value with so many cells; and "best". NaN where a column
-    does not apply. ``attrs`` holds the attributes of each table under its question. Components for the prediction are those
-    of control and contexts, or of ``real`` where there is no other context.
+    weighted", simple predictions; "real cells", the best possible value with so many cells; and "best". NaN where a
+    column does not apply. ``attrs`` holds the attributes of each table under its question. Components for the
+    prediction are those of control and contexts, or of ``real`` where there is no other context.
 
     Raises
     ------
-    KeyError
-        If a column, key or layer does not exist.
-    ValueError
-        If there is nothing to judge, a prediction lacks ``hidden`` or ``control_labels``, or cells are unusable: see the
-        single functions. All is checked before anything is computed.
+    KeyError, ValueError
+        If there is nothing to judge, a prediction lacks ``hidden`` or ``control_labels``, and as the single functions.
+        All is checked before anything is computed.
 
     Warns
     -----
@@ -114,26 +103,24 @@ def summary(
     Examples
     --------
     >>> adata.layers["lognorm"] = model.get_observed_expression()
-    >>> mg.metrics.summary(
-    ...     adata,
-    ...     model.generate(2000),
-    ...     model.predict_combination({"cell_type": "B cells", "condition": "stim"}),
-    ...     keys=["cell_type", "condition"],
-    ...     hidden=model.get_observed_expression(hidden),
-    ...     control_labels={"condition": "ctrl"},
-    ...     layer="lognorm",
-    ... )
+    >>> predicted = model.predict_combination({"cell_type": "B cells", "condition": "stim"})
+    >>> sides = {"hidden": model.get_observed_expression(hidden), "control_labels": {"condition": "ctrl"}}
+    >>> mg.metrics.summary(adata, model.generate(2000), predicted, keys="cell_type", **sides, layer="lognorm")
     """
-    if isinstance(real, MuData):
-        _refuse_on_mudata(keys=keys, predicted=predicted)
-    else:
-        check_anndata(real=real)
+    for name, value in {"keys": keys, "predicted": predicted}.items():
+        if isinstance(real, MuData) and value is not None:
+            raise ValueError(
+                f"{name} is given with MuData, of which generated cells are judged: give one modality as real, such as "
+                "real['rna'], with the latents in its obsm"
+            )
     if generated is None and predicted is None and keys is None:
         raise ValueError(
             "there is nothing to judge: give keys, generated cells, or predicted ones with their hidden cells"
         )
-    _check(real, generated, predicted, hidden, held_out=held_out, labels_key=labels_key, layer=layer)
-    cost = {"n_cells": n_cells, "n_trees": n_trees, "seed": seed, "n_jobs": n_jobs}
+    if not isinstance(real, MuData):  # of which realism alone is judged
+        sides = {"real": real, "hidden": hidden, "held_out": held_out, "generated": generated, "predicted": predicted}
+        _check({name: cells for name, cells in sides.items() if cells is not None}, labels_key, layer)
+    cost = Cost(n_cells, n_trees, seed, n_jobs)
     added = {name: default.replace("michigan", key_added, 1) for name, default in _KEYS.items()}
     plans = {}
     if keys is not None:
@@ -147,12 +134,12 @@ def summary(
             )
     if generated is not None:
         asked = {"held_out": held_out, "labels_key": labels_key, "layer": layer, "key_added": added[REALISM]}
-        plans |= plans_of_realism(real, generated, **asked, **cost)
+        plans |= plans_of_realism(real, generated, **asked, cost=cost)
     if predicted is not None:
         labels = _predicted_labels(predicted, hidden, control_labels)
         sides = _prediction_sides(real, hidden, labels, control_labels, layer)
         asked = {"name_of_real": "hidden", "key_added": added[PREDICTION]}
-        plans[PREDICTION] = plan_prediction(predicted=predicted, **sides, **asked, **cost)
+        plans[PREDICTION] = plan_prediction(predicted=predicted, **sides, **asked, cost=cost)
         if (plan := _plan_arithmetic(real, predicted, hidden, labels, latent_key, seed)) is not None:
             plans[ARITHMETIC] = plan
     tables = computed(plans, enable_progress_bar=enable_progress_bar)
@@ -162,36 +149,14 @@ def summary(
     return whole[[*order, *(name for name in ("real cells", "best") if name in whole)]]
 
 
-def _refuse_on_mudata(**given: object) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{name} is given with MuData, of which generated cells are judged: give one modality as real, such as "
-                "real['rna'], with the latents in its obsm"
-            )
-
-
-def _check(
-    real: AnnData,
-    generated: AnnData | None,
-    predicted: AnnData | None,
-    hidden: Cells | None,
-    *,
-    held_out: AnnData | None,
-    labels_key: str | None,
-    layer: str | None,
-) -> None:
+def _check(given: Mapping[str, AnnData], labels_key: str | None, layer: str | None) -> None:
     """Refuse what a later table would, before the first one is made."""
-    if isinstance(real, MuData):
-        return  # realism alone has nothing before it
-    real_cells = {"real": real, "hidden": hidden, "held_out": held_out}
-    sides = {name: in_layer(cells, layer, name) for name, cells in real_cells.items() if cells is not None}
-    made = {"generated": generated, "predicted": predicted}
-    made = {name: cells for name, cells in made.items() if cells is not None}
-    check_anndata(**made)
+    made = {name: given[name] for name in ("generated", "predicted") if name in given}
+    check_anndata(real=given["real"], **made)
     if made:
-        matrices(sides | made)
-        check_obs_keys((real if held_out is None else held_out).obs, [labels_key], "real" if held_out is None else "held_out")
+        matrices({name: cells if name in made else in_layer(cells, layer, name) for name, cells in given.items()})
+        annotated = "held_out" if "held_out" in given else "real"
+        check_obs_keys(given[annotated].obs, [labels_key], annotated)
 
 
 def _predicted_labels(
@@ -223,7 +188,7 @@ def _prediction_sides(
     real: AnnData, hidden: Cells, labels: Mapping[str, str], control_labels: Mapping[str, str], layer: str | None
 ) -> dict[str, Any]:
     """Arguments of :func:`plan_prediction`, from the labels that were predicted."""
-    check_obs_keys(real.obs, labels, "real")
+    check_obs_keys(real, labels, "real")
     ((key, untreated),) = control_labels.items()
     if labels[key] == untreated:
         raise ValueError(f"control_labels is the prediction's own label {untreated!r}: give that of untreated cells")
@@ -239,14 +204,19 @@ def _prediction_sides(
     untreated_cells = under(own, untreated)
     if untreated_cells.n_obs == 0:
         raise ValueError(f"no cell of real is {own | {key: untreated}}: {_why_none(obs[kept], own, control_labels)}")
-    _remark_on_seen(cells, in_layer(hidden, layer, "hidden"), under(own, labels[key]).n_obs, labels)
+    hidden = in_layer(hidden, layer, "hidden")
+    if n_seen := under(own, labels[key]).n_obs:
+        warn(f"{counted(n_seen, 'cell')} of real {'is' if n_seen == 1 else 'are'} {dict(labels)}, {HIDDEN}")
+    else:
+        sides_ng = dict(zip(("hidden", "real"), matrices({"hidden": hidden, "real": cells}), strict=True))
+        remark_on_copies(sides_ng, {("hidden", "real"): HIDDEN})
     known = obs.loc[kept, list(own)].drop_duplicates().to_dict("records")
     pairs = [(under(context, untreated), under(context, labels[key])) for context in known if context != own]
     contexts = [pair for pair in pairs if min(part.n_obs for part in pair)]
     others = [label for label in obs.loc[kept, key].unique() if label not in (untreated, labels[key])]
     targets = {label: under(own, label) for label in others}
     return {
-        "real": in_layer(hidden, layer, "hidden"),
+        "real": hidden,
         "control": untreated_cells,
         "contexts": contexts,
         "targets": {label: rivals for label, rivals in targets.items() if rivals.n_obs},
@@ -263,14 +233,6 @@ def _why_none(obs: pd.DataFrame, own: Mapping[str, str], control_labels: Mapping
         if label not in set(obs[name]):
             return f"obs[{name!r}] has no {label!r}, which was predicted; give the cells that the model was trained on"
     return "these labels are there, but not together; call prediction with cells to compare with"
-
-
-def _remark_on_seen(real: Cells, hidden: Cells, n_labelled: int, labels: Mapping[str, str]) -> None:
-    if n_labelled:
-        warn(f"{counted(n_labelled, 'cell')} of real {'is' if n_labelled == 1 else 'are'} {dict(labels)}, {HIDDEN}")
-        return
-    sides = dict(zip(("hidden", "real"), matrices({"hidden": hidden, "real": real}), strict=True))
-    remark_on_copies(sides, {("hidden", "real"): HIDDEN})
 
 
 def _plan_arithmetic(
@@ -298,16 +260,9 @@ def _plan_arithmetic(
             "finite latents of one width, model.get_latent_representation of either"
         )
     checked_var(var_nk, checked_mean(mean_nk))
-
-    def compute(tick: Tick) -> pd.DataFrame:
-        half_mk, other_mk = split_half(hidden_mk, seed=seed)
-        columns = {
-            name: PredictedLatents(real_mk=real_mk, predicted_mk=latent_mk, mean_nk=mean_nk, var_nk=var_nk)
-            for name, latent_mk, real_mk in (
-                (_JUDGED, predicted_mk, hidden_mk),
-                ("real cells", half_mk, other_mk),
-            )
-        }
-        return metric_table(ARITHMETIC, columns, tick)
-
-    return Plan(n_values(ARITHMETIC, 2), compute)
+    half_mk, other_mk = split_half(hidden_mk, seed=seed)
+    columns = {
+        _JUDGED: PredictedLatents(hidden_mk, predicted_mk, mean_nk, var_nk),
+        "real cells": PredictedLatents(other_mk, half_mk, mean_nk, var_nk),
+    }
+    return Plan(2, partial(metric_table, ARITHMETIC, columns))

@@ -18,14 +18,13 @@ from ._registry import rows_of
 _N_LEAST = 5  # a cell for each fold of the random forests
 _N_RELIABLE = 50
 
-Tick = Callable[[], object]
-"""Takes one step of the progress bar."""
+Tick = Callable[[], object]  # takes one step of the progress bar
 
 
 class Plan(NamedTuple):
-    """A table whose input has been checked: the number of its values, and what computes it."""
+    """A table whose input has been checked: the number of columns that are computed, and what computes them."""
 
-    n_steps: int
+    n_columns: int
     compute: Callable[[Tick], pd.DataFrame]
 
 
@@ -40,17 +39,13 @@ class Side(NamedTuple):
 def computed(plans: Mapping[str, Plan], *, enable_progress_bar: bool) -> dict[str, pd.DataFrame]:
     """Compute the tables, with one progress bar for all of them."""
     tables = {}
-    n_steps = sum(plan.n_steps for plan in plans.values())
+    # The question of "realism, rna" is realism.
+    n_steps = sum(len(rows_of(name.partition(",")[0])) * plan.n_columns for name, plan in plans.items())
     with tqdm(total=n_steps, disable=not enable_progress_bar, leave=False) as bar:
         for question, plan in plans.items():
             bar.set_description(question)
             tables[question] = plan.compute(bar.update)
     return tables
-
-
-def n_values(question: str, n_columns: int) -> int:
-    """Number of values that a table computes."""
-    return len(rows_of(question)) * n_columns
 
 
 def metric_table(question: str, columns: Mapping[str, Any], tick: Tick) -> pd.DataFrame:
@@ -81,7 +76,7 @@ def one_below_another(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def derived_key(key_added: str, default: str, name: str) -> str:
-    """Key of what is written beside ``key_added``: "michigan_realism" and "mine" give "michigan_name" and "mine_name"."""
+    """Key of what is written beside ``key_added``: "michigan_name" beside "michigan_realism", "mine_name" beside "mine"."""
     question = default.partition("_")[2]
     return f"{key_added.removesuffix(f'_{question}')}_{name}"
 
@@ -96,11 +91,7 @@ def warn(message: str) -> None:
 
 
 def equal_number(n_cells: int | None, sides: Mapping[str, Side], *, beside: str) -> int:
-    """Give the number of cells that all sides have, ``n_cells`` at most where it is given.
-
-    Fewer cells than the forests need are an error. Too few for reliable values are a warning, which names the column to
-    read the values beside.
-    """
+    """Number of cells that all sides have, at most ``n_cells``; an error or a warning where it is small."""
     asked_for = {} if n_cells is None else {"n_cells": n_cells}
     check_at_least(_N_LEAST, **asked_for)
     for name, side in sides.items():

@@ -1,7 +1,4 @@
-"""Dependence of the latents among themselves, for which no factor has to be known.
-
-Legend: n cells, i cells that a latent is drawn from, k latents.
-"""
+"""Dependence of latents. Legend: n cells, i cells that a latent is sampled from, k latents."""
 
 from __future__ import annotations
 
@@ -15,31 +12,32 @@ _BLOCK_VALUES = 1_000_000
 
 
 def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cells: int = 2000, seed: int = 0) -> float:
-    r"""Total correlation of the latents under the aggregate posterior.
+    r"""Total correlation of the latents: how much they depend on each other, in nats; 0 is best.
 
     .. math:: TC = E_{q(z)}\left[\log q(z) - \sum_k \log q(z_k)\right]
 
     with :math:`q(z) = \frac{1}{N} \sum_n q(z | x_n)` over all cells given, a mixture of independent Gaussians, whose
-    densities are exact; the expectation is over one draw from each of ``n_cells`` cells. Without variances, that of a
-    Gaussian with the covariance of the means, :math:`-\frac{1}{2} \log \det R` with their correlation matrix R.
+    densities are exact; the expectation is over one sample from each of ``n_cells`` cells (Chen et al. 2018, equation
+    2). Without variances, that of a Gaussian with the covariance of the means, :math:`-\frac{1}{2} \log \det R` with
+    their correlation matrix R (Locatello et al. 2019, section 5.1).
 
     Parameters
     ----------
     mean
-        Posterior means, shape ``(n_cells, n_latent)``, of two or more latents that vary. Others, with the same posterior
-        in all cells, are independent of them.
+        Posterior means, shape ``(n_cells, n_latent)``, of two or more latents that vary. Others, with the same
+        posterior in all cells, are independent of them.
     var
         Posterior variances, same shape.
     n_cells
-        Cells that latents are drawn from, at random where there are more. Densities are those of all cells, in blocks:
-        time is in proportion to ``n_cells`` times cells times latents, 2 s for 2,000, 4,000 and 10 on one core.
+        Cells that latents are sampled from, at random where there are more. Densities are those of all cells: time is
+        in proportion to ``n_cells`` times cells times latents, 2 s for 2,000, 4,000 and 10 on one core.
     seed
-        Of the draws.
+        Random seed.
 
     Returns
     -------
-    In nats. 0 is best, and means independent latents; it may come out a little below, by the error of the draws.
-    Without variances it is 0 or more, and infinite where latents are linear functions of others.
+    In nats. 0 means independent latents. It may be a little below 0, by the sampling error. Without variances it is 0
+    or more, and infinite where latents are linear functions of others.
 
     Raises
     ------
@@ -49,18 +47,12 @@ def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cell
 
     Notes
     -----
-    Each draw is evaluated under the posterior that it came from too. That makes it an unbiased estimate for the mixture
-    of these very cells, and one that overestimates the total correlation for cells without number: in few cells with
-    narrow posteriors, the mixture is a set of spikes, up to ``(n_latent - 1) * log(n_cells)`` of dependence. Left out,
-    each draw would lie where no cell is, an underestimate, and a larger error: for independent latents of variance 1
-    with posterior variances of 0.1, measured with 4 latents in 4,000 cells, 0.06 with and -0.08 without; with 10
-    latents 3.3 and -4.4. Compare latents at equal numbers of cells, and with their own value after each has been
-    shuffled over the cells, which takes the dependence away and leaves the bias.
-
-    References
-    ----------
-    Chen et al. 2018, equation 2; Locatello et al. 2019, "Challenging common assumptions in the unsupervised learning
-    of disentangled representations", section 5.1, for the Gaussian one.
+    The value is unbiased for the mixture of these very cells, but too large for a population of cells: in few cells
+    with narrow posteriors, the mixture is a set of spikes, with up to ``(n_latent - 1) * log(n_cells)`` of dependence.
+    For independent latents of variance 1 with posterior variances of 0.1 in 4,000 cells, it is 0.06 with 4 latents and
+    3.3 with 10. (Without a sample's own posterior it would be -0.08 and -4.4, with a larger error.) Compare latents at
+    equal numbers of cells, and with their own value after each has been shuffled over the cells, which removes the
+    dependence and leaves the bias.
     """
     mean_nk = checked_mean(mean)
     var_nk = None if var is None else checked_var(var, mean_nk)
@@ -104,15 +96,10 @@ def _gaussian_total_correlation(mean_nk: np.ndarray) -> float:
 def _row(kind: str, has_var: bool, source: str) -> Metric:
     def compute(column: Latents) -> float | None:
         mean_nk, var_nk = column.independence_of or (column.mean_nk, column.var_nk)
-        if has_var != (var_nk is not None):
-            return None
-        return or_nan(total_correlation, mean_nk, var_nk, seed=column.seed)
+        is_asked = has_var == (var_nk is not None)
+        return or_nan(total_correlation, mean_nk, var_nk, seed=column.seed) if is_asked else None
 
-    name = f"total correlation, {kind}"
-    return Metric(name, (DISENTANGLEMENT,), total_correlation, compute, low=0, high=np.inf, best=0, source=source)
+    return Metric(f"total correlation, {kind}", (DISENTANGLEMENT,), total_correlation, compute, 0, np.inf, 0, source)
 
 
-ROWS = (
-    _row("aggregate posterior", True, "Chen et al. 2018"),
-    _row("Gaussian", False, "Locatello et al. 2019"),
-)
+ROWS = (_row("aggregate posterior", True, "Chen et al. 2018"), _row("Gaussian", False, "Locatello et al. 2019"))

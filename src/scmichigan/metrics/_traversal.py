@@ -1,7 +1,4 @@
-"""What changes along a latent dimension: one factor, or several at once.
-
-Legend: m cells of walks, s steps, v values of a factor.
-"""
+"""Change of factors along a latent dimension. Legend: m cells of walks, s steps, v values of a factor, k dimensions."""
 
 from __future__ import annotations
 
@@ -19,45 +16,42 @@ _N_SHUFFLES = 100
 
 
 def traversal_change(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """How far each factor moves along each latent dimension.
+    """How far each factor changes along each latent dimension, in walks by :meth:`MichiGAN.traverse`.
 
-    A number moves by the range of its means at the steps, relative to the range from the first to the last percentile in
-    the real cells; categories by the largest total variation distance between their shares at two steps.
+    A number changes by the range of its means at the steps, relative to the range from the first to the last percentile
+    in the real cells; categories by the largest total variation distance between their frequencies at two steps. The
+    walks are those of Figure 5 of Yu and Welch 2021; the measure is our own.
 
     Parameters
     ----------
-    inferred
-        One column a factor, one row a cell of the walks, as :func:`infer_factors` gives them.
     real
-        The same factors of the real cells.
+        One column a factor, one row a real cell.
+    inferred
+        The same factors of the cells of the walks, as :func:`infer_factors` gives them.
     walk
-        One row a cell of the walks, with the columns "dimension", "step" and, of several, "walk": the obs of what
-        :meth:`MichiGAN.traverse` gives.
+        One row a cell of the walks, with the columns "dimension", "step" and, of several, "walk": the obs of the result
+        of ``traverse``.
     seed
-        Of the shuffles.
+        Random seed.
 
     Returns
     -------
-    Dimensions x factors, from 0 (the same at all steps) to 1 (from one end to the other, or from one category to another,
-    in all walks). Numbers that move opposite ways in different walks cancel: start them in one group of cells.
-    ``attrs["chance"]`` has what chance alone may give, the most in 100 shuffles of the steps within each walk: the fewer the
-    walks and the more the categories, the larger it is. Of single walks it cannot be told, and is 0.
+    Dimensions x factors, from 0 (the same at all steps) to 1 (from one end to the other, or from one category to
+    another, in all walks). Numbers that change in opposite directions in different walks cancel: start them in one
+    group of cells. ``attrs["chance"]`` has the largest values by chance, in 100 shuffles of the steps within each walk:
+    they are larger with few walks and many categories. For single walks they cannot be computed, and are 0.
 
     Raises
     ------
     ValueError
         If there are not as many rows as cells, a factor is missing or has a single value, or values are missing.
 
-    References
-    ----------
-    Yu and Welch 2021, Figure 5, for the walks; the measure is our own.
-
     Examples
     --------
-    >>> walk = model.traverse({"cell_type": "B cells"})
+    >>> walk = model.traverse(labels={"cell_type": "B cells"})
     >>> factors = adata.obs[["cell_type", "condition"]]
-    >>> inferred = mg.metrics.infer_factors(walk, model.get_normalized_expression(), factors)
-    >>> mg.metrics.single_factor_fraction(mg.metrics.traversal_change(inferred, factors, walk.obs))
+    >>> inferred = mg.metrics.infer_factors(model.get_observed_expression(), walk, factors=factors)
+    >>> mg.metrics.single_factor_fraction(mg.metrics.traversal_change(factors, inferred, walk.obs))
     """
     _check(real, inferred, walk)
     change = _changes(real, inferred, walk)
@@ -79,23 +73,18 @@ def _changes(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFrame) -> 
 
 
 def single_factor_fraction(change: pd.DataFrame) -> pd.Series:
-    """How much of what changes along each latent dimension is one factor.
+    """Whether each latent dimension changes one factor only: the fraction of all change that is its largest; 1 is best.
 
     Parameters
     ----------
     change
-        Dimensions x factors, as :func:`traversal_change` returns it.
+        Dimensions x factors, two or more, as :func:`traversal_change` returns it.
 
     Returns
     -------
-    The largest change of a dimension by the sum of all, from 1 over the number of factors (all change alike) to 1, which
-    is best: one factor changes, and no other. NaN where none does. A change that is not above ``change.attrs["chance"]``,
-    where that is given, counts as none. Factors that were not given go unseen.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two factors, or changes are negative or not finite.
+    The largest change of a dimension by the sum of all, from 1 over the number of factors (all change alike) to 1 (one
+    changes, and no other). NaN where none does. A change that is not above ``change.attrs["chance"]``, where that is
+    given, counts as none. Factors that were not given are not seen.
     """
     if change.shape[1] < 2:
         raise ValueError(f"change has {change.shape[1]} factors: give two or more, their changes are compared")

@@ -1,7 +1,4 @@
-"""Agreement of latents that were trained with different seeds, for which no factor has to be known.
-
-Legend: n cells, k latents of a model, l latents of another model.
-"""
+"""Agreement of latents of different trainings. Legend: n cells, k latents of a model, l latents of another model."""
 
 from __future__ import annotations
 
@@ -16,15 +13,15 @@ _LEAST_NATS = 0.01
 
 
 def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | None = None) -> np.ndarray:
-    r"""Unsupervised disentanglement ranking (UDR) of models that differ in their seed.
+    r"""Unsupervised disentanglement ranking (UDR): whether different seeds give the same latents; 1 is best.
 
-    What is disentangled should come out alike with each seed, but for order and sign. For two models with the absolute
+    Disentangled latents should be the same with each seed, but for order and sign. For two models with the absolute
     rank correlations :math:`R_{kl}` of their informative latents, K and L in number,
 
     .. math:: \frac{1}{K + L}
         \left[\sum_k \frac{\max_l R_{kl}^2}{\sum_l R_{kl}} + \sum_l \frac{\max_k R_{kl}^2}{\sum_k R_{kl}}\right]
 
-    and the score of a model is the median of its pairs.
+    and the score of a model is the median of its pairs (Duan et al. 2020, with Spearman correlations).
 
     Parameters
     ----------
@@ -32,24 +29,14 @@ def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | Non
         Posterior means of two or more models, for the same cells: shapes ``(n_cells, n_latent)``.
     variances
         Posterior variances, same shapes. A latent is informative if the KL divergence of its posteriors from the normal
-        distribution with the mean and variance of all cells is above 0.01 nats on average; without variances, if it varies.
+        distribution with the mean and variance of all cells (in the paper: from the prior) is above 0.01 nats on
+        average; without variances, if it varies.
 
     Returns
     -------
-    One score a model, from 0 (no latent is like one of another model, or there is no informative one) to 1, which is best.
-    It knows nothing of factors: latents that agree may be entangled alike, as principal components are, which come out the
-    same with each seed, and latents that lack a factor can have a high score.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two models, shapes differ, values are not finite, or a variance is not positive.
-
-    References
-    ----------
-    Duan et al. 2020, "Unsupervised model selection for variational disentangled representation learning", with Spearman
-    correlations. There the KL divergence is that from the prior, which a latent that knows nothing of its cells can have,
-    too: with a large beta, posteriors of a variance of 1.2 are common.
+    One score a model, from 0 (no latent is like one of another model, or none is informative) to 1. It knows no
+    factors: latents that agree may mix factors, as principal components do, which are the same with each seed, and
+    latents that lack a factor can have a high score.
     """
     if len(means) < 2:
         raise ValueError(

@@ -1,7 +1,4 @@
-"""Which factor was held fixed, told from the latents.
-
-Legend: n cells, k latents, f factors, b votes or points.
-"""
+"""FactorVAE and beta-VAE metrics. Legend: n cells, k latents, f factors, b votes or points."""
 
 from __future__ import annotations
 
@@ -32,44 +29,39 @@ def factor_vae_score(
     n_quantiles: int = 4,
     seed: int = 0,
 ) -> float:
-    """Accuracy of telling which factor was held fixed from the latent that varies least.
+    """FactorVAE metric: whether the latent that varies least shows which factor is held fixed; 1 is best.
 
-    For each vote, draw a factor, and a value of it as frequent as among the cells; take cells with that value and
-    find the latent whose variance in them is least, relative to its variance in all cells. On four fifths of the
-    votes, each latent learns the factor that was fixed most often when it varied least; the others are the test.
+    For each vote, a factor and one of its values are chosen at random, as frequent as among the cells. Of cells with
+    that value, the latent with the smallest variance, relative to its variance in all cells, is found. On four fifths
+    of the votes, each latent learns the factor that was most often fixed when it varied least; the others are the test
+    (Kim and Mnih 2018, section 4).
 
     Parameters
     ----------
     mean
         Latents, shape ``(n_cells, n_latent)``. Those that are the same in all cells are left out.
     factors
-        Two columns or more, one a factor; one row a cell. Floating-point columns with more than ``n_quantiles``
-        values are cut at their quantiles, all others are taken as categories. Missing values and those that a single
-        cell has are not drawn.
+        Two columns or more, one a factor; one row a cell. Floating-point columns with more than ``n_quantiles`` values
+        are cut at their quantiles, all others are categories. Missing values and those that a single cell has are left
+        out.
     n_votes
-        Votes, of both kinds. The standard error is at most ``1 / sqrt(0.8 * n_votes)``, 0.011.
+        Votes, for training and test. The standard error is at most ``1 / sqrt(0.8 * n_votes)``, 0.011.
     n_cells_per_vote
-        Cells of a vote, drawn without replacement; all cells with the value where there are fewer.
-    n_quantiles
-        Bins of floating-point factors.
-    seed
-        Of all draws.
+        Cells of a vote, sampled without replacement; all cells with the value where there are fewer.
+    n_quantiles, seed
+        Bins of floating-point factors; random seed.
 
     Returns
     -------
-    From about ``1 / n_factors``, which is chance, to 1, which is best: each factor has a latent of its own that no
-    other factor moves. Copies of a latent cost nothing. Factors that go together in the cells given keep it below 1.
-    Fewer cells in a vote lower it, as variances of few cells say little: compare values at equal numbers.
+    Accuracy from about ``1 / n_factors``, which is chance, to 1: each factor has a latent of its own that no other
+    factor changes. Copies of a latent do not lower it. Factors that go together in the cells keep it below 1. Fewer
+    cells in a vote lower it, as variances of few cells are noisy: compare values at equal numbers.
 
     Raises
     ------
     ValueError
         If shapes differ, values are not finite, there are fewer than two factors, or one has a single value or more
         than one for every two cells.
-
-    References
-    ----------
-    Kim and Mnih 2018, "Disentangling by factorising", section 4; Yu and Welch 2021, "FactorVAE metric".
     """
     check_at_least(_MIN_SAMPLES, n_votes=n_votes)
     check_at_least(2, n_cells_per_vote=n_cells_per_vote)
@@ -94,45 +86,26 @@ def beta_vae_score(
     n_quantiles: int = 4,
     seed: int = 0,
 ) -> float:
-    """Accuracy of a linear classifier that tells which factor pairs of cells have in common.
+    """beta-VAE metric: whether a linear classifier can say which factor pairs of cells have in common; 1 is best.
 
-    For each point, draw a factor, and pairs of different cells with the same value of it; the point is the mean
-    absolute difference of the latents over the pairs. A logistic regression learns the factor on four fifths of the
-    points; the others are the test.
+    For each point, a factor is chosen at random, and pairs of different cells with the same value of it. The point is
+    the mean absolute difference of the latents over the pairs. A logistic regression learns the factor on four fifths
+    of the points; the others are the test (Higgins et al. 2017, section 3).
 
     Parameters
     ----------
-    mean
-        Latents, shape ``(n_cells, n_latent)``. Those that are the same in all cells are left out.
-    factors
-        Two columns or more, one a factor; one row a cell. Floating-point columns with more than ``n_quantiles``
-        values are cut at their quantiles, all others are taken as categories. Missing values and those that a single
-        cell has are not drawn.
+    mean, factors, n_quantiles, seed
+        As in :func:`factor_vae_score`, with the same errors.
     n_points
-        Points, of both kinds. The standard error is at most ``1 / sqrt(0.8 * n_points)``, 0.016.
+        Points, for training and test. The standard error is at most ``1 / sqrt(0.8 * n_points)``, 0.016.
     n_pairs_per_point
         Pairs of cells that a point is the mean of.
-    n_quantiles
-        Bins of floating-point factors.
-    seed
-        Of all draws.
 
     Returns
     -------
-    From about ``1 / n_factors``, which is chance, to 1, which is best. It is easy to please: 1 needs only different
-    differences for each factor, not a latent for each, and may be had with one factor missing from the latents
-    (Kim and Mnih 2018, section 4); :func:`factor_vae_score` is the stricter.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, there are fewer than two factors, or one has a single value or more
-        than one for every two cells.
-
-    References
-    ----------
-    Higgins et al. 2017, "beta-VAE: learning basic visual concepts with a constrained variational framework",
-    section 3.
+    Accuracy from about ``1 / n_factors``, which is chance, to 1. 1 is easy to reach: it needs only different
+    differences for each factor, not a latent for each, and is possible with one factor missing from the latents (Kim
+    and Mnih 2018, section 4). :func:`factor_vae_score` is stricter.
     """
     check_at_least(_MIN_SAMPLES, n_points=n_points)
     check_at_least(1, n_pairs_per_point=n_pairs_per_point)
@@ -190,7 +163,7 @@ def _row(name: str, metric: Callable[..., float], source: str) -> Metric:
         several = column.factors_nf.shape[1] > 1
         return metric(column.mean_nk, column.factors_nf, seed=column.seed) if several else np.nan
 
-    return Metric(name, (DISENTANGLEMENT,), metric, compute, low=0, high=1, best=1, source=source)
+    return Metric(name, (DISENTANGLEMENT,), metric, compute, 0, 1, 1, source)
 
 
 ROWS = (

@@ -1,7 +1,4 @@
-"""Generated or predicted cells beside real ones.
-
-Legend: n cells, g genes.
-"""
+"""Generated or predicted cells beside real ones. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -35,15 +32,15 @@ def real_vs_generated(
 ) -> Figure | None:
     """Show real and generated cells on one UMAP, and mean and variance of each gene or protein in both.
 
-    The UMAP is fitted on 50 principal components of the real cells (fewer for less than 500 cells), and generated cells are
-    projected onto it. A projected cell lies among its nearest real ones, however far these are: generated cells in the
-    wrong places are seen, unrealistic ones are not.
+    The UMAP is fitted on 50 principal components of the real cells (fewer for less than 500 cells), and generated cells
+    are projected onto it. A projected cell lies among its nearest real ones, however far these are: generated cells in
+    the wrong places are seen, unrealistic ones are not.
 
     Parameters
     ----------
     real, generated
-        Cells on the same scale, usually log-normalised, shape ``(n_cells, n_genes)`` with the same genes: array,
-        sparse matrix or AnnData (its X).
+        Cells on the same scale, usually log-normalised, shape ``(n_cells, n_genes)`` with the same genes: array, sparse
+        matrix or AnnData (its X).
     n_cells
         Cells of each side to embed at most; means and variances are those of all.
     seed

@@ -1,7 +1,4 @@
-"""One embedding for cells that are compared.
-
-Legend: n cells, g genes.
-"""
+"""One embedding for cells that are compared. Legend: n cells, g genes."""
 
 from __future__ import annotations
 
@@ -18,17 +15,13 @@ _N_NEIGHBORS = 15
 
 
 def joint_umap(reference_ng: np.ndarray, others: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:
-    """Fit PCA and UMAP on the reference cells, and project the others onto it.
+    """Fit PCA and UMAP (McInnes et al. 2018) on the reference cells, and project the others onto it.
 
     There are 50 principal components, or one for every 10 reference cells where these are few: more would describe the
     noise of the reference. A projected cell lies at about the weighted mean of its nearest reference cells.
 
-    Returns the positions of the reference and of each of the others, shape ``(n_cells, 2)``. Raises a ``ValueError`` for
-    fewer than 10 reference cells.
-
-    References
-    ----------
-    McInnes et al. 2018, "UMAP: uniform manifold approximation and projection for dimension reduction".
+    Returns the positions of the reference and of each of the others, shape ``(n_cells, 2)``. Raises a ``ValueError``
+    for fewer than 10 reference cells.
     """
     if len(reference_ng) < 10:
         raise ValueError(f"the embedding would be fitted on {len(reference_ng)} cells: give 10 or more")

@@ -37,7 +37,7 @@ def finish(
 
 
 def panels(n_panels: int, *, n_above: int = 0, beside_inches: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Square panels in rows, ``n_above`` of them in rows of their own above, with ``beside_inches`` beside each of these."""
+    """Square panels in rows; ``n_above`` of them in rows of their own, with ``beside_inches`` beside each."""
     wide = _PANEL_INCHES + 0.4 + beside_inches
     width = max(_PANEL_INCHES * min(n_panels, _PANELS_PER_ROW) + 1, wide if n_above else 0)
     blocks = [(n, min(n, most)) for n, most in ((n_above, int(width / wide)), (n_panels, _PANELS_PER_ROW)) if n]

@@ -1,7 +1,4 @@
-"""What one way of predicting gains on another, beside delta H.
-
-Legend: p predictions.
-"""
+"""What one way of predicting gains on another, beside delta H. Legend: p predictions."""
 
 from __future__ import annotations
 
@@ -29,10 +26,11 @@ def prediction_gain(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Figure | None:
-    """Show the errors of two ways of predicting, and what one gains on the other beside delta H (Figures 6 and 7 of the paper).
+    """Show the errors of two ways of predicting, and what one gains on the other beside delta H.
 
-    The left title has the p value of the one-sided Wilcoxon test that ``errors`` are larger than ``other_errors``. The right
-    one has the correlation of the gain, their difference, with delta H. Both only where they are defined.
+    The left title has the p value of the one-sided Wilcoxon test that ``errors`` are larger than ``other_errors``. The
+    right one has the correlation of the gain, their difference, with delta H. Both only where they are defined. These
+    are Figures 6 and 7 of Yu and Welch 2021.
 
     Parameters
     ----------
@@ -56,10 +54,6 @@ def prediction_gain(
     ------
     ValueError
         If there are not as many values of each.
-
-    References
-    ----------
-    Yu and Welch 2021, Figures 6 and 7.
     """
     errors_p, others_p, entropy_p = (
         np.asarray(values, dtype=float) for values in (errors, other_errors, delta_entropy)

@@ -1,7 +1,4 @@
-"""Mutual information of each latent with each factor.
-
-Legend: k latents, f factors.
-"""
+"""Mutual information of each latent with each factor. Legend: k latents, f factors."""
 
 from __future__ import annotations
 
@@ -29,8 +26,8 @@ def mutual_information(
 ) -> Figure | None:
     """Show bars of the mutual information of each latent with each factor.
 
-    The latent with the most information on a factor is blue, the next one vermilion. The gap between them is in the title;
-    MIG is the mean of these gaps.
+    The latent with the most information on a factor is blue, the next one vermilion. The gap between them is in the
+    title; MIG is the mean of these gaps.
 
     Parameters
     ----------

@@ -1,7 +1,4 @@
-"""Latent dimensions on an embedding.
-
-Legend: n cells, k latent dimensions.
-"""
+"""Latent dimensions on an embedding. Legend: n cells, k latent dimensions."""
 
 from __future__ import annotations
 
@@ -34,8 +31,8 @@ def latents(
 ) -> Figure | None:
     """Show an embedding of cells, coloured by each latent dimension.
 
-    All latents share one colour scale, symmetrical around 0 up to the 99th percentile of their sizes: an inactive latent
-    stays pale.
+    All latents share one colour scale, symmetrical around 0 up to the 99th percentile of their sizes: an inactive
+    latent stays pale.
 
     Parameters
     ----------

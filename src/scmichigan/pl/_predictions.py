@@ -1,7 +1,4 @@
-"""Predictions of combinations: their scores, and their changes of single genes.
-
-Legend: g genes, c combinations, p predictors.
-"""
+"""Predictions of combinations. Legend: g genes, c combinations, p predictors."""
 
 from __future__ import annotations
 
@@ -26,6 +23,7 @@ _REAL = "real cells"
 _LONG = ("predictor", "metric", "value")
 # Of all other metrics of predictions, 1 is best.
 _BEST = {"E-distance": 0.0, "MMD": 0.0, "random forest AUROC, genes": 0.5}
+_BOXES = {"widths": 0.2, "whis": (5, 95), "showfliers": False, "showmeans": True, "patch_artist": True}
 _DARK = 0.6  # fraction of the colours from which on white is easier to read
 
 
@@ -39,8 +37,8 @@ def prediction_scores(
 ) -> Figure | None:
     """Show the scores of each prediction of each combination, as a heat map for each metric.
 
-    Numbers are values, titles have the best possible one. Colours say how much farther from the best a value is than that of
-    real cells, as a fraction of the worst in the row. White is at least as good as real cells.
+    Numbers are values, titles have the best possible one. Colours say how much farther from the best a value is than
+    that of real cells, as a fraction of the worst in the row. White is at least as good as real cells.
 
     Parameters
     ----------
@@ -72,14 +70,8 @@ def prediction_scores(
     wide = wide.loc[table.groupby(factors, sort=False).size().index]
     predictors = list(dict.fromkeys(table["predictor"]))
     n_rows, n_columns = len(wide) + 1, len(predictors)
-    fig, axes = plt.subplots(
-        1,
-        len(metrics),
-        figsize=(2.5 + len(metrics) * (0.55 * n_columns + 0.3), 1.6 + 0.28 * n_rows),
-        layout="constrained",
-        sharey=True,
-        squeeze=False,
-    )
+    size = 2.5 + len(metrics) * (0.55 * n_columns + 0.3), 1.6 + 0.28 * n_rows
+    fig, axes = plt.subplots(1, len(metrics), figsize=size, layout="constrained", sharey=True, squeeze=False)
     names = ["mean", *(", ".join(map(str, np.atleast_1d(labels))) for labels in wide.index)]
     for ax, metric in zip(axes.flat, metrics, strict=True):
         values_cp = wide[metric].reindex(columns=predictors).to_numpy(dtype=float)
@@ -89,7 +81,7 @@ def prediction_scores(
         _heat_map(ax, np.vstack([means_p, values_cp]), predictors, best)
         ax.set_title(f"{metric}\n({best:g} is best)", fontsize="medium")
     axes[0, 0].set_yticks(range(n_rows), names)
-    white = "at least as good as real cells" if _REAL in predictors else "the best there can be"
+    white = "at least as good as real cells" if _REAL in predictors else "the best possible"
     fig.supxlabel(f"white: {white}, dark: the worst of the row", fontsize="small")
     return finish(fig, show=show, save=save, return_fig=return_fig)
 
@@ -124,8 +116,8 @@ def changes(
 ) -> Figure | None:
     """Show the expression of the genes with the largest real changes, in control, real and predicted cells.
 
-    Boxes go from quartile to quartile, whiskers from the 5th to the 95th percentile; dots are means. Genes are in the order
-    of their absolute real change of the mean, the largest first.
+    Boxes go from quartile to quartile, whiskers from the 5th to the 95th percentile; dots are means. Genes are in the
+    order of their absolute real change of the mean, the largest first.
 
     Parameters
     ----------
@@ -162,20 +154,13 @@ def changes(
         ax.boxplot(
             dense(matrix[:, genes]),
             positions=np.arange(len(genes)) + 0.27 * (i - 1),
-            widths=0.2,
-            whis=(5, 95),
-            showfliers=False,
-            showmeans=True,
-            patch_artist=True,
+            **_BOXES,
             boxprops={"facecolor": colours[name], "alpha": 0.5, "linewidth": 0},
-            medianprops={"color": colours[name]},
-            whiskerprops={"color": colours[name]},
-            capprops={"color": colours[name]},
             meanprops={"marker": "o", "markersize": 4, "markerfacecolor": colours[name], "markeredgecolor": "white"},
+            **dict.fromkeys(("medianprops", "whiskerprops", "capprops"), {"color": colours[name]}),
         )
-    ax.set_xticks(
-        range(len(genes)), [str(name) for name in gene_names(*given.values())[genes]], rotation=45, ha="right"
-    )
+    names = map(str, gene_names(*given.values())[genes])
+    ax.set_xticks(range(len(genes)), names, rotation=45, ha="right")
     ax.set(ylabel="expression", xlim=(-0.6, len(genes) - 0.4))
     ax.spines[["top", "right"]].set_visible(False)
     handles = [Patch(color=colour, alpha=0.5, label=name) for name, colour in colours.items()]

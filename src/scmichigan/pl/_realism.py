@@ -1,7 +1,4 @@
-"""Mean, variance and zeros of genes in generated beside real cells.
-
-Legend: g genes.
-"""
+"""Mean, variance and zeros of genes in generated beside real cells. Legend: g genes."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _MOST_NAMES = 20  # features of an AnnData that are named
 def realism(
     real: Cells, generated: Cells, *, show: bool | None = None, save: str | Path | None = None, return_fig: bool = False
 ) -> Figure | None:
-    """Show mean, variance and fraction of non-zero values of each gene or protein, in generated over real cells, on log scales.
+    """Show mean, variance and fraction of non-zeros of each gene or protein, generated over real, on log scales.
 
     Features on the diagonal are as they should be. Log scales show the rare genes, which are most of them, and which
     :func:`real_vs_generated` has in one corner.
@@ -51,8 +48,8 @@ def realism(
 
     Notes
     -----
-    A log scale has no zero. Features that are 0 (or, of a mean, negative) on one side only are drawn on the frame, those
-    that are 0 on both sides not at all. :func:`~scmichigan.metrics.gene_agreement` has the numbers.
+    A log scale has no zero. Features that are 0 (or, of a mean, negative) on one side only are drawn on the frame,
+    those that are 0 on both sides not at all. :func:`~scmichigan.metrics.gene_agreement` has the numbers.
     """
     sides = matrices({"real": real, "generated": generated})
     statistics = {"mean": mean_g, "variance": variance_g, "fraction of non-zeros": _non_zero_g}
@@ -95,7 +92,7 @@ def _log_scatter(ax: Axes, real_g: np.ndarray, generated_g: np.ndarray, *, most:
 
 
 def _locator(ratio: float) -> Locator:
-    """Powers of ten; but where the ends are so near that these, or 1, 2 and 5, may be less than two, steps of one length."""
+    """Powers of ten, or steps of one length where the ends are so near that there may be less than two of them."""
     if ratio < 5:
         return MaxNLocator(4)
     return LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,))

@@ -54,11 +54,11 @@ def training(
 
     Notes
     -----
-    The losses of a GAN need not fall: generator and critic are each measured against a better opponent. They should become
-    stable. Two more curves are of the critic. ``score_gap`` is its mean score of real minus that of generated cells, 0 where
-    it cannot classify them. ``gradient_penalty`` says how steep it is (of ``preset="paper"``, how far its slopes are from
-    1). Of MichiGAN, ``latent_recovery`` (1 is best) and ``latent_recovery_gap`` (0 is best) say whether cells follow their
-    latents, see :meth:`MichiGAN.latent_recovery <scmichigan.MichiGAN.latent_recovery>`.
+    The losses of a GAN need not fall: generator and critic are each measured against a better opponent. They should
+    become stable. Two more curves are of the critic. ``score_gap`` is its mean score of real minus that of generated
+    cells, 0 where it cannot classify them. ``gradient_penalty`` says how steep it is (of ``preset="paper"``, how far
+    its slopes are from 1). Of MichiGAN, ``latent_recovery`` (1 is best) and ``latent_recovery_gap`` (0 is best) say
+    whether cells follow their latents, see :meth:`MichiGAN.latent_recovery <scmichigan.MichiGAN.latent_recovery>`.
 
     Examples
     --------

@@ -1,7 +1,4 @@
-"""Walks along latent dimensions among real cells.
-
-Legend: n cells, s steps.
-"""
+"""Walks along latent dimensions among real cells. Legend: n cells, s steps."""
 
 from __future__ import annotations
 
@@ -33,14 +30,15 @@ def traversal(
     """Show where walks along each latent dimension go, on a UMAP of real cells.
 
     The UMAP is fitted on the real cells, in grey, and cells of the walks are projected onto it, as in
-    :func:`real_vs_generated`. Their colour is the value of the latent, from the lower to the upper end of the walk, which
-    the title has. A line links the medians of the steps. Along a dimension without meaning, cells stay where they start.
+    :func:`real_vs_generated`. Their colour is the value of the latent, from the lower to the upper end of the walk,
+    which the title has. A line links the medians of the steps (Figure 5 of Yu and Welch 2021). Along a dimension
+    without meaning, cells stay where they start.
 
     Parameters
     ----------
     real
-        Real cells on the scale of the walk, such as ``model.get_observed_expression()``: array, sparse matrix or AnnData
-        (its X) with the same genes.
+        Real cells on the scale of the walk, such as ``model.get_observed_expression()``: array, sparse matrix or
+        AnnData (its X) with the same genes.
     walk
         Result of :meth:`MichiGAN.traverse`.
     n_cells
@@ -59,10 +57,6 @@ def traversal(
     ValueError
         If the cells are unusable (see the message), there are fewer than 10 real cells to embed, or ``real`` is the
         traversal.
-
-    References
-    ----------
-    Yu and Welch 2021, Figure 5.
     """
     check_at_least(1, n_cells=n_cells)
     check_anndata(walk=walk)
