@@ -188,7 +188,7 @@ def _prediction_sides(
     real: AnnData, hidden: Cells, labels: Mapping[str, str], control_labels: Mapping[str, str], layer: str | None
 ) -> dict[str, Any]:
     """Arguments of :func:`plan_prediction`, from the labels that were predicted."""
-    check_obs_keys(real, labels, "real")
+    check_obs_keys(real.obs, labels, "real")
     ((key, untreated),) = control_labels.items()
     if labels[key] == untreated:
         raise ValueError(f"control_labels is the prediction's own label {untreated!r}: give that of untreated cells")
