@@ -10,16 +10,7 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 
-from scmichigan.data import (
-    CategoryCovariatesField,
-    CategoryField,
-    ExpressionField,
-    NumberCovariatesField,
-    RegisteredCells,
-    checked_expression,
-    protein_fields,
-    size_factor_fields,
-)
+from scmichigan import data
 
 from ._arithmetic import Groups
 
@@ -38,9 +29,9 @@ def register_cells(
     protein_expression_obsm_key: str | None = None,
     expression: str = "auto",
     target_sum: float = 1e4,
-) -> RegisteredCells:
+) -> data.RegisteredCells:
     """Check and register cells of which nothing is written to: scvi-tools writes to a copy, with the same matrices."""
-    expression = checked_expression(adata, layer, expression, target_sum)
+    expression = data.checked_expression(adata, layer, expression, target_sum)
     setup_args = {
         "layer": layer,
         "batch_key": batch_key,
@@ -53,17 +44,17 @@ def register_cells(
         "target_sum": target_sum,
     }
     fields = [
-        ExpressionField(layer, expression),
-        CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-        CategoryField(REGISTRY_KEYS.LABELS_KEY, None),
-        CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-        NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-        *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
-        *protein_fields(protein_expression_obsm_key, layer, expression),
+        data.ExpressionField(layer, expression),
+        data.CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+        data.CategoryField(REGISTRY_KEYS.LABELS_KEY, None),
+        data.CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+        data.NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        *data.size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
+        *data.protein_fields(protein_expression_obsm_key, layer, expression),
     ]
     manager = AnnDataManager(fields=fields, setup_method_args={"setup_args": setup_args})
     manager.register_fields(_shallow_copy(adata))
-    return RegisteredCells(manager)
+    return data.RegisteredCells(manager)
 
 
 def _shallow_copy(adata: AnnData) -> AnnData:
@@ -77,7 +68,7 @@ def _shallow_copy(adata: AnnData) -> AnnData:
     return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy(), **parts)
 
 
-def fit_covariate_effects(cells: RegisteredCells, groups: Groups) -> CovariateEffects | None:
+def fit_covariate_effects(cells: data.RegisteredCells, groups: Groups) -> CovariateEffects | None:
     """What covariates add to expression, by least squares within combinations (the least one where several fit).
 
     ``None`` without covariates.
@@ -94,7 +85,7 @@ def fit_covariate_effects(cells: RegisteredCells, groups: Groups) -> CovariateEf
     return linear_effects(cells, weight.astype(np.float32))
 
 
-def linear_effects(cells: RegisteredCells, weight: np.ndarray) -> CovariateEffects:
+def linear_effects(cells: data.RegisteredCells, weight: np.ndarray) -> CovariateEffects:
     """Effects of which each column of the covariates adds a multiple of its weights, shape ``(n_features, n_columns)``."""
 
     def effects(rows: np.ndarray, mean: bool) -> np.ndarray:

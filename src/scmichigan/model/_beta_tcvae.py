@@ -13,22 +13,10 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import VAEMixin
 
+from scmichigan import data
 from scmichigan._arrays import in_chunks
 from scmichigan._checks import check_choice, check_latent, check_n_latent, check_trained, check_weight
 from scmichigan._compat import finish_init, setup_method_args
-from scmichigan.data import (
-    CategoryCovariatesField,
-    CategoryField,
-    ExpressionField,
-    Modalities,
-    NumberCovariatesField,
-    RegisteredCells,
-    check_scale,
-    check_setup_arguments,
-    checked_expression,
-    protein_fields,
-    size_factor_fields,
-)
 from scmichigan.latents import sample_posterior
 from scmichigan.module import BetaTCVAEModule, CellFormat, CountTCVAEModule
 
@@ -91,7 +79,7 @@ class BetaTCVAE(CellModel, VAEMixin):
         check_weight("kl_weight", module_kwargs.get("kl_weight", 1.0), "the KL divergence must be 0")
         check_choice("gene_likelihood", gene_likelihood, ("normal", "nb", "zinb", "poisson"))
         super().__init__(adata)
-        cells = RegisteredCells(self.adata_manager)
+        cells = data.RegisteredCells(self.adata_manager)
         own = {}
         if gene_likelihood != "normal":
             _check_counts(cells, gene_likelihood)
@@ -155,18 +143,18 @@ class BetaTCVAE(CellModel, VAEMixin):
             If the expression is NaN, infinite, negative, empty or not what was declared, a size factor is no total, or a
             label or covariate is missing.
         """
-        expression = checked_expression(adata, layer, expression, target_sum)
+        expression = data.checked_expression(adata, layer, expression, target_sum)
         setup_args = setup_method_args(locals())
         fields = [
-            ExpressionField(layer, expression),
-            CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-            CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-            CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-            *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
-            *protein_fields(protein_expression_obsm_key, layer, expression),
+            data.ExpressionField(layer, expression),
+            data.CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            data.CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+            data.CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            data.NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            *data.size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
+            *data.protein_fields(protein_expression_obsm_key, layer, expression),
         ]
-        check_setup_arguments(cls.__name__, setup_args, kwargs)
+        data.check_setup_arguments(cls.__name__, setup_args, kwargs)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
@@ -211,19 +199,19 @@ class BetaTCVAE(CellModel, VAEMixin):
         >>> mg.BetaTCVAE.setup_mudata(mdata, modalities={"rna_layer": "rna", "protein_layer": "protein"})
         """
         setup_args = setup_method_args(locals())
-        check_scale("counts", target_sum)
-        places = Modalities(mdata, modalities, setup_args["setup_args"])
+        data.check_scale("counts", target_sum)
+        places = data.Modalities(mdata, modalities, setup_args["setup_args"])
         fields = [
             *places.count_fields(
                 rna_layer=(REGISTRY_KEYS.X_KEY, rna_layer), protein_layer=(REGISTRY_KEYS.PROTEIN_EXP_KEY, protein_layer)
             ),
-            places.field(CategoryField, REGISTRY_KEYS.BATCH_KEY, batch_key),
-            places.field(CategoryField, REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-            places.field(CategoryCovariatesField, REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            places.field(NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            places.field(data.CategoryField, REGISTRY_KEYS.BATCH_KEY, batch_key),
+            places.field(data.CategoryField, REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+            places.field(data.CategoryCovariatesField, REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            places.field(data.NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
             *places.size_factor_fields(size_factor_key, rna_layer),
         ]
-        check_setup_arguments(cls.__name__, setup_args, kwargs)
+        data.check_setup_arguments(cls.__name__, setup_args, kwargs)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
         manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
@@ -304,7 +292,7 @@ class BetaTCVAE(CellModel, VAEMixin):
         return self.module.sample(*inputs).cpu().numpy()
 
 
-def _check_counts(cells: RegisteredCells, gene_likelihood: str) -> None:
+def _check_counts(cells: data.RegisteredCells, gene_likelihood: str) -> None:
     """Refuse a likelihood of counts where there are none, or two kinds of them."""
     if cells.n_proteins:
         raise ValueError(

@@ -41,23 +41,19 @@ def decoded_expression(
 
     Parameters
     ----------
-    adata
-        Cells with the same genes; ``None`` for the registered ones.
-    indices
-        Cells to decode, all by default.
+    adata, indices
+        Cells to decode, with the same genes; ``None`` for all registered ones.
     transform_batch
         Batch that all cells are decoded in, in place of their own; of several, the mean over them is given.
     gene_list
         Names of genes to give, all by default.
     library_size
-        Total that each cell is scaled to, 1 for fractions of all counts. ``"latent"`` takes each cell's own total. Only
+        Total that each cell is scaled to, 1 for fractions of all counts; ``"latent"`` takes each cell's own total. Only
         where raw counts are registered.
-    n_samples
-        Samples of each cell's latent (its mean, where a GAN was trained with means) and of the generator's noise.
+    n_samples, return_mean
+        Samples of each cell's latent (and noise, where the generator has some), and whether to give their mean.
     batch_size
         Cells at a time, 4,096 by default.
-    return_mean
-        Whether to give the mean over samples.
     return_numpy
         Whether to give an array in place of a data frame. Several samples of each cell are always an array.
     seed
@@ -70,11 +66,8 @@ def decoded_expression(
 
     Raises
     ------
-    RuntimeError
-        If the model is untrained.
-    ValueError
-        If a batch or gene is unknown, there is no batch to transform, or a library size is no positive number, or given where
-        no counts are registered.
+    RuntimeError, ValueError
+        If the model is untrained, a batch or gene unknown, or a library size given where no counts are registered.
     """
     check_trained(self)
     check_at_least(1, n_samples=n_samples)

@@ -11,20 +11,11 @@ from anndata import AnnData
 from mudata import MuData
 from scvi.model.base import BaseModelClass
 
+from scmichigan import latents
 from scmichigan._arrays import dense, in_chunks
 from scmichigan._checks import check_choice, check_latent, check_n_latent, check_trained
 from scmichigan._saved import as_data, check_file, restore_history
 from scmichigan.data import RegisteredCells
-from scmichigan.latents import (
-    FittedLatent,
-    ModelLatent,
-    PriorLatent,
-    StoredLatent,
-    latent_of_file,
-    model_of,
-    posterior_to_sample,
-    sample_posterior,
-)
 from scmichigan.module import CellFormat, MichiGANModule
 from scmichigan.train import own_arguments
 
@@ -52,7 +43,7 @@ class GAN(BaseModelClass):
     """A generator and a critic on registered cells; a base only, to which each GAN adds its row and its constructor."""
 
     row: Row
-    latent: StoredLatent | FittedLatent | ModelLatent | PriorLatent
+    latent: latents.StoredLatent | latents.FittedLatent | latents.ModelLatent | latents.PriorLatent
 
     def _build(
         self,
@@ -69,10 +60,10 @@ class GAN(BaseModelClass):
         cells = RegisteredCells(self.adata_manager)
         name, key, cells_of = type(self).__name__, cells.setup_args.get("latent_key"), partial(RegisteredCells.of, self)
         if beta is None:
-            self.latent = PriorLatent(name, cells_of, self._codes if self.row.information else None)
+            self.latent = latents.PriorLatent(name, cells_of, self._codes if self.row.information else None)
         else:
             check_latent_arguments(name, beta, module_kwargs)
-            self.latent = FittedLatent(name) if key is None else StoredLatent(key, cells_of)
+            self.latent = latents.FittedLatent(name) if key is None else latents.StoredLatent(key, cells_of)
             n_latent = (
                 n_latent if key is None else check_stored_width(self.adata.obsm[key].shape[1], key, n_latent, beta)
             )
@@ -222,17 +213,17 @@ class GAN(BaseModelClass):
         """
         devices = {"accelerator": accelerator, "device": device}
         path = check_file(dir_path, kwargs.get("prefix"), kwargs.get("backup_url"))
-        with latent_of_file(path, adata, **devices) as of_cells:
+        with latents.latent_of_file(path, adata, **devices) as of_cells:
             model = super().load(dir_path, adata, **devices, **kwargs)
         restore_history(model)
         file = vars(model).pop("latent_file_", None)
         if file is not None:
-            latent_model, posterior = of_cells or (model_of(file, model.adata, **devices), None)
+            latent_model, posterior = of_cells or (latents.model_of(file, model.adata, **devices), None)
             key = model.registry["setup_args"].get("latent_key")
             model.latent = (
-                FittedLatent(cls.__name__, latent_model)
+                latents.FittedLatent(cls.__name__, latent_model)
                 if key is None
-                else ModelLatent(latent_model, key, partial(RegisteredCells.of, model), posterior)
+                else latents.ModelLatent(latent_model, key, partial(RegisteredCells.of, model), posterior)
             )
         return model
 
@@ -259,9 +250,9 @@ class GAN(BaseModelClass):
 
     def _sample_latent(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Latents of registered cells: means, or a sample of each posterior."""
-        mean, var = posterior_to_sample(self.latent, self.latent_sampling)
+        mean, var = latents.posterior_to_sample(self.latent, self.latent_sampling)
         z = mean[rows]
-        return z if var is None else sample_posterior(z, var[rows], rng)
+        return z if var is None else latents.sample_posterior(z, var[rows], rng)
 
     def _sample_noise(self, n_samples: int, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.standard_normal((n_samples, self.module.n_noise), dtype=np.float32))

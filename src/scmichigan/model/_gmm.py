@@ -53,12 +53,9 @@ class GMM(CellModel):
 
     Notes
     -----
-    Number and type are those with the lowest Bayesian information criterion (BIC); all of them are in :attr:`bic`.
-
-    Principal components leave out much of what single genes vary by, and cells of only their subspace would be too
-    smooth. Generated cells get Gaussian noise on top, independent between genes, with the variance of each gene that
-    the components leave out; it is projected off the components, which already have theirs, and that takes a little
-    of it away. Generated expression may be negative.
+    Number and type are those with the lowest Bayesian information criterion (BIC); all of them are in :attr:`bic`. Cells
+    made of principal components alone would be too smooth. They get Gaussian noise on top, independent between genes, with
+    the variance of each gene that the components leave out. Generated expression may be negative.
 
     References
     ----------
@@ -110,14 +107,7 @@ class GMM(CellModel):
     def train(self, *, seed: int = 0, enable_progress_bar: bool = True, **training_kwargs) -> None:
         """Fit every candidate by expectation maximisation, and keep the one with the lowest BIC.
 
-        Parameters
-        ----------
-        seed
-            Random seed.
-        enable_progress_bar
-            Show a bar over the candidates.
-        **training_kwargs
-            Refused: there are no epochs and minibatches here.
+        Further arguments are refused: there are no epochs and minibatches here.
 
         Raises
         ------

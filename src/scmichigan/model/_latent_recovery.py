@@ -36,31 +36,27 @@ def latent_recovery(self: GAN, adata: AnnData | None = None, *, n_cells: int = 2
     adata
         Cells with the same genes, best such that no fit has seen; ``None`` for the registered ones.
     n_cells
-        Cells to generate, 2 or more. Of fewer real cells, some or all are taken several times, each time with another
-        sample. Correlations near 0 have the standard error ``1 / sqrt(n_cells)``.
+        Cells to generate, 2 or more; of fewer real cells, some are taken several times, each time with another sample.
+        Correlations near 0 have the standard error ``1 / sqrt(n_cells)``.
     seed
         Random seed.
 
     Returns
     -------
-    One row for each latent. Columns:
+    One row for each latent; one that does not vary has 0. ``attrs["encoder"]`` is "beta-TCVAE" or "ridge regression".
+    Columns:
 
     - "generated": Pearson's correlation of given and found latents of generated cells.
-    - "real": the same for the real cells that the latents are of. A generator that samples from the exact distribution of
-      cells given the latent has this value: (latent, cell) is then distributed as it is for real cells. It is below 1 where
-      posteriors are wide, and near 0 for latents that are not active. It is the correlation expected over samples of the
-      posterior.
-    - "replicates": the same for counts that are sampled anew around those of the real cells (Poisson). It shows what
-      counting noise leaves of the latents. NaN where log-normalised expression is registered.
-
-    A latent that does not vary has 0. ``attrs["encoder"]`` is "beta-TCVAE" or "ridge regression".
+    - "real": the same for the real cells that the latents are of, expected over samples of their posteriors. A generator
+      that samples from the exact distribution of cells given the latent has this value. It is below 1 where posteriors are
+      wide, and near 0 for latents that are not active.
+    - "replicates": the same for counts that are sampled anew around those of the real cells (Poisson): what counting noise
+      leaves of the latents. NaN where log-normalised expression is registered.
 
     Raises
     ------
-    RuntimeError
-        If the model is untrained.
-    ValueError
-        If ``n_cells`` is below 2, or the model knows no latents of cells.
+    RuntimeError, ValueError
+        If the model is untrained or knows no latents of cells, or ``n_cells`` is below 2.
     """
     check_trained(self)
     check_at_least(2, n_cells=n_cells)

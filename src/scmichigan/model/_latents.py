@@ -12,17 +12,9 @@ from anndata import AnnData
 from mudata import MuData
 from scvi.model.base import BaseModelClass
 
-from scmichigan import _keys
+from scmichigan import _keys, latents
 from scmichigan._checks import check_weight
 from scmichigan.data import RegisteredCells
-from scmichigan.latents import (
-    ModelLatent,
-    cells_for_expression,
-    check_latent_model,
-    posterior_of,
-    sample_posterior,
-    setup_arguments,
-)
 
 if TYPE_CHECKING:
     from ._gan import GAN
@@ -74,8 +66,7 @@ def from_latent_model(
         Trained model of scvi-tools or of this package with ``get_latent_representation``, on an AnnData or on a MuData
         with RNA. Proteins that it was set up with are generated beside the RNA, peaks are not.
     setup_kwargs
-        Arguments of :meth:`setup_anndata` (:meth:`setup_mudata`) that differ from those that the trained model was set up
-        with (layers, batch, labels, size factor, covariates and proteins); ``modalities`` are added to its own.
+        Arguments of the setup that differ from those of the trained model; ``modalities`` are added to its own.
     key_added
         Key of obsm and uns that latents and their source are written to.
     **kwargs
@@ -83,11 +74,8 @@ def from_latent_model(
 
     Raises
     ------
-    RuntimeError
-        If the latent model is untrained.
-    ValueError
-        If it has no latent of cells, if one is asked for in ``kwargs``, or as in :meth:`setup_anndata` or
-        :meth:`setup_mudata`.
+    RuntimeError, ValueError
+        If the latent model is untrained, has no latent of cells or one that is not finite, or as in the setup.
 
     Examples
     --------
@@ -97,7 +85,7 @@ def from_latent_model(
     >>> model = mg.MichiGAN.from_latent_model(vae)
     >>> model.train()
     """
-    check_latent_model(latent_model)
+    latents.check_latent_model(latent_model)
     cls.row.check_knows_cells(cls.__name__)
     of_latent = [name for name in ("n_latent", "beta") if name in kwargs]
     if of_latent:
@@ -106,7 +94,7 @@ def from_latent_model(
             "leave this out, or train another latent model"
         )
     adata = latent_model.adata
-    mean, var = posterior_of(latent_model)
+    mean, var = latents.posterior_of(latent_model)
     broken = ~np.isfinite(mean).all(axis=1)
     if broken.any():
         raise ValueError(
@@ -122,9 +110,9 @@ def from_latent_model(
         adata.obsm[f"{key_added}_var"] = var
     adata.uns[key_added] = provenance
     setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
-    setup(adata, **setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
+    setup(adata, **latents.setup_arguments(latent_model, setup, keys | (setup_kwargs or {})))
     model = cls(adata, **kwargs)
-    model.latent = ModelLatent.from_model(
+    model.latent = latents.ModelLatent.from_model(
         latent_model, model.latent.name, partial(RegisteredCells.of, model), (mean, var)
     )
     return model
@@ -150,42 +138,27 @@ def get_latent_representation(
     indices
         Cells to return, all by default.
     give_mean
-        Whether to give the posterior means, or a sample of each posterior.
+        Whether to give posterior means, or a sample of each posterior, with the random ``seed``.
     return_dist
         Also return the posterior variances (``None`` where a stored latent has none).
-    seed
-        Random seed of the samples.
 
     Returns
     -------
-    Posterior means (or samples), shape ``(n_cells, n_latent)``, and the variances where asked for.
+    Shape ``(n_cells, n_latent)``, and the variances where asked for.
 
     Raises
     ------
-    RuntimeError
-        If the beta-TCVAE, or the critic that infers codes, is untrained.
-    ValueError
-        If the model knows no latents of cells.
+    RuntimeError, ValueError
+        If the model that infers them is untrained, or there are no latents of cells.
     """
     mean, var = self.latent.posterior(adata, indices)
     if not give_mean and var is not None:
-        mean = sample_posterior(mean, var, np.random.default_rng(seed))
+        mean = latents.sample_posterior(mean, var, np.random.default_rng(seed))
     return (mean, var) if return_dist else mean
 
 
 def observed_expression(
     self: GAN, adata: AnnData | MuData | None = None
 ) -> np.ndarray | sp.csr_matrix | tuple[np.ndarray | sp.csr_matrix, ...]:
-    """Observed expression, log-normalised as the model sees it.
-
-    Parameters
-    ----------
-    adata
-        Cells with the same genes; ``None`` for the registered ones. They need no stored latent.
-
-    Returns
-    -------
-    A copy of shape ``(n_cells, n_genes)``, sparse where the registered expression is; where proteins are registered,
-    those of genes and of proteins.
-    """
-    return cells_for_expression(partial(RegisteredCells.of, self), self.cells, adata, self.n_latent).observed()
+    """Observed expression, as from :meth:`BetaTCVAE.get_observed_expression`; other cells need no stored latent."""
+    return latents.cells_for_expression(partial(RegisteredCells.of, self), self.cells, adata, self.n_latent).observed()

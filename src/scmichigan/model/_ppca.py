@@ -68,18 +68,13 @@ class PPCA(CellModel):
     def train(self, *, seed: int = 0, **training_kwargs) -> None:
         """Fit by maximum likelihood, in closed form.
 
-        Parameters
-        ----------
-        seed
-            Start of the eigenvalue solver; the result depends on it by rounding only.
-        **training_kwargs
-            Refused: there are no epochs in a closed form.
+        Further arguments are refused. The result depends on the random seed, the start of a solver, by rounding only.
 
         Raises
         ------
         ValueError
-            If there are not more cells and genes than latent dimensions, all cells are the same, or further
-            arguments are given.
+            If there are not more cells and genes than latent dimensions, all cells are the same, or further arguments are
+            given.
         """
         refuse_training_arguments(self, training_kwargs)
         keep_arrays(self, fit_ppca(self.cells.expression(), self.n_latent, seed=seed)._asdict())

@@ -10,20 +10,8 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
+from scmichigan import data
 from scmichigan._compat import setup_method_args
-from scmichigan.data import (
-    CategoryCovariatesField,
-    CategoryField,
-    ExpressionField,
-    Modalities,
-    NumberCovariatesField,
-    check_scale,
-    check_setup_arguments,
-    checked_expression,
-    latent_fields,
-    protein_fields,
-    size_factor_fields,
-)
 
 if TYPE_CHECKING:
     from ._gan import GAN
@@ -64,20 +52,20 @@ def setup_anndata(
         If the latent is misshapen, not finite or the same for all cells, or its variances are negative, of another shape or
         without means.
     """
-    expression = checked_expression(adata, layer, expression, target_sum)
+    expression = data.checked_expression(adata, layer, expression, target_sum)
     setup_args = setup_method_args(locals())
     cls.row.check_setup(cls.__name__, setup_args["setup_args"])
     fields = [
-        ExpressionField(layer, expression),
-        CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-        CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-        CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-        NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-        *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
-        *protein_fields(protein_expression_obsm_key, layer, expression),
-        *latent_fields(latent_key, latent_var_key),
+        data.ExpressionField(layer, expression),
+        data.CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+        data.CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+        data.CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+        data.NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        *data.size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
+        *data.protein_fields(protein_expression_obsm_key, layer, expression),
+        *data.latent_fields(latent_key, latent_var_key),
     ]
-    check_setup_arguments(cls.__name__, setup_args, kwargs)
+    data.check_setup_arguments(cls.__name__, setup_args, kwargs)
     manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
     manager.register_fields(adata, **kwargs)
     cls.register_manager(manager)
@@ -110,20 +98,20 @@ def setup_mudata(
     """
     setup_args = setup_method_args(locals())
     cls.row.check_setup(cls.__name__, setup_args["setup_args"])
-    check_scale("counts", target_sum)
-    places = Modalities(mdata, modalities, setup_args["setup_args"])
+    data.check_scale("counts", target_sum)
+    places = data.Modalities(mdata, modalities, setup_args["setup_args"])
     fields = [
         *places.count_fields(
             rna_layer=(REGISTRY_KEYS.X_KEY, rna_layer), protein_layer=(REGISTRY_KEYS.PROTEIN_EXP_KEY, protein_layer)
         ),
-        places.field(CategoryField, REGISTRY_KEYS.BATCH_KEY, batch_key),
-        places.field(CategoryField, REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-        places.field(CategoryCovariatesField, REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-        places.field(NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        places.field(data.CategoryField, REGISTRY_KEYS.BATCH_KEY, batch_key),
+        places.field(data.CategoryField, REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+        places.field(data.CategoryCovariatesField, REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+        places.field(data.NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         *places.size_factor_fields(size_factor_key, rna_layer),
-        *latent_fields(latent_key, latent_var_key),
+        *data.latent_fields(latent_key, latent_var_key),
     ]
-    check_setup_arguments(cls.__name__, setup_args, kwargs)
+    data.check_setup_arguments(cls.__name__, setup_args, kwargs)
     manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
     manager.register_fields(mdata, **kwargs)
     cls.register_manager(manager)
@@ -143,13 +131,13 @@ def setup_plain(
 
     Arguments and errors are those of :meth:`BetaTCVAE.setup_anndata`.
     """
-    expression = checked_expression(adata, layer, expression, target_sum)
+    expression = data.checked_expression(adata, layer, expression, target_sum)
     setup_args = setup_method_args(locals())
-    check_setup_arguments(cls.__name__, setup_args, kwargs)
+    data.check_setup_arguments(cls.__name__, setup_args, kwargs)
     fields = [
-        ExpressionField(layer, expression),
-        CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-        *size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
+        data.ExpressionField(layer, expression),
+        data.CategoryField(REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
+        *data.size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
     ]
     manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
     manager.register_fields(adata, **kwargs)

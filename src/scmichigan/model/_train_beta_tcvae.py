@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.train import TrainingPlan
 
-from scmichigan.train import (
-    MINIBATCHES_AT_ONCE,
-    CellDataModule,
-    ElboTrainingPlan,
-    check_epochs,
-    check_plan_arguments,
-    check_trainer_arguments,
-    epochs_for,
-    run_training,
-)
+from scmichigan import train as training
 
 if TYPE_CHECKING:
     from ._beta_tcvae import BetaTCVAE
@@ -63,15 +54,13 @@ def train(
         Fraction of the cells to train on; the rest is for validation (pass ``check_val_every_n_epoch``).
     lr
         Learning rate.
-    accelerator, devices
+    accelerator, devices, **trainer_kwargs
         As in scvi-tools.
     plan_kwargs
         Further arguments of :class:`scvi.train.TrainingPlan`, but those of a warm-up of the KL divergence, whose weight is
         that of the module throughout.
     stage
         Heading of the progress bar.
-    **trainer_kwargs
-        Passed to :class:`scvi.train.Trainer`.
 
     Raises
     ------
@@ -81,14 +70,14 @@ def train(
     FloatingPointError
         If the loss becomes NaN or infinite; the message has the epoch.
     """
-    check_trainer_arguments(self, trainer_kwargs, elsewhere={"plan_kwargs": TrainingPlan})
+    training.check_trainer_arguments(self, trainer_kwargs, elsewhere={"plan_kwargs": TrainingPlan})
     given = _plan_arguments(lr, plan_kwargs)
     stacked = not any(value for name, value in {**trainer_kwargs, **given}.items() if name in _ONE_BY_ONE)
-    data = CellDataModule(
+    data = training.CellDataModule(
         self.cells.arrays(),
         batch_size=batch_size,
         train_size=train_size,
-        n_at_once=MINIBATCHES_AT_ONCE if stacked else None,
+        n_at_once=training.MINIBATCHES_AT_ONCE if stacked else None,
     )
     monitor = trainer_kwargs.get("early_stopping_monitor") or "elbo_validation"
     if trainer_kwargs.get("early_stopping") and "validation" in monitor and not data.n_val:
@@ -96,7 +85,9 @@ def train(
             f"early_stopping looks at {monitor!r}, but train_size is {train_size}, which leaves no cells for validation; "
             "give train_size=0.9"
         )
-    max_epochs = check_epochs(max_epochs) or min(400, epochs_for(_DEFAULT_STEPS, data.n_train, batch_size))
+    max_epochs = training.check_epochs(max_epochs) or min(
+        400, training.epochs_for(_DEFAULT_STEPS, data.n_train, batch_size)
+    )
     # scvi-tools' default eps of 0.01 would keep Adam from adapting to the small gradients of a mean over cells.
     settings = {"lr": lr, "eps": 1e-8, "weight_decay": 0.0, **given}
     if settings.setdefault("optimizer", "Adam") == "Adam":
@@ -104,12 +95,12 @@ def train(
         adam = {name: settings[name] for name in ("lr", "eps", "weight_decay")}
         settings["optimizer"] = "Custom"
         settings["optimizer_creator"] = lambda weights: torch.optim.Adam(weights, **adam, fused=True)
-    plan = ElboTrainingPlan(self.module, **settings)
+    plan = training.ElboTrainingPlan(self.module, **settings)
     plan.automatic_optimization = not stacked
     if not data.n_val:
         # Lightning warns of a plan that can validate where there are no cells for it.
         plan.validation_step = None
-    run_training(
+    training.run_training(
         self,
         plan,
         data,
@@ -136,7 +127,7 @@ def _plan_arguments(lr: float, plan_kwargs: dict[str, Any] | None) -> dict[str, 
             )
     left_out = {"module", "loss_kwargs", "update_only_decoder", *_OF_WARM_UP}
     known = [name for name in inspect.signature(TrainingPlan).parameters if name not in left_out]
-    given = check_plan_arguments(given, known)
+    given = training.check_plan_arguments(given, known)
     if lr != _LR and given.get("lr", lr) != lr:
         raise ValueError(f"lr is {lr}, and {given['lr']} in plan_kwargs; leave one of them out")
     return given

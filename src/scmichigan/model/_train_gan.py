@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from scmichigan import _keys
+from scmichigan import train as training
 from scmichigan.latents import FittedLatent, posterior_to_sample
-from scmichigan.train import (
-    MINIBATCHES_AT_ONCE,
-    SCHEDULES,
-    AdversarialTrainingPlan,
-    CellDataModule,
-    LogSometimes,
-    check_epochs,
-    check_plan_arguments,
-    check_trainer_arguments,
-    run_training,
-)
 
 from ._beta_tcvae import BetaTCVAE
 from ._latent_recovery import gap, measure_latent_recovery
@@ -71,15 +61,15 @@ def train(
         Key of obsm and uns that the latent of a beta-TCVAE is written to.
     **trainer_kwargs
         Passed to :class:`scvi.train.Trainer` in both stages; in the second alone, ``ckpt_path``, a checkpoint to go on from,
-        ``callbacks``, and ``early_stopping`` with what belongs to it. What it takes for a batch of the generator's training, as in
-        ``limit_train_batches``, is five minibatches (fewer of more than 128 cells), and it looks at the number of steps
-        (``max_steps``), those of both networks, after these: save checkpoints by epochs.
+        ``callbacks``, and ``early_stopping`` with what belongs to it. A batch of the generator's training, as in
+        ``limit_train_batches``, is five minibatches (fewer of more than 128 cells), after which ``max_steps``, the steps of
+        both networks, is looked at: save checkpoints by epochs.
 
     Raises
     ------
     ValueError
-        If there are fewer cells than a minibatch, or ``max_epochs`` is negative, or 0 where no closed form starts
-        the generator.
+        If there are fewer cells than a minibatch, or ``max_epochs`` is negative, or 0 where no closed form starts the
+        generator.
     FloatingPointError
         If a loss becomes NaN or infinite; the message has the epoch.
     KeyboardInterrupt
@@ -89,17 +79,17 @@ def train(
     knows_cells, fits_latent = self.beta is not None, isinstance(self.latent, FittedLatent)
     lacks_latent = fits_latent and self.latent_model is None
     _check_trainer_arguments(self, trainer_kwargs, {"latent_kwargs": BetaTCVAE.train} if lacks_latent else {})
-    schedule = SCHEDULES[self.preset]
-    data = CellDataModule(
+    schedule = training.SCHEDULES[self.preset]
+    data = training.CellDataModule(
         self.cells.arrays(),
         batch_size=schedule.batch_size if batch_size is None else batch_size,
-        n_at_once=MINIBATCHES_AT_ONCE,
+        n_at_once=training.MINIBATCHES_AT_ONCE,
     )
     if not (max_epochs == 0 and self.module.generator.decoder is not None):
-        max_epochs = check_epochs(max_epochs) or schedule.epochs(data.n_train, data.batch_size)
-    known = [name for name in inspect.signature(AdversarialTrainingPlan).parameters if name != "module"]
-    given = check_plan_arguments(plan_kwargs, known)
-    plan = AdversarialTrainingPlan(self.module, **(schedule.plan_kwargs | given))
+        max_epochs = training.check_epochs(max_epochs) or schedule.epochs(data.n_train, data.batch_size)
+    known = [name for name in inspect.signature(training.AdversarialTrainingPlan).parameters if name != "module"]
+    given = training.check_plan_arguments(plan_kwargs, known)
+    plan = training.AdversarialTrainingPlan(self.module, **(schedule.plan_kwargs | given))
     devices_kwargs = {"accelerator": accelerator, "devices": devices}
     if lacks_latent:
         shared_kwargs = {"batch_size": data.batch_size, **devices_kwargs, **trainer_kwargs}
@@ -130,7 +120,7 @@ def train(
     # scvi-tools adds to the history of a trained model; the closed form alone has none, nor an interrupted first epoch.
     self.is_trained = bool(self.history)
     try:
-        run_training(
+        training.run_training(
             self,
             plan,
             data,
@@ -170,7 +160,9 @@ def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> No
 
 def _check_trainer_arguments(model: GAN, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]) -> None:
     """Refuse what no trainer takes, or none of two networks that take turns."""
-    check_trainer_arguments(model, given, elsewhere={"plan_kwargs": AdversarialTrainingPlan} | elsewhere)
+    training.check_trainer_arguments(
+        model, given, elsewhere={"plan_kwargs": training.AdversarialTrainingPlan} | elsewhere
+    )
     for name, nothing in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (None, 1)}.items():
         if given.get(name) not in nothing:
             cure = f"; for the beta-TCVAE, give it in latent_kwargs={{{name!r}: {given[name]!r}}}" if elsewhere else ""
@@ -202,5 +194,5 @@ def _watching_latent_recovery(model: GAN, trainer_kwargs: dict[str, Any], max_ep
         table = measure()
         return {"latent_recovery": table["generated"].mean(), "latent_recovery_gap": gap(table)}
 
-    watch = LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
+    watch = training.LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
     return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}

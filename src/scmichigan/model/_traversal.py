@@ -61,10 +61,8 @@ def traverse(
 
     Raises
     ------
-    RuntimeError
-        If the model is untrained.
-    KeyError, ValueError
-        If no cell is named so or has the labels, both are given, or there are fewer than 2 steps or 1 walk.
+    RuntimeError, KeyError, ValueError
+        If the model is untrained, no cell is named so or has the labels, both are given, or there are fewer than 2 steps.
 
     References
     ----------
