@@ -6,11 +6,9 @@ They are what scvi-tools' own guide for model developers asks a model to call; t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 import pyro
 import rich.pretty  # noqa: F401  scvi-tools 1.4 uses it in view_anndata_setup, and does not import it
 from anndata import AnnData
@@ -41,11 +39,6 @@ def manager_of(model: BaseModelClass, adata: AnnData | None) -> AnnDataManager:
         own, given = type(model.adata).__name__, type(adata).__name__
         raise ValueError(f"the model was set up with {own}, and these cells are {given}; give {own}")
     return model.get_anndata_manager(model._validate_anndata(adata), required=True)
-
-
-def minibatches(model: BaseModelClass, adata: AnnData, indices: np.ndarray | None) -> Iterable[dict[str, Any]]:
-    """Registered tensors of the given cells in order."""
-    return model._make_data_loader(adata=adata, indices=indices)
 
 
 def without_pyro_parameters() -> AbstractContextManager:

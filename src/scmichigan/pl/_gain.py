@@ -44,11 +44,7 @@ def prediction_gain(
     names
         Names of the two ways.
     show, save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`.
+        As in :func:`real_vs_generated`, and so is what is returned.
 
     Raises
     ------

@@ -38,11 +38,7 @@ def mutual_information(
     key
         Key of ``uns`` where the result is, ``key_added`` of that function.
     show, save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`.
+        As in :func:`real_vs_generated`, and so is what is returned.
 
     Raises
     ------

@@ -45,11 +45,7 @@ def latents(
     basis
         Embedding in ``obsm``; its first two columns are drawn.
     show, save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`.
+        As in :func:`real_vs_generated`, and so is what is returned.
 
     Raises
     ------

@@ -35,11 +35,7 @@ def realism(
     real, generated
         As in :func:`real_vs_generated`. Features of an AnnData are named where they are 20 or fewer.
     show, save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`.
+        As in :func:`real_vs_generated`, and so is what is returned.
 
     Raises
     ------

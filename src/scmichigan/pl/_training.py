@@ -41,11 +41,7 @@ def training(
     history
         ``model.history``, of the models of this package or of scvi-tools. What was 0 in all epochs is left out.
     show, save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`.
+        As in :func:`real_vs_generated`, and so is what is returned.
 
     Raises
     ------
