@@ -93,7 +93,7 @@ def measure(adata: AnnData, run: dict[str, object]) -> dict[str, float]:
         **{f"of {name}": metrics.mutual_information_gap(information[[name]]) for name in FACTORS},
         "Spearman gap": metrics.spearman_gap(metrics.spearman_correlation(mean, factors)),
         "latents in use": int((var.mean(axis=0) < 0.9).sum()),
-        "worth": information(model) if run["method"] in OURS else np.nan,
+        "worth": information_of_latent(model) if run["method"] in OURS else np.nan,
         "seconds": seconds,
     }
 
@@ -116,7 +116,7 @@ def fit_theirs(adata: AnnData, run: dict[str, object], fit: dict[str, object]) -
 
 
 @torch.inference_mode()
-def information(model: BetaTCVAE) -> float:
+def information_of_latent(model: BetaTCVAE) -> float:
     """Mean loss of log-likelihood with the latents of other cells, in nats."""
     module, nats = model.module, []
     for tensors in model._make_data_loader(adata=model.adata, batch_size=500):
