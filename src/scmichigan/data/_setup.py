@@ -8,17 +8,33 @@ from typing import Any
 
 import pandas as pd
 from mudata import MuData
+from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseAnnDataField, MuDataWrapper
 
 from scmichigan import _keys
 from scmichigan._checks import check_obs_keys
 
 from ._expression import ExpressionKind, not_counts, place_of, refuse_minified
-from ._fields import ARGUMENTS, ExpressionField, LatentField, ProteinField, SizeFactorField
+from ._fields import (
+    ARGUMENTS,
+    CategoryCovariatesField,
+    CategoryField,
+    ExpressionField,
+    LatentField,
+    NumberCovariatesField,
+    ProteinField,
+    SizeFactorField,
+)
 
 _TARGET_SUM = 1e4  # by default
 _COVARIATE_ARGUMENTS = ("batch_key", "categorical_covariate_keys", "continuous_covariate_keys")
-_LAYERS = ("rna_layer", "protein_layer")
+_LAYERS = {"rna_layer": REGISTRY_KEYS.X_KEY, "protein_layer": REGISTRY_KEYS.PROTEIN_EXP_KEY}
+_OF_OBS = {
+    REGISTRY_KEYS.BATCH_KEY: CategoryField,
+    REGISTRY_KEYS.LABELS_KEY: CategoryField,
+    REGISTRY_KEYS.CAT_COVS_KEY: CategoryCovariatesField,
+    REGISTRY_KEYS.CONT_COVS_KEY: NumberCovariatesField,
+}
 
 
 def check_setup_arguments(name: str, setup_args: dict[str, Any], kwargs: dict[str, Any]) -> None:
@@ -105,32 +121,27 @@ class Modalities:
                 raise KeyError(f"mdata[{name!r}] does not exist (modalities[{argument!r}]); it has {list(mdata.mod)}")
         for name in {names[argument] for argument in _LAYERS if names.get(argument) is not None}:
             _check_same_cells(mdata, name)
-        self.mdata, self.names = mdata, names
+        self.mdata, self.names, self.setup_args = mdata, names, setup_args
 
-    def field(
-        self, field_class: type[BaseAnnDataField], registry_key: str, keys: str | list[str] | None, **kwargs
-    ) -> BaseAnnDataField:
-        """A field of columns of obs, in the modality where they are."""
-        argument = ARGUMENTS[registry_key]
-        self._check_obs(argument, keys if isinstance(keys, list) else [keys])
-        return self._wrapped(field_class, argument, registry_key, keys, **kwargs)
-
-    def count_fields(self, **layers: tuple[str, str | None]) -> list[BaseAnnDataField]:
-        """Fields of the counts of each modality, given as ``argument=(registry key, layer)``."""
-        return [
-            self._wrapped(
-                ExpressionField, argument, layer, "counts", modality=self.names[argument], registry_key=registry_key
-            )
-            for argument, (registry_key, layer) in layers.items()
-            if self.names.get(argument) is not None
+    def fields(self) -> list[BaseAnnDataField]:
+        """Fields of counts, batch, labels, covariates and size factor, each in the modality where it is."""
+        args = self.setup_args
+        fields = [
+            self._wrapped(ExpressionField, layer, args[layer], "counts", modality=self.names[layer], registry_key=key)
+            for layer, key in _LAYERS.items()
+            if self.names.get(layer) is not None
         ]
-
-    def size_factor_fields(self, key: str | None, layer: str | None) -> list[BaseAnnDataField]:
-        """Field of the size factor of the RNA, where there is one."""
+        for registry_key, argument in ARGUMENTS.items():
+            keys = args[argument]
+            self._check_obs(argument, keys if isinstance(keys, list) else [keys])
+            new = {"may_be_new": True} if argument == "labels_key" else {}
+            fields.append(self._wrapped(_OF_OBS[registry_key], argument, registry_key, keys, **new))
+        key = args["size_factor_key"]
         self._check_obs("size_factor_key", [key])
-        if key is None:
-            return []
-        return [self._wrapped(SizeFactorField, "size_factor_key", key, layer, self.names["rna_layer"])]
+        if key is not None:
+            of_rna = args["rna_layer"], self.names["rna_layer"]
+            fields.append(self._wrapped(SizeFactorField, "size_factor_key", key, *of_rna))
+        return fields
 
     def _wrapped(self, field_class: type[BaseAnnDataField], argument: str, *args, **kwargs) -> BaseAnnDataField:
         name = self.names.get(argument)

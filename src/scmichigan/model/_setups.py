@@ -99,18 +99,8 @@ def setup_mudata(
     setup_args = setup_method_args(locals())
     cls.row.check_setup(cls.__name__, setup_args["setup_args"])
     data.check_scale("counts", target_sum)
-    places = data.Modalities(mdata, modalities, setup_args["setup_args"])
-    fields = [
-        *places.count_fields(
-            rna_layer=(REGISTRY_KEYS.X_KEY, rna_layer), protein_layer=(REGISTRY_KEYS.PROTEIN_EXP_KEY, protein_layer)
-        ),
-        places.field(data.CategoryField, REGISTRY_KEYS.BATCH_KEY, batch_key),
-        places.field(data.CategoryField, REGISTRY_KEYS.LABELS_KEY, labels_key, may_be_new=True),
-        places.field(data.CategoryCovariatesField, REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-        places.field(data.NumberCovariatesField, REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-        *places.size_factor_fields(size_factor_key, rna_layer),
-        *data.latent_fields(latent_key, latent_var_key),
-    ]
+    fields = data.Modalities(mdata, modalities, setup_args["setup_args"]).fields()
+    fields += data.latent_fields(latent_key, latent_var_key)
     data.check_setup_arguments(cls.__name__, setup_args, kwargs)
     manager = AnnDataManager(fields=fields, setup_method_args=setup_args)
     manager.register_fields(mdata, **kwargs)

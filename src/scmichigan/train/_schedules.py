@@ -11,19 +11,7 @@ from ._runs import epochs_for
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how a preset is trained.
-
-    Parameters
-    ----------
-    batch_size
-        Cells in a minibatch.
-    n_epochs
-        Passes through the cells.
-    n_steps
-        Fewest and most critic steps of so many passes.
-    plan_kwargs
-        Arguments of the training plan that differ from its defaults.
-    """
+    """How a preset is trained: cells in a minibatch, passes through the cells, within the fewest and most critic steps."""
 
     batch_size: int
     n_epochs: int
