@@ -46,8 +46,7 @@ class BetaTCVAE(CellModel, VAEMixin):
     Raises
     ------
     ValueError
-        If ``n_latent`` is below 1, ``beta`` negative or not finite, or ``gene_likelihood`` unknown, or one of counts where
-        log-normalised expression is registered.
+        If a value is out of range, or a likelihood of counts is asked for where log-normalised expression is registered.
 
     Notes
     -----
@@ -258,15 +257,8 @@ class BetaTCVAE(CellModel, VAEMixin):
     def encode_expression(self, x: np.ndarray) -> np.ndarray:
         """Posterior means of the latents of log-normalised expression.
 
-        Parameters
-        ----------
-        x
-            Dense expression as :meth:`get_observed_expression` gives it, genes and proteins side by side, shape
-            ``(n_cells, n_features)``.
-
-        Returns
-        -------
-        Shape ``(n_cells, n_latent)``.
+        Of dense expression as :meth:`get_observed_expression` gives it, genes and proteins side by side, shape
+        ``(n_cells, n_features)``, they have the shape ``(n_cells, n_latent)``.
         """
         with torch.inference_mode(), torch.random.fork_rng():
             parts = [self.module.inference(torch.from_numpy(x[c]))["qz"].loc.cpu().numpy() for c in in_chunks(len(x))]

@@ -46,11 +46,6 @@ class GMM(CellModel):
         Principal components that the mixture is fitted to, lowered to the number of cells or genes where there are
         fewer; ``None`` fits it to the genes themselves, which makes a dense copy in double precision of all cells.
 
-    Raises
-    ------
-    ValueError
-        If a number is below 1, or the covariance is of another type.
-
     Notes
     -----
     Number and type are those with the lowest Bayesian information criterion (BIC); all of them are in :attr:`bic`. Cells

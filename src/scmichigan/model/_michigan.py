@@ -36,8 +36,7 @@ class MichiGAN(GAN):
     Raises
     ------
     ValueError
-        If ``n_latent`` is below 1, ``beta`` negative or not finite, or another argument unknown or not one of its
-        choices.
+        If a value is out of range or not one of its choices, or an argument is unknown.
 
     Notes
     -----
@@ -158,14 +157,7 @@ class WGANGP(GAN):
 class InfoWGANGP(GAN):
     """InfoGAN with the Wasserstein distance: cells from a code that can be inferred from them, and noise.
 
-    Parameters
-    ----------
-    adata
-        Registered with :meth:`setup_anndata`.
-    n_latent
-        Dimensions of the code.
-    **module_kwargs
-        Fields of :class:`~scmichigan.module.GANSettings` that differ from the published ones.
+    Arguments are those of :class:`WGANGP`; ``n_latent`` are the dimensions of the code.
 
     References
     ----------

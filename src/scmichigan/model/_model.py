@@ -51,16 +51,7 @@ class CellModel(BaseModelClass):
 
     @classmethod
     def load(cls, dir_path: str, *args, prefix: str | None = None, backup_url: str | None = None, **kwargs) -> Self:
-        """Load a saved model with cells of the same genes; arguments as in scvi-tools.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no saved model.
-        ValueError
-            If ``adata`` has other genes than the model was trained on, or the file holds more than data, which might
-            run when it is loaded.
-        """
+        """Load a saved model with cells of the same genes; arguments as in scvi-tools, errors as of :meth:`MichiGAN.load`."""
         check_file(dir_path, prefix, backup_url)
         model = super().load(dir_path, *args, prefix=prefix, backup_url=backup_url, **kwargs)
         restore_history(model)

@@ -32,16 +32,10 @@ class PPCA(CellModel):
     n_latent
         Latent dimensions, fewer than cells and than genes.
 
-    Raises
-    ------
-    ValueError
-        If ``n_latent`` is below 1.
-
     Notes
     -----
-    The noise is its limit: it is the same for all genes, whether they vary or not, and independent of the mean.
-    Generated cells have the means of the real ones and their leading covariances, but not the variance of each
-    gene, nor its zeros, and they may be negative.
+    The noise is the same for all genes. Generated cells have the means and the leading covariances of the real ones, but not
+    the variance of each gene, nor its zeros, and they may be negative.
 
     References
     ----------

@@ -150,21 +150,14 @@ def benchmark_predictions(
     Parameters
     ----------
     predictors
-        Functions that take a trained model and the labels to predict and return cells; the first is judged against the
-        others. By default the model's prediction, the published one, and the decoder of the beta-TCVAE without and with
-        noise.
+        Functions that take a trained model and labels and return cells. By default the model's prediction, which is judged
+        against the others: the published one, and the decoder of the beta-TCVAE without and with noise.
     model_kwargs, train_kwargs
-        Arguments of the model and of its training.
-
-    Raises
-    ------
-    ValueError
-        If a stored latent is asked for.
+        Arguments of the model and of its training. A stored latent is refused, as it has seen the hidden cells.
 
     Examples
     --------
     >>> table = mg.MichiGAN.benchmark_predictions(adata, ["cell_type", "condition"], {"condition": "ctrl"})
-    >>> table.pivot_table(index="metric", columns="predictor", values="value")
     """
     setup_kwargs = dict(setup_kwargs or {})
     if setup_kwargs.get("latent_key") is not None:

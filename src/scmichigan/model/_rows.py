@@ -16,15 +16,7 @@ _N_CENTRES = 100
 
 @dataclass(frozen=True)
 class Row:
-    """What makes one GAN of the family, and is not for the user to choose.
-
-    Parameters
-    ----------
-    latent, critic_head, information
-        As in :class:`~scmichigan.module.GANSettings`.
-    n_noise
-        Noise beside the latent; ``None`` leaves it to the user.
-    """
+    """Settings that make one GAN of the family, which are not for the user to choose; ``n_noise`` is where it is ``None``."""
 
     latent: Literal["stored", "prior"]
     critic_head: Literal["projection", "concatenation"] | None

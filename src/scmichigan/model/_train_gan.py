@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
@@ -78,7 +77,9 @@ def train(
     _check_latent_kwargs(self, latent_kwargs)
     knows_cells, fits_latent = self.beta is not None, isinstance(self.latent, FittedLatent)
     lacks_latent = fits_latent and self.latent_model is None
-    _check_trainer_arguments(self, trainer_kwargs, {"latent_kwargs": BetaTCVAE.train} if lacks_latent else {})
+    training.check_arguments_of_players(
+        self, trainer_kwargs, {"latent_kwargs": BetaTCVAE.train} if lacks_latent else {}
+    )
     schedule = training.SCHEDULES[self.preset]
     data = training.CellDataModule(
         self.cells.arrays(),
@@ -155,23 +156,6 @@ def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> No
         raise ValueError(
             "latent_kwargs are for fitting the latent, which this model has done; leave them out to train the generator "
             "further, or make a new model"
-        )
-
-
-def _check_trainer_arguments(model: GAN, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]) -> None:
-    """Refuse what no trainer takes, or none of two networks that take turns."""
-    training.check_trainer_arguments(
-        model, given, elsewhere={"plan_kwargs": training.AdversarialTrainingPlan} | elsewhere
-    )
-    for name, nothing in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (None, 1)}.items():
-        if given.get(name) not in nothing:
-            cure = f"; for the beta-TCVAE, give it in latent_kwargs={{{name!r}: {given[name]!r}}}" if elsewhere else ""
-            raise ValueError(f"{name} is {given[name]!r}, but the generator and the critic take their own steps{cure}")
-    monitor = given.get("early_stopping_monitor") or "elbo_validation"
-    if given.get("early_stopping") and "validation" in monitor:
-        raise ValueError(
-            f"early_stopping would look at {monitor!r}, and a GAN has no cells for validation: give early_stopping_monitor, "
-            "such as 'generator_loss', or stop by hand, as its losses need not fall while the cells get better"
         )
 
 

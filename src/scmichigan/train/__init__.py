@@ -5,6 +5,7 @@ from ._callbacks import LogSometimes, StageProgressBar, StopOnNonFinite
 from ._data import MINIBATCHES_AT_ONCE, CellDataModule
 from ._elbo import ElboTrainingPlan
 from ._runs import (
+    check_arguments_of_players,
     check_epochs,
     check_plan_arguments,
     check_trainer_arguments,
@@ -24,6 +25,7 @@ __all__ = [
     "Schedule",
     "StageProgressBar",
     "StopOnNonFinite",
+    "check_arguments_of_players",
     "check_epochs",
     "check_plan_arguments",
     "check_trainer_arguments",

@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 from scvi.model.base import BaseModelClass
 from scvi.train import Trainer, TrainRunner
 
+from ._adversarial import AdversarialTrainingPlan
 from ._callbacks import StageProgressBar, StopOnNonFinite
 from ._data import CellDataModule
 
@@ -63,6 +64,23 @@ def check_trainer_arguments(
     if path is not None and Path(path).suffix and "://" not in str(path) and not Path(path).exists():
         raise FileNotFoundError(
             f"ckpt_path is {str(path)!r}, and there is no such file; give one that a ModelCheckpoint wrote"
+        )
+
+
+def check_arguments_of_players(
+    model: BaseModelClass, given: dict[str, Any], elsewhere: dict[str, Callable[..., None]]
+) -> None:
+    """Refuse what no trainer takes, or none of two networks that take turns."""
+    check_trainer_arguments(model, given, elsewhere={"plan_kwargs": AdversarialTrainingPlan} | elsewhere)
+    for name, nothing in {"gradient_clip_val": (None, 0), "accumulate_grad_batches": (None, 1)}.items():
+        if given.get(name) not in nothing:
+            cure = f"; for the beta-TCVAE, give it in latent_kwargs={{{name!r}: {given[name]!r}}}" if elsewhere else ""
+            raise ValueError(f"{name} is {given[name]!r}, but the generator and the critic take their own steps{cure}")
+    monitor = given.get("early_stopping_monitor") or "elbo_validation"
+    if given.get("early_stopping") and "validation" in monitor:
+        raise ValueError(
+            f"early_stopping would look at {monitor!r}, and a GAN has no cells for validation: give early_stopping_monitor, "
+            "such as 'generator_loss', or stop by hand, as its losses need not fall while the cells get better"
         )
 
 
