@@ -17,20 +17,3 @@ from ._setup import (
     refuse_covariates,
     size_factor_fields,
 )
-
-__all__ = [
-    "CategoryCovariatesField",
-    "CategoryField",
-    "ExpressionField",
-    "Modalities",
-    "NumberCovariatesField",
-    "RegisteredCells",
-    "check_genes",
-    "check_setup_arguments",
-    "check_scale",
-    "checked_expression",
-    "latent_fields",
-    "protein_fields",
-    "refuse_covariates",
-    "size_factor_fields",
-]

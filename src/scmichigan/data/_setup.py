@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseAnnDataField, MuDataWrapper
 
 from scmichigan import _keys
-from scmichigan._checks import check_obs_keys
+from scmichigan._checks import check_obs_keys, warn
 
 from ._expression import ExpressionKind, not_counts, place_of, refuse_minified
 from ._fields import (
@@ -65,11 +64,9 @@ def size_factor_fields(
     of_counts = {"size_factor_key": (key, None), "target_sum": (target_sum, _TARGET_SUM)}
     for name, (given, default) in of_counts.items():
         if given != default:
-            warnings.warn(
+            warn(
                 f"{name}={given!r} is not used: {place_of(layer)} holds log-normalised values, of which no counts are "
-                "made; for counts, give the layer that holds them (layer=...)",
-                UserWarning,
-                stacklevel=3,
+                "made; for counts, give the layer that holds them (layer=...)"
             )
     return []
 

@@ -21,21 +21,3 @@ from ._stored import (
     posterior_to_sample,
     sample_posterior,
 )
-
-__all__ = [
-    "Encoder",
-    "FittedLatent",
-    "ModelLatent",
-    "PriorLatent",
-    "StoredLatent",
-    "cells_for_expression",
-    "cells_with_latent",
-    "check_latent_model",
-    "latent_of_file",
-    "model_of",
-    "posterior_of",
-    "posterior_to_sample",
-    "ridge_encoder",
-    "sample_posterior",
-    "setup_arguments",
-]
