@@ -166,6 +166,7 @@ def test_a_constant_latent_among_others_changes_little(adata):
     assert completeness["padded"] == pytest.approx(completeness["X_michigan"] * np.log(3) / np.log(4), rel=0.03)
 
 
+@pytest.mark.usefixtures("few_rounds")
 @pytest.mark.parametrize(
     ("constant", "named"), [([0, 2], "latent 1, latent 3"), ([0, 1, 2], "latent 1, latent 2, latent 3")]
 )
@@ -217,6 +218,7 @@ def test_factors_without_order_are_named_and_left_out_of_spearman(adata):
     assert disentanglement(adata, keys="type").loc["Spearman gap", "X_michigan"] > 0.5
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_the_result_survives_a_file(adata, tmp_path):
     table = disentanglement(adata, keys=FACTORS, latent_key=["X_michigan", "X_pca"])
     adata.write_h5ad(tmp_path / "cells.h5ad")

@@ -39,7 +39,7 @@ def test_the_registry_is_a_copy():
 
 def _latents():
     """Two factors on a full grid, so that neither cells nor posteriors make them depend on each other."""
-    grid = np.stack(np.meshgrid(np.linspace(0, 1, 24), np.linspace(0, 1, 24)), axis=-1).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(np.linspace(0, 1, 16), np.linspace(0, 1, 16)), axis=-1).reshape(-1, 2)
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(len(grid), 1)) + rng.normal(0, 0.01, grid.shape)
     obsm = {"perfect": grid, "useless": noise}
