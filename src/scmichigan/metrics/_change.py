@@ -15,27 +15,23 @@ from ._metric import PREDICTION, Comparison, Metric, or_nan
 
 
 def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_top: int | None = None) -> float:
-    """Correlation over genes of the predicted and the real change of mean expression; 1 is best.
+    """Pearson correlation over genes of the predicted and the real change of mean expression; 1 is best.
+
+    From -1 to 1. It sees directions only: a change predicted at half its size has 1 too, see :func:`change_slope`.
 
     Parameters
     ----------
     real, predicted, control
-        Real perturbed, predicted perturbed and unperturbed cells on the same scale, as in :func:`e_distance`. Changes
-        are taken from the mean of the control cells. Numbers of cells may differ.
+        Real perturbed, predicted perturbed and unperturbed cells, as in :func:`e_distance`, with the same errors.
+        Changes are taken from the mean of the control cells.
     n_top
         Use this many genes only: those with the largest real change, by the absolute t statistic of Welch's test
         between real and control cells, as scanpy ranks them. None uses all genes.
 
-    Returns
-    -------
-    Pearson correlation from -1 to 1. It sees directions only: a change predicted at half its size has 1 too. See
-    :func:`change_slope` for the size.
-
     Raises
     ------
     ValueError
-        If the cells are unusable (see the message), there are fewer genes than ``n_top`` or too few cells for a test,
-        or one change is the same for all genes, as of control cells predicted unchanged.
+        If there are fewer genes than ``n_top``, too few cells for a test, or one change is the same for all genes.
     """
     real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     genes = slice(None) if n_top is None else _top_genes(real_ng, control_ng, n_top)
@@ -47,20 +43,13 @@ def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_
 
 
 def change_slope(real: Cells, predicted: Cells, control: Cells) -> float:
-    """Size of the predicted change of mean expression relative to the real one: its slope over genes; 1 is best.
+    """Size of the predicted change of mean expression relative to the real one; 1 is best.
 
-    Parameters
-    ----------
-    real, predicted, control
-        As in :func:`mean_change_correlation`, with the same errors.
-
-    Returns
-    -------
-    Least-squares slope of the predicted on the real change, any real number: below 1 the predicted change is too weak,
-    above too strong; 0 for control cells predicted unchanged. It does not see how far genes scatter about the line:
-    show :func:`mean_change_correlation` too. Sampling noise of the real change moves it towards 0 where control cells
-    are many. Where they are few, their own noise is in both changes and moves it towards 1. :func:`split_half` shows
-    what a perfect prediction reaches.
+    The least-squares slope of the predicted on the real change, over genes: any real number, below 1 where the
+    predicted change is too weak, and 0 for control cells predicted unchanged. How far genes scatter about the line is
+    seen by :func:`mean_change_correlation`, which has the same arguments and errors. Sampling noise of the real change
+    moves the slope towards 0; that of few control cells is in both changes and moves it towards 1. :func:`split_half`
+    shows what a perfect prediction reaches.
     """
     real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     return float(linregress(_varying_change_g(real_ng, control_ng, "real"), _change_g(predicted_ng, control_ng)).slope)
@@ -69,18 +58,16 @@ def change_slope(real: Cells, predicted: Cells, control: Cells) -> float:
 def de_overlap(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 100) -> float:
     """Fraction of the most differentially expressed genes that predicted and real cells have in common; 1 is best.
 
+    From 0 to 1; by chance ``n_top / n_genes``. Genes that change in opposite directions count as common: show
+    :func:`de_direction` too.
+
     Parameters
     ----------
     real, predicted, control
         As in :func:`mean_change_correlation`, with the same errors; 2 cells or more of each.
     n_top
-        Genes of each side, fewer than there are and than change in the real cells; chosen as there, against the control
-        cells. A gene that does not change at all is never among them.
-
-    Returns
-    -------
-    From 0 to 1; by chance ``n_top / n_genes``. Genes that change in opposite directions count as common: show
-    :func:`de_direction` too.
+        Genes of each side, chosen as there: fewer than there are and than change in the real cells. A gene that does
+        not change at all is never among them.
     """
     real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     if n_top >= real_ng.shape[1]:
@@ -94,14 +81,8 @@ def de_overlap(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 10
 def de_direction(real: Cells, predicted: Cells, control: Cells, *, n_top: int = 100) -> float:
     """Fraction of the most differentially expressed genes that change in the predicted direction; 1 is best.
 
-    Parameters
-    ----------
-    real, predicted, control, n_top
-        As in :func:`de_overlap`, with the same errors. Genes are those of the real cells.
-
-    Returns
-    -------
-    From 0 to 1; 0.5 by guessing. 0 for control cells predicted unchanged, as a gene without a change has no direction.
+    From 0 to 1; 0.5 by guessing, and 0 for control cells predicted unchanged. Genes are those of the real cells,
+    arguments and errors those of :func:`de_overlap`.
     """
     real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     genes = _top_genes(real_ng, control_ng, n_top)

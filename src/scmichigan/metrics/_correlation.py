@@ -27,19 +27,14 @@ def spearman_correlation(mean: np.ndarray, factors: pd.DataFrame) -> pd.DataFram
     mean
         Latents, shape ``(n_cells, n_latent)``: posterior means, or codes of a generator.
     factors
-        One column a factor, one row a cell: numbers, booleans, ordered categoricals, or anything with two values. Cells
-        with a missing value are left out for that factor.
+        As in :func:`mutual_information`, but numbers, booleans, ordered categoricals, or anything with two values.
+        Another factor without an order is an error.
 
     Returns
     -------
     Latents x factors, from 0 (no monotonic relation, or a constant latent) to 1. A relation that rises and falls can
     have 0: see :func:`mutual_information`. Ties of a factor of few values keep even a perfect latent below 1 (0.87 for
     two values of equal numbers of cells).
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, or a factor has a single value, or more than two without an order.
     """
     mean_nk = checked_mean(mean)
     check_factors(factors, mean_nk)
@@ -50,16 +45,14 @@ def spearman_correlation(mean: np.ndarray, factors: pd.DataFrame) -> pd.DataFram
 def spearman_gap(correlation: pd.DataFrame) -> float:
     """Spearman gap: whether each factor correlates with one latent, and with no other; 1 is best (Yu and Welch 2021).
 
+    The mean over factors of the difference between the two largest values, from 0 to 1. Ties of a factor of few values
+    keep it lower (see :func:`spearman_correlation`). The paper finds that it favours linear methods, whose latents are
+    monotonic in the factors: show :func:`mutual_information_gap` too.
+
     Parameters
     ----------
     correlation
         Latents x factors, as :func:`spearman_correlation` returns it; two latents or more.
-
-    Returns
-    -------
-    Mean over factors of the difference between the two largest values, from 0 to 1. The ties of a factor of few values
-    keep it lower: sqrt(3) / 2 = 0.87 at most with two values of equal numbers of cells. The paper finds that it favours
-    linear methods, whose latents are monotonic in the factors: show :func:`mutual_information_gap` too.
     """
     return mean_gap(correlation, "correlation")
 

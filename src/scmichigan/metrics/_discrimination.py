@@ -27,14 +27,13 @@ class Discrimination:
 
     Attributes
     ----------
-    error
-        Mean error over the folds, from 0 to about 0.5, which is best.
-    auroc
-        Mean area under the ROC curve over the folds: the probability that the forest scores a real cell above a
-        generated one. From about 0.5, which is best, to 1.
+    error, auroc
+        Means over the folds, about 0.5 at best: the error, from 0, and the area under the ROC curve, up to 1 (the
+        probability that the forest scores a real cell above a generated one).
     probability_of_real, probability_of_generated
-        The forest's probability that a cell is real, for every cell given, in its order: shapes ``(n_real,)`` and
-        ``(n_generated,)``. Each is from forests that were not fitted on the cell.
+        The probability that a cell is real, for every cell given, in its order: shapes ``(n_real,)`` and
+        ``(n_generated,)``. It is from the fold that left the cell out; for a cell that no forest was fitted on, the
+        mean over the folds.
     """
 
     error: float
@@ -60,26 +59,15 @@ def discriminate(
     Parameters
     ----------
     real, generated
-        As in :func:`e_distance`. The forest (as in Marouf et al. 2020) gets equal random numbers of both. Give real
-        cells that the generator has not seen, or say that it has.
-    basis
-        As in :func:`e_distance`, but None fits components on all real cells given; see the notes.
-    n_components
-        As in :func:`e_distance`; None classifies on the genes themselves.
+        As in :func:`e_distance`, with the same errors. The forest (as in Marouf et al. 2020) gets equal random numbers
+        of both, ``n_folds`` or more. Give real cells that the generator has not seen, or say that it has.
+    basis, n_components
+        As in :func:`e_distance`, but without a basis, components are fitted on all real cells given; see the notes.
+        ``n_components=None`` classifies on the genes themselves.
     n_trees, n_folds
         Trees of the forest, and folds of the stratified cross-validation.
     n_cells, seed, n_jobs
         As in :func:`realism`.
-
-    Returns
-    -------
-    Error, area under the ROC curve, and each cell's probability of being real. For a cell that the forests were fitted
-    on, that is from the fold that left it out; for any other cell, the mean over the folds' forests.
-
-    Raises
-    ------
-    ValueError
-        As :func:`e_distance`, or if there are fewer than ``n_folds`` cells on one side.
 
     Notes
     -----
@@ -125,15 +113,9 @@ def discriminate(
 def random_forest_error(real: Cells, generated: Cells, **kwargs: Any) -> float:
     """Cross-validated error of a random forest that classifies cells as real or generated; 0.5 is best.
 
-    Parameters
-    ----------
-    real, generated, **kwargs
-        As in :func:`discriminate`, which returns more. Components of the real cells are biased, see there.
-
-    Returns
-    -------
-    Mean error over the folds, from 0 to about 0.5, where the forest can only guess. Values clearly above mean that
-    generated cells repeat single real ones, so that each cell's nearest neighbour is its copy.
+    Arguments are those of :func:`discriminate`, which returns more. From 0 to about 0.5, where the forest can only
+    guess. Values clearly above mean that generated cells repeat single real ones, so that each cell's nearest neighbour
+    is its copy.
     """
     return discriminate(real, generated, **kwargs).error
 

@@ -40,7 +40,7 @@ def disentanglement(
     Parameters
     ----------
     adata
-        Cells with latents in ``obsm`` and factors in ``obs``.
+        Cells with latents in ``obsm`` and factors in ``obs``, 5 or more.
     keys
         Columns of ``obs`` with the factors. Floating-point columns are taken as numbers, and cut at their quartiles
         where a metric needs categories. All others are categories, integers too (unlike in
@@ -61,12 +61,11 @@ def disentanglement(
     Returns
     -------
     One row a metric (:func:`registry` has ranges and sources), one column a latent, and two more. "chance" is what the
-    first latent gets with shuffled factors, of which it knows nothing (the total correlation: with each of its
-    dimensions shuffled by itself). "best" is the best possible value; how far factors that go together keep all values
-    below it is not known, but for SAP. Mutual information and total correlation use the aggregate posterior where there
-    are variances. Where there are none, they have rows of their own, as these values do not compare. NaN: a metric that
-    needs two factors, for one; the Spearman gap, where no factor has an order; the total correlation, where fewer than
-    two latents vary.
+    first latent gets with shuffled factors (the total correlation: with each of its dimensions shuffled by itself).
+    "best" is the best possible value; factors that go together keep all values below it. Mutual information and total
+    correlation have rows of their own where there are no variances, as these values do not compare with those under the
+    aggregate posterior. NaN: a metric that needs two factors, for one; the Spearman gap, where no factor has an order;
+    the total correlation, where fewer than two latents vary.
 
     ``attrs["factors"]`` says how each factor was taken, ``attrs["without_label"]`` how many cells lack one,
     ``attrs["estimator"]`` how mutual information was estimated for each latent, and ``attrs["left_out_of_spearman"]``
@@ -77,8 +76,8 @@ def disentanglement(
     Raises
     ------
     KeyError, ValueError
-        If a column or key does not exist; if latents or variances are unusable (see the message), factors are (see
-        :func:`mutual_information` and :func:`dci`), or there are fewer than 5 cells.
+        If a column or key does not exist, or latents, variances or factors are unusable (see
+        :func:`mutual_information` and :func:`dci`).
 
     Warns
     -----
@@ -165,10 +164,9 @@ def generator_disentanglement(
 
     Parameters
     ----------
-    real
-        Real cells with the factors in ``obs``.
-    generated
-        Cells with the latents that they were made from in ``obsm[latent_key]``; expression in ``X``.
+    real, generated
+        Real cells with the factors in ``obs``; generated ones with the latents that they were made from in
+        ``obsm[latent_key]``, and expression in ``X``.
     keys
         Columns of ``real.obs`` with the factors. Integers (unlike in :func:`disentanglement`) and floating-point
         columns are taken as numbers, all others are categories. Real cells without a label are no neighbours for that
@@ -182,16 +180,11 @@ def generator_disentanglement(
 
     Returns
     -------
-    Rows "Spearman gap" (NaN where no factor has an order) and "MIG, nearest neighbours". Columns: the latent; "chance",
-    what it gets with shuffled inferred factors; and "best". A factor that is inferred to be the same for all generated
-    cells is related to none of their latents. Attributes, errors and warnings are those of :func:`disentanglement`, and
-    of cells those of :func:`realism`. The same is written to ``generated.uns[key_added]`` as there, and the inferred
+    Rows "Spearman gap" and "MIG, nearest neighbours"; columns as in :func:`disentanglement`. A factor that is inferred
+    to be the same for all generated cells is related to none of their latents. Attributes, errors and warnings are as
+    there, and of cells as in :func:`realism`. The same is written to ``generated.uns[key_added]``, and the inferred
     factors to ``generated.obsm["michigan_inferred_factors"]`` (of another ``key_added``: that key and
     ``"_inferred_factors"``; the name is in ``uns``).
-
-    Examples
-    --------
-    >>> mg.metrics.generator_disentanglement(adata, generated, keys=["cell_type", "condition"], layer="lognorm")
     """
     asked = {"keys": keys, "latent_key": latent_key, "key_added": key_added, "layer": layer}
     plan = plan_generator_disentanglement(real, generated, **asked, n_neighbors=n_neighbors, seed=seed)

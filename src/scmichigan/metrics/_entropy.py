@@ -16,7 +16,9 @@ def latent_entropy(latent: np.ndarray, *, mean: np.ndarray, var: np.ndarray) -> 
 
     .. math:: H(\tau(Z), g(X)) = -E_{Z \sim \tau} \log E_{X \sim g} q(Z | X)
 
-    with Gaussian posteriors q(Z | X) that have independent dimensions (Yu and Welch 2021).
+    with Gaussian posteriors q(Z | X) that have independent dimensions (Yu and Welch 2021). Any real number: low where
+    training cells are dense around the latents. It depends on the scale of the latent space; compare values under the
+    same posteriors only.
 
     Parameters
     ----------
@@ -24,11 +26,6 @@ def latent_entropy(latent: np.ndarray, *, mean: np.ndarray, var: np.ndarray) -> 
         Latents :math:`Z \sim \tau`, such as predicted ones, shape ``(n_latents, n_latent)``.
     mean, var
         Posterior means and (positive) variances of the training cells :math:`X \sim g`, shape ``(n_cells, n_latent)``.
-
-    Returns
-    -------
-    Entropy in nats, any real number: low where training cells are dense around the latents, high far from them. It
-    depends on the scale of the latent space; compare values under the same posteriors only.
     """
     mean_nk = checked_mean(mean)
     var_nk = checked_var(var, mean_nk, "give posterior variances")
@@ -51,23 +48,16 @@ def delta_entropy(real: np.ndarray, predicted: np.ndarray, *, mean: np.ndarray, 
 
     .. math:: \Delta H = H(\tau_{predicted}(Z), g(X)) - H(\tau_{real}(Z), g(X))
 
-    with the entropies of :func:`latent_entropy` (Yu and Welch 2021).
+    with the entropies of :func:`latent_entropy` (Yu and Welch 2021). Any real number. Positive: training cells are
+    rarer around the predicted latents than around the real ones, and predictions from them tend to be worse.
 
     Parameters
     ----------
-    real
-        Encoded latents of the held-out cells themselves, shape ``(n_real, n_latent)``.
-    predicted
-        Latents from latent space arithmetic, shape ``(n_predicted, n_latent)``. Give both as posterior means, or both
-        as samples.
+    real, predicted
+        Encoded latents of the held-out cells themselves, and latents from latent space arithmetic: shapes ``(n_real,
+        n_latent)`` and ``(n_predicted, n_latent)``, both as posterior means or both as samples.
     mean, var
         As in :func:`latent_entropy`, with the same errors.
-
-    Returns
-    -------
-    Difference in nats, any real number. Positive: training cells are rarer around the predicted latents than around the
-    real ones, and predictions from them tend to be worse. Negative: the predicted latents are more typical of the
-    training cells than the real ones.
     """
     mean_nk = checked_mean(mean)
     var_nk = checked_var(var, mean_nk, "give posterior variances")

@@ -77,11 +77,7 @@ def standardised(mean_nk: np.ndarray) -> np.ndarray:
 
 
 def codes_of(factors: pd.DataFrame, n_quantiles: int, *, min_cells: int = 1) -> np.ndarray:
-    """Integer value of each cell and factor, shape ``(n_cells, n_factors)``.
-
-    Floating-point columns with more than ``n_quantiles`` values are cut at their quantiles, all others are taken as
-    categories, as :func:`category_codes` does.
-    """
+    """Integer value of each cell and factor; floats of more than ``n_quantiles`` values are cut at their quantiles."""
     check_at_least(2, n_quantiles=n_quantiles)
     columns = [factors[name] for name in factors.columns]
     cut = [_cut(factor, n_quantiles) if pd.api.types.is_float_dtype(factor) else factor for factor in columns]
@@ -119,10 +115,7 @@ def _cut(factor: pd.Series, n_quantiles: int) -> pd.Series:
 
 
 def quantile_bins(value_n: np.ndarray, n_bins: int) -> np.ndarray:
-    """Bin of each cell, in bins of equal numbers of cells, or fewer bins where there are ties.
-
-    Unlike :func:`pandas.qcut` without duplicates it does not put what many cells have, the least, with what comes next.
-    """
+    """Bin of each cell, in bins of equal numbers; unlike :func:`pandas.qcut`, ties at the least have their own bin."""
     return np.searchsorted(np.quantile(value_n, np.arange(1, n_bins) / n_bins), value_n)
 
 

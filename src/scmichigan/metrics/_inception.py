@@ -56,19 +56,15 @@ def inception_score(
     n_cells, seed, n_jobs
         As in :func:`realism`.
 
-    Returns
-    -------
-    Score of the generated and of the real cells. A real cell is scored by the trees that have not seen it, a generated
-    one by those that have not seen a random real one, so that both are new to equally many trees. (The paper scores
-    generated cells by all trees, and real cells not at all.)
-
     Notes
     -----
-    Trees differ by chance, which counts as certainty and raises all scores by a fraction that falls as 1 / ``n_trees``:
-    for the eight types of 1,200 pancreas cells about a third at 20 trees, 4 in 100 at 200, and 1 in 100 at 1,000.
+    A real cell is scored by the trees that have not seen it, a generated one by those that have not seen a random real
+    one, so that both are new to equally many trees. (The paper scores generated cells by all trees, and real cells not
+    at all.) Trees differ by chance, which counts as certainty and raises all scores by a fraction that falls as 1 /
+    ``n_trees``: for the eight types of 1,200 pancreas cells about a third at 20 trees, and 1 in 100 at 1,000.
 
-    It does not see whether cells of one type differ from each other: one cell of each type, repeated, has the highest
-    score. Where generated cells are cleaner than real ones, theirs is above the real score.
+    One cell of each type, repeated, has the highest score. Where generated cells are cleaner than real ones, theirs is
+    above the real score.
     """
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
     check_at_least(_N_LEAST, n_cells=n_cells)

@@ -39,10 +39,8 @@ def infer_factors(
         their order. Cells with a missing value are no neighbours for that factor.
     n_neighbors
         Nearest real cells by Euclidean distance, not more than have a factor; the paper takes 3.
-    basis
-        As in :func:`e_distance`, but None fits components on the real cells.
-    n_components, seed
-        As in :func:`e_distance`.
+    basis, n_components, seed
+        As in :func:`e_distance`, but without a basis, components are fitted on the real cells.
 
     Returns
     -------

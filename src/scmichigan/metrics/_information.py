@@ -49,20 +49,17 @@ def mutual_information(
 
     .. math:: I(z_k; v) = H(z_k) - \sum_v p(v) H(z_k | v)
 
-    with the differential entropies of the latent in all cells, and in the cells with value v (Chen et al. 2018, section
+    with the differential entropies of the latent in all cells, and in those with value v (Chen et al. 2018, section
     4.1).
 
     Parameters
     ----------
-    mean
-        Posterior means, shape ``(n_cells, n_latent)``.
-    factors
+    mean, var
+        Posterior means, and variances where there are any, shape ``(n_cells, n_latent)``.
+    factors, n_quantiles
         One column a factor, one row a cell. Floating-point columns with more than ``n_quantiles`` values are cut at
-        their quantiles, all others are categories. Cells with a missing value are left out for that factor.
-    var
-        Posterior variances, shape ``(n_cells, n_latent)``.
-    n_quantiles
-        Bins of floating-point factors (Yu and Welch 2021 take quartiles of the library size).
+        their quantiles (Yu and Welch 2021 take quartiles of the library size), all others are categories. Cells with a
+        missing value are left out for that factor.
     normalize
         Divide by the factor's entropy H(v): 0 is no information, 1 is all of it.
     estimator
@@ -72,10 +69,9 @@ def mutual_information(
         third nearest neighbours (Ross 2014, equation 2), ``"binned"`` 20 bins of equal numbers of cells, which loses
         what is finer than a bin and gains about (bins - 1)(values - 1) / (2 cells) nats by chance. ``"auto"`` is the
         aggregate posterior where there are variances, and neighbours where there are none.
-    n_cells
-        Cells to use; of more, a random sample (the paper's number).
-    seed
-        Random seed, also of the noise, far below single precision, that breaks ties between neighbours.
+    n_cells, seed
+        Cells to use; of more, a random sample (the paper's number). Random seed, also of the noise, far below single
+        precision, that breaks ties between neighbours.
 
     Returns
     -------
@@ -111,15 +107,13 @@ def mutual_information(
 def mutual_information_gap(information: pd.DataFrame) -> float:
     """Mutual information gap (MIG): whether each factor is in one latent, and in no other; 1 is best.
 
+    The mean over factors of the difference between the two largest values, from 0 to 1 (Chen et al. 2018, equation 6).
+    0: two latents have the same information, or none has any.
+
     Parameters
     ----------
     information
         Normalised latents x factors, as :func:`mutual_information` returns it; two latents or more.
-
-    Returns
-    -------
-    Mean over factors of the difference between the two largest values, from 0 to 1 (Chen et al. 2018, equation 6). 1:
-    one latent has all information on each factor, the others have none. 0: two latents have the same, or none has any.
     """
     return mean_gap(information, "information")
 

@@ -27,12 +27,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of one or more tables.
+    """One row of tables: the ``questions`` it answers, one table each, and the public ``function`` it is computed by.
 
-    ``questions`` are what it answers, one table each, and ``function`` is the function of ``scmichigan.metrics`` that
-    computes it. ``compute`` takes a column of the table, one of the classes below, and gives the value: NaN where it is
-    not defined for these cells, None where the row does not apply to them. ``best`` is the value to wish for, or a
-    function of the first column where it depends on the cells.
+    ``compute`` takes a column of the table, one of the classes below, and gives the value: NaN where it is not defined
+    for these cells, None where the row does not apply to them. ``best`` is the value to wish for, or a function of the
+    first column where it depends on the cells.
     """
 
     name: str

@@ -17,15 +17,8 @@ _STATISTICS = ("mean", "variance", "zero_fraction")
 
 
 def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
-    """Mean, variance and fraction of zeros of each gene, in real and in generated cells.
+    """Mean, variance and fraction of zeros of each gene, in real and in generated cells (as in :func:`e_distance`).
 
-    Parameters
-    ----------
-    real, generated
-        As in :func:`e_distance`, with the same errors.
-
-    Returns
-    -------
     One row a gene, under its name where one side is an AnnData. Columns ``mean_real``, ``variance_real`` (divided by
     the number of cells), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells. Only exact zeros
     count: a generator that makes none, as one that ends in a softplus, has a zero fraction of 0.
@@ -62,9 +55,8 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
     Notes
     -----
     A few highly expressed genes decide ``r2_mean``, and most genes are alike in all cells: control cells in place of
-    perturbed ones often reach 0.9 or more. Compare a prediction with the value of :func:`no_change`. Where the
-    statistic is the same for all real genes, as the fraction of zeros in dense cells, the value is 1 if the generated
-    cells agree, else 0.
+    perturbed ones often reach 0.9. Compare a prediction with the value of :func:`no_change`. Where the statistic is the
+    same for all real genes, the value is 1 if the generated cells agree, else 0.
     """
     table = gene_statistics(real, generated)
     if len(table) < 2:
@@ -77,6 +69,11 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
 def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 500) -> float:
     """Agreement of the gene-gene correlations of generated and of real cells; 1 is best.
 
+    Pearson correlation over pairs of genes, from -1 to 1. It sees neither means nor variances, nor whether all
+    correlations are too weak by the same factor. Few cells lower the value even of a perfect generator: compare with
+    that of :func:`split_half`. If all correlations of one side are the same, as of one cell repeated, it is not
+    defined, which is an error.
+
     Parameters
     ----------
     real, generated
@@ -85,13 +82,6 @@ def gene_correlation_agreement(real: Cells, generated: Cells, *, n_genes: int = 
         Genes of highest variance in the real cells that are compared, at most. Genes that are constant in the real
         cells are left out; 3 or more must vary. Those constant in the generated cells only count as correlated with
         none there.
-
-    Returns
-    -------
-    Pearson correlation over pairs of genes, from -1 to 1. It sees neither means nor variances, nor whether all
-    correlations are too weak by the same factor. Few cells lower the value even of a perfect generator: compare with
-    that of :func:`split_half`. If all correlations of one side are the same, as of one cell repeated, it is not
-    defined, which is an error.
     """
     check_at_least(3, n_genes=n_genes)
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
@@ -109,7 +99,8 @@ def cross_correlation_agreement(
 ) -> float:
     """Agreement of the correlations between features of two modalities in generated and real cells; 1 is best.
 
-    Each modality by itself can be perfect and still be that of another cell; this sees it.
+    Pearson correlation over pairs of features, from -1 to 1; cells whose modalities do not belong together are near 0,
+    however good each modality is by itself.
 
     Parameters
     ----------
@@ -117,10 +108,6 @@ def cross_correlation_agreement(
         Both modalities of the same cells in the same order, such as genes and proteins.
     n_genes
         As in :func:`gene_correlation_agreement`, with the same errors, of each modality.
-
-    Returns
-    -------
-    Pearson correlation over pairs of features, from -1 to 1; cells whose modalities do not belong together are near 0.
     """
     check_at_least(1, n_genes=n_genes)
     first, second = (matrices({"real": one, "generated": other}) for one, other in zip(real, generated, strict=True))

@@ -35,14 +35,9 @@ _MAX_DOUBLINGS = 50  # within double precision
 class DCI:
     """Result of :func:`dci`: three scores from 0 to 1, which is best, and the importances that they come from.
 
-    Attributes
-    ----------
-    disentanglement, completeness
-        1: each latent matters for one factor only; each factor needs one latent only.
-    informativeness
-        Accuracy on held-out cells, mean over factors. Chance is the frequency of a factor's most common value.
-    importance
-        Latents x factors; columns sum to 1, or are 0 where nothing is of use.
+    ``disentanglement`` is 1 where each latent matters for one factor only, ``completeness`` where each factor needs one
+    latent only. ``informativeness`` is the accuracy on held-out cells, mean over factors; chance is the frequency of a
+    factor's most common value. ``importance`` is latents x factors; columns sum to 1, or are 0 where nothing is of use.
     """
 
     disentanglement: float
@@ -109,7 +104,8 @@ def dci(
 def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed: int = 0) -> float:
     """Separated attribute predictability (SAP): whether each factor is predicted by one latent, and by no other.
 
-    A latent's score is its squared correlation with a continuous factor. For one of categories it is the balanced
+    The mean over factors of the difference between the two largest scores, from about 0 upwards; higher is better. A
+    latent's score is its squared correlation with a continuous factor. For one of categories it is the balanced
     accuracy on held-out cells of a linear support vector machine (one against the rest, C = 0.01, on the standardised
     latent). See Kumar et al. 2018, section 3, and Locatello et al. 2019, appendix C.
 
@@ -124,13 +120,11 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
     n_cells, seed
         As in :func:`mutual_information`, with the same errors.
 
-    Returns
-    -------
-    Mean over factors of the difference between the two largest scores, from about 0 upwards; higher is better. A
-    perfect latent has 1 for continuous factors. For v categories it has 1 - 1/v at most, as the second latent guesses,
-    and that for up to four of them in thousands of cells: lines hardly separate more on one axis (with 20, about 0.1).
-    The column "best" of :func:`disentanglement` has the value for the factors given. A constant latent scores 0 for
-    continuous factors, and 1/v, as a guess, for categories.
+    Notes
+    -----
+    A perfect latent has 1 for continuous factors. For v categories it has 1 - 1/v at most, as the second latent
+    guesses, and that for up to four of them: lines hardly separate more on one axis (with 20, about 0.1). The column
+    "best" of :func:`disentanglement` has the value for the factors given.
     """
     mean_nk, factors = checked_sample(mean, factors, n_cells, seed)
     columns = []
@@ -143,10 +137,7 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
 
 
 def _best_sap(column: Latents) -> float:
-    """SAP of the factors as their own latents, beside one without information.
-
-    Categories are put on their axis at equal distances or at doubling ones, whichever is better.
-    """
+    """SAP of the factors as their own latents: categories at equal distances or doubling ones, whichever is better."""
     gaps = []
     for _, factor in column.factors_nf.items():
         if pd.api.types.is_float_dtype(factor):
@@ -160,10 +151,7 @@ def _best_sap(column: Latents) -> float:
 
 
 def _concentration(weight_rc: np.ndarray) -> float:
-    """Mean over rows, by their sums, of 1 minus the entropy of the columns' shares; from 0 (equal) to 1 (one column).
-
-    Rows that sum to zero do not count; 0 if there are no others.
-    """
+    """Mean over rows, by their sums, of 1 minus the entropy of the columns' shares: 0 (equal, or none) to 1 (one)."""
     total_r = weight_rc.sum(axis=1)
     if total_r.sum() == 0:
         return 0.0
@@ -172,10 +160,7 @@ def _concentration(weight_rc: np.ndarray) -> float:
 
 
 def _split(codes_n: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of four fifths and of one fifth of the cells with each value; two or more of it leave one in training.
-
-    scikit-learn's stratified split refuses values that few cells have.
-    """
+    """Positions of four fifths and of one fifth of the cells with each value, also of values that few cells have."""
     order = np.lexsort((np.random.default_rng(seed).random(len(codes_n)), codes_n))[(codes_n < 0).sum() :]
     held_out = np.arange(len(order)) % _EVERY_FIFTH == 0
     return order[~held_out], order[held_out]

@@ -20,11 +20,9 @@ def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) ->
     ----------
     control
         Unperturbed cells of the context to predict, as in :func:`e_distance`, with the same errors.
-    n_samples
+    n_samples, seed
         Cells to return, 1 or more, sampled at random, with replacement only where there are fewer control cells; None
-        returns them all in their order.
-    seed
-        Random seed.
+        returns them all in their order. Random seed.
 
     Returns
     -------
@@ -44,6 +42,9 @@ def additive(
 ) -> np.ndarray:
     """Predict that a perturbation shifts mean expression as it does in other contexts.
 
+    Control cells plus the weighted mean over contexts of the mean perturbed minus the mean unperturbed cell, as
+    :func:`no_change` returns them. Values may be negative.
+
     Parameters
     ----------
     control, n_samples, seed
@@ -52,11 +53,6 @@ def additive(
         For each other context, such as another cell type, its unperturbed and its perturbed cells; one or more.
     weights
         Weights of those contexts, 0 or more; None weighs them equally.
-
-    Returns
-    -------
-    Dense float32 array of shape ``(n_samples, n_genes)``: control cells plus the weighted mean over contexts of the
-    mean perturbed minus the mean unperturbed cell. Values may be negative.
     """
     control_ng, before_cg, after_cg = _contexts(control, changes)
     change_g = np.average(after_cg - before_cg, axis=0, weights=_checked_weights(weights, len(changes)))
@@ -71,12 +67,8 @@ def additive_weighted(
     .. math:: w_c \propto 1 / ||m_c - m||^2
 
     with the mean unperturbed cells :math:`m_c` of another context and :math:`m` of the one to predict. Contexts with
-    the same mean, up to rounding in single precision, get all the weight.
-
-    Parameters
-    ----------
-    control, changes, n_samples, seed
-        As in :func:`additive`, with the same errors.
+    the same mean, up to rounding in single precision, get all the weight. Arguments and errors are those of
+    :func:`additive`.
     """
     control_ng, before_cg, _ = _contexts(control, changes)
     mean = mean_g(control_ng)
@@ -89,14 +81,8 @@ def additive_weighted(
 def split_half(real: Cells, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Split real cells into two random halves. One compared with the other has the value of a perfect prediction.
 
-    Parameters
-    ----------
-    real, seed
-        2 or more real cells, and a random seed, as in :func:`e_distance`.
-
-    Returns
-    -------
-    Two dense float32 arrays without a cell in common, of ``n_cells // 2`` and of the remaining cells.
+    ``real`` are 2 cells or more, as in :func:`e_distance`. Returns two dense float32 arrays without a cell in common,
+    of ``n_cells // 2`` and of the remaining cells.
     """
     (real_ng,) = matrices({"real": real})
     n_cells = real_ng.shape[0]

@@ -55,7 +55,8 @@ def prediction(
     key_added
         Key of ``predicted.uns`` that the result is written to, where ``predicted`` is an AnnData and no view.
     n_cells, n_trees, seed, n_jobs, enable_progress_bar
-        As in :func:`realism`.
+        As in :func:`realism`, with the same errors and warnings. Also warns if components are fitted on ``control``
+        alone, or other cells are real ones number for number.
 
     Returns
     -------
@@ -68,25 +69,13 @@ def prediction(
     ``attrs["silent_in_control"]`` is the number of genes that are zero in all control cells (see the notes). NaN where
     a value is not defined, such as the correlation of no change, or that over more genes than there are.
 
-    Raises
-    ------
-    ValueError
-        As :func:`realism` and :func:`e_distance`, or if a name of ``others`` is a column already.
-
-    Warns
-    -----
-    UserWarning
-        As :func:`realism`, and if components are fitted on ``control`` alone, or cells of ``predicted``, ``others``,
-        ``control`` or ``contexts`` are real ones number for number.
-
     Notes
     -----
     A prediction whose E-distance is no better than that of "no change" moves cells in the wrong direction or too far,
     whatever its correlation, which does not see the size of a change. One that is worse than "additive" is not worth
     its training. R2 of means is high for all predictions, as most genes do not change. A gene that is zero in all
     control cells and gets the same shift in all cells, as in the additive predictions, has the strongest test
-    statistic: their DE overlap can be next to 0 for that reason alone, more so the larger
-    ``attrs["silent_in_control"]`` is.
+    statistic: the more such genes (``attrs["silent_in_control"]``), the lower their DE overlap.
 
     Examples
     --------

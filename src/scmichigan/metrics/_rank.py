@@ -20,27 +20,15 @@ def discrimination_rank(real: Mapping[Hashable, Cells], predicted: Mapping[Hasha
     .. math:: 1 - (\#\{s: d_s < d_t\} + \#\{s \ne t: d_s = d_t\} / 2) / (T - 1)
 
     with the Euclidean distances :math:`d_s` of the mean predicted cell of target t from the mean real cells of all T
-    targets s.
+    targets s. One value for each predicted target, from 0 to 1; 0.5 by chance, and on average over all targets where
+    one prediction is given for all of them. cell-eval's discrimination score divides by T rather than T - 1, and leaves
+    the gene of the target's name out; of PerturBench's rank (Wu et al. 2024), 0 is best.
 
     Parameters
     ----------
-    real
-        Real cells, as in :func:`e_distance`, of 2 or more targets, such as perturbations, under their names.
-    predicted
-        Predicted cells of one or more of these targets.
-
-    Returns
-    -------
-    One value for each predicted target, from 0 to 1: its own real cells are closest. 0.5 by chance, and on average over
-    all targets where one prediction is given for all of them. cell-eval's discrimination score divides by T rather than
-    T - 1, and leaves the gene of the target's name out; of PerturBench's rank (Wu et al. 2024), 0 is best.
-
-    Raises
-    ------
-    KeyError
-        If a predicted target has no real cells.
-    ValueError
-        If the cells are unusable (see the message), nothing is predicted, or there are fewer than 2 real targets.
+    real, predicted
+        Real cells, as in :func:`e_distance`, with the same errors, of 2 or more targets, such as perturbations, under
+        their names; predicted cells of one or more of these (a ``KeyError`` for any other).
     """
     if len(predicted) == 0:
         raise ValueError("predicted is empty: give the predicted cells of at least one target")

@@ -34,8 +34,8 @@ def e_distance(
 
     .. math:: 2 E||X - Y|| - E||X - X'|| - E||Y - Y'||
 
-    with Euclidean norms. Squared norms would only see the difference of the means. It is as in scPerturb (Peidli et al.
-    2024).
+    with Euclidean norms, as in scPerturb (Peidli et al. 2024). Squared norms would only see the difference of the
+    means. In the unit of the cells, 0 or more; not the square root, unlike :func:`scipy.stats.energy_distance`.
 
     Parameters
     ----------
@@ -50,11 +50,6 @@ def e_distance(
         Principal components, lowered to the number of cells or genes of the basis. A fitted PCA has its own number.
     n_cells, seed
         Cells of each side at most; more are sampled without replacement. Random seed.
-
-    Returns
-    -------
-    Distance in the unit of the cells, 0 or more. 0 means the same cells. It is not the square root, unlike
-    :func:`scipy.stats.energy_distance`.
 
     Raises
     ------
@@ -85,6 +80,9 @@ def mmd(
 
     .. math:: E k(X, X') + E k(Y, Y') - 2 E k(X, Y), \quad k(x, y) = \exp(-||x - y||^2 / 2 \sigma^2)
 
+    From 0 to 2. It is the square, as in most publications, and the V-statistic: for two samples of one population it is
+    :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average. Compare values as those of :func:`e_distance`.
+
     Parameters
     ----------
     real, generated, basis, n_components, n_cells, seed
@@ -93,12 +91,6 @@ def mmd(
         :math:`\sigma`, positive. None takes the median Euclidean distance between two real cells (of 1,000 at most;
         section 8 of the paper), so that several predictions share one kernel. Much larger or smaller differences than
         it are hardly seen.
-
-    Returns
-    -------
-    From 0 to 2. 0 means the same cells. It is the square, as in most publications, and the V-statistic: for two samples
-    of one population it is :math:`(1 - E k(X, X')) (1/n_x + 1/n_y)` on average. Compare values as those of
-    :func:`e_distance`.
     """
     if bandwidth is not None and not (np.isfinite(bandwidth) and bandwidth > 0):
         raise ValueError(f"bandwidth is {bandwidth}: give a positive number, or None for the median distance")
@@ -116,18 +108,9 @@ def frechet_distance(
     .. math:: ||\mu_x - \mu_y||^2 + tr(\Sigma_x + \Sigma_y - 2 (\Sigma_x^{1/2} \Sigma_y \Sigma_x^{1/2})^{1/2})
 
     the squared 2-Wasserstein distance of the Gaussians with the cells' means and (unbiased) covariances (Dowson and
-    Landau 1982).
-
-    Parameters
-    ----------
-    real, generated, basis, n_components, seed
-        As in :func:`e_distance`, with the same errors; 2 cells or more of each.
-
-    Returns
-    -------
-    Distance in the squared unit of the cells, 0 or more. 0 means the same mean and covariance; it sees nothing beyond
-    these two. Estimated covariances make it too large, more so with few cells for each dimension: give a basis, and
-    compare values as those of :func:`e_distance`.
+    Landau 1982), in the squared unit of the cells, 0 or more. It sees nothing beyond these two. Covariances of few
+    cells for each dimension make it too large: give a basis, and compare values as those of :func:`e_distance`, whose
+    arguments and errors it has, with 2 cells or more of each side.
     """
     real_ng, generated_ng, basis = checked({"real": real, "generated": generated}, basis)
     for name, matrix in {"real": real_ng, "generated": generated_ng}.items():

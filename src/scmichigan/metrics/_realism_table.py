@@ -65,12 +65,8 @@ def realism(
     n_trees
         Trees of each random forest that classifies cells. The paper has 1,000, and 3,000 cells, which takes longer and
         hardly changes the values. The inception score always has 1,000.
-    seed
-        Random seed.
-    n_jobs
-        Processes that grow trees, as in scikit-learn.
-    enable_progress_bar
-        Whether to show a progress bar.
+    seed, n_jobs, enable_progress_bar
+        Random seed, processes that grow trees (as in scikit-learn), and whether to show a progress bar.
 
     Returns
     -------
@@ -89,9 +85,9 @@ def realism(
     Raises
     ------
     KeyError, ValueError
-        If the column or layer does not exist; if the cells are unusable (see the message), too few, or log-normalised
-        on one side and counts, or not logged, on the other; or if fewer than 5 of the cells compared with have a type,
-        or they have one type only or more than one for every two.
+        If the column or layer does not exist; if the cells are unusable (see the message), too few, or on two scales;
+        or if fewer than 5 of the cells compared with have a type, or they have one type only or more than one for every
+        two.
 
     Warns
     -----

@@ -21,13 +21,10 @@ def rows_of(question: str) -> list[Metric]:
 
 
 def registry() -> pd.DataFrame:
-    """List all metrics that stand in tables, with their ranges and sources.
+    """List all metrics that stand in tables: one row for each question and metric.
 
-    Returns
-    -------
-    One row for each question and metric. Columns: ``function``, its name in ``scmichigan.metrics``; ``low`` and
-    ``high``, the ends of its range; ``best``, the value to wish for; and ``source``. ``best`` is NaN where it depends
-    on the cells; the tables have it.
+    Columns: ``function``, its name in ``scmichigan.metrics``; ``low`` and ``high``, the ends of its range; ``best``,
+    the value to wish for (NaN where it depends on the cells; the tables have it); and ``source``.
     """
     questions = dict.fromkeys(question for row in _ROWS for question in row.questions)
     asked = [(question, row) for question in questions for row in rows_of(question)]

@@ -88,17 +88,9 @@ def summary(
     column does not apply. ``attrs`` holds the attributes of each table under its question. Components for the
     prediction are those of control and contexts, or of ``real`` where there is no other context.
 
-    Raises
-    ------
-    KeyError, ValueError
-        If there is nothing to judge, a prediction lacks ``hidden`` or ``control_labels``, and as the single functions.
-        All is checked before anything is computed.
-
-    Warns
-    -----
-    UserWarning
-        As the single functions, and where cells of ``real`` lack a label that was predicted, or are the hidden ones, by
-        their labels or number for number.
+    Errors and warnings are those of the single functions, and all is checked before anything is computed. Also warns
+    where cells of ``real`` lack a label that was predicted, or are the hidden ones, by their labels or number for
+    number.
 
     Examples
     --------

@@ -18,41 +18,26 @@ def total_correlation(mean: np.ndarray, var: np.ndarray | None = None, *, n_cell
 
     with :math:`q(z) = \frac{1}{N} \sum_n q(z | x_n)` over all cells given, a mixture of independent Gaussians, whose
     densities are exact; the expectation is over one sample from each of ``n_cells`` cells (Chen et al. 2018, equation
-    2). Without variances, that of a Gaussian with the covariance of the means, :math:`-\frac{1}{2} \log \det R` with
-    their correlation matrix R (Locatello et al. 2019, section 5.1).
+    2), whose error can make it a little negative. Without variances, that of a Gaussian with the covariance of the
+    means, :math:`-\frac{1}{2} \log \det R` with their correlation matrix R (Locatello et al. 2019, section 5.1): 0 or
+    more, and infinite where latents are linear functions of others.
 
     Parameters
     ----------
-    mean
-        Posterior means, shape ``(n_cells, n_latent)``, of two or more latents that vary. Others, with the same
-        posterior in all cells, are independent of them.
-    var
-        Posterior variances, same shape.
-    n_cells
+    mean, var
+        As in :func:`mutual_information`, with the same errors. Two or more latents must vary; others, with the same
+        posterior in all cells, are independent of them. Without variances there must be more cells than latents.
+    n_cells, seed
         Cells that latents are sampled from, at random where there are more. Densities are those of all cells: time is
-        in proportion to ``n_cells`` times cells times latents, 2 s for 2,000, 4,000 and 10 on one core.
-    seed
-        Random seed.
-
-    Returns
-    -------
-    In nats. 0 means independent latents. It may be a little below 0, by the sampling error. Without variances it is 0
-    or more, and infinite where latents are linear functions of others.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, a variance is not positive, fewer than two latents vary, or, without
-        variances, there are not more cells than latents.
+        in proportion to ``n_cells`` times cells times latents, 2 s for 2,000, 4,000 and 10 on one core. Random seed.
 
     Notes
     -----
     The value is unbiased for the mixture of these very cells, but too large for a population of cells: in few cells
     with narrow posteriors, the mixture is a set of spikes, with up to ``(n_latent - 1) * log(n_cells)`` of dependence.
     For independent latents of variance 1 with posterior variances of 0.1 in 4,000 cells, it is 0.06 with 4 latents and
-    3.3 with 10. (Without a sample's own posterior it would be -0.08 and -4.4, with a larger error.) Compare latents at
-    equal numbers of cells, and with their own value after each has been shuffled over the cells, which removes the
-    dependence and leaves the bias.
+    3.3 with 10. Compare latents at equal numbers of cells, and with their own value after each has been shuffled over
+    the cells, which removes the dependence and leaves the bias.
     """
     mean_nk = checked_mean(mean)
     var_nk = None if var is None else checked_var(var, mean_nk)

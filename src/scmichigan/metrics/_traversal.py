@@ -24,10 +24,9 @@ def traversal_change(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFr
 
     Parameters
     ----------
-    real
-        One column a factor, one row a real cell.
-    inferred
-        The same factors of the cells of the walks, as :func:`infer_factors` gives them.
+    real, inferred
+        The factors of the real cells, one column a factor, one row a cell; and of the cells of the walks, as
+        :func:`infer_factors` gives them.
     walk
         One row a cell of the walks, with the columns "dimension", "step" and, of several, "walk": the obs of the result
         of ``traverse``.
@@ -75,16 +74,9 @@ def _changes(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFrame) -> 
 def single_factor_fraction(change: pd.DataFrame) -> pd.Series:
     """Whether each latent dimension changes one factor only: the fraction of all change that is its largest; 1 is best.
 
-    Parameters
-    ----------
-    change
-        Dimensions x factors, two or more, as :func:`traversal_change` returns it.
-
-    Returns
-    -------
-    The largest change of a dimension by the sum of all, from 1 over the number of factors (all change alike) to 1 (one
-    changes, and no other). NaN where none does. A change that is not above ``change.attrs["chance"]``, where that is
-    given, counts as none. Factors that were not given are not seen.
+    ``change`` is dimensions x factors, two or more, as :func:`traversal_change` returns it. The values are from 1 over
+    the number of factors (all change alike) to 1 (one changes, and no other), NaN where none does. A change that is not
+    above ``change.attrs["chance"]``, where that is given, counts as none. Factors that were not given are not seen.
     """
     if change.shape[1] < 2:
         raise ValueError(f"change has {change.shape[1]} factors: give two or more, their changes are compared")

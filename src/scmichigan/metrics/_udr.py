@@ -21,22 +21,17 @@ def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | Non
     .. math:: \frac{1}{K + L}
         \left[\sum_k \frac{\max_l R_{kl}^2}{\sum_l R_{kl}} + \sum_l \frac{\max_k R_{kl}^2}{\sum_k R_{kl}}\right]
 
-    and the score of a model is the median of its pairs (Duan et al. 2020, with Spearman correlations).
+    and the score of a model, from 0 (no latent is like one of another model, or none is informative) to 1, is the
+    median of its pairs (Duan et al. 2020, with Spearman correlations). It knows no factors: latents that agree may mix
+    or lack factors, as principal components do, which are the same with each seed.
 
     Parameters
     ----------
-    means
-        Posterior means of two or more models, for the same cells: shapes ``(n_cells, n_latent)``.
-    variances
-        Posterior variances, same shapes. A latent is informative if the KL divergence of its posteriors from the normal
-        distribution with the mean and variance of all cells (in the paper: from the prior) is above 0.01 nats on
-        average; without variances, if it varies.
-
-    Returns
-    -------
-    One score a model, from 0 (no latent is like one of another model, or none is informative) to 1. It knows no
-    factors: latents that agree may mix factors, as principal components do, which are the same with each seed, and
-    latents that lack a factor can have a high score.
+    means, variances
+        Posterior means of two or more models, for the same cells, and their variances: shapes ``(n_cells, n_latent)``.
+        A latent is informative if the KL divergence of its posteriors from the normal distribution with the mean and
+        variance of all cells (in the paper: from the prior) is above 0.01 nats on average; without variances, if it
+        varies.
     """
     if len(means) < 2:
         raise ValueError(

@@ -40,28 +40,19 @@ def factor_vae_score(
     ----------
     mean
         Latents, shape ``(n_cells, n_latent)``. Those that are the same in all cells are left out.
-    factors
-        Two columns or more, one a factor; one row a cell. Floating-point columns with more than ``n_quantiles`` values
-        are cut at their quantiles, all others are categories. Missing values and those that a single cell has are left
-        out.
-    n_votes
-        Votes, for training and test. The standard error is at most ``1 / sqrt(0.8 * n_votes)``, 0.011.
+    factors, n_quantiles
+        As in :func:`mutual_information`, with the same errors, but two factors or more. Values that a single cell has
+        are left out.
+    n_votes, seed
+        Votes, for training and test. The standard error is at most ``1 / sqrt(0.8 * n_votes)``, 0.011. Random seed.
     n_cells_per_vote
         Cells of a vote, sampled without replacement; all cells with the value where there are fewer.
-    n_quantiles, seed
-        Bins of floating-point factors; random seed.
 
     Returns
     -------
     Accuracy from about ``1 / n_factors``, which is chance, to 1: each factor has a latent of its own that no other
     factor changes. Copies of a latent do not lower it. Factors that go together in the cells keep it below 1. Fewer
     cells in a vote lower it, as variances of few cells are noisy: compare values at equal numbers.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, values are not finite, there are fewer than two factors, or one has a single value or more
-        than one for every two cells.
     """
     check_at_least(_MIN_SAMPLES, n_votes=n_votes)
     check_at_least(2, n_cells_per_vote=n_cells_per_vote)
@@ -96,10 +87,9 @@ def beta_vae_score(
     ----------
     mean, factors, n_quantiles, seed
         As in :func:`factor_vae_score`, with the same errors.
-    n_points
-        Points, for training and test. The standard error is at most ``1 / sqrt(0.8 * n_points)``, 0.016.
-    n_pairs_per_point
-        Pairs of cells that a point is the mean of.
+    n_points, n_pairs_per_point
+        Points, for training and test, and pairs of cells that a point is the mean of. The standard error is at most
+        ``1 / sqrt(0.8 * n_points)``, 0.016.
 
     Returns
     -------
