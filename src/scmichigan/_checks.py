@@ -1,7 +1,5 @@
 """Checks of what users give: arguments, columns of obs and entries of obsm. Each question is asked here once."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Iterable, Sequence

@@ -3,8 +3,6 @@
 They are what scvi-tools' own guide for model developers asks a model to call; tests run them on every supported version.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import AbstractContextManager
 from typing import Any

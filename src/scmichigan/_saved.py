@@ -1,7 +1,5 @@
 """Files of saved models: any version of pandas reads them, and nothing in them is run."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

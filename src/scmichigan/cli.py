@@ -1,7 +1,5 @@
 """Command line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

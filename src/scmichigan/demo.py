@@ -1,7 +1,5 @@
 """The main job from start to end: train, sample, predict a hidden combination, and judge the results."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 Legend: n cells, c columns of the condition, g genes, d noise dimensions.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

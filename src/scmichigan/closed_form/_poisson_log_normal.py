@@ -4,8 +4,6 @@ Legend: n cells, c columns of the condition, g genes, d noise dimensions, m cent
 one column for all genes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

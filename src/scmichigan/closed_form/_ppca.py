@@ -3,8 +3,6 @@
 Legend: n cells, g genes, k latent dimensions.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What expression is: raw counts, log-normalised values, or neither. Asked here and nowhere else."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, Literal, get_args

@@ -3,8 +3,6 @@
 The checks live in the fields, so they also meet data that come later: to be encoded, or with a loaded model.
 """
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Generated cells with proteins, in the form in which the real ones were registered."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """What the setups of all models do alike beside listing their fields."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ gene.
 Legend: n cells, g genes, i dispersions on a grid.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 from scipy.interpolate import CubicSpline

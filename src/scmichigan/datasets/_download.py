@@ -1,7 +1,5 @@
 """Download of published files: once, with a check of what came."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

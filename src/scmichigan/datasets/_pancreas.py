@@ -1,7 +1,5 @@
 """Pancreas endocrinogenesis: cells that become hormone-producing cells."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -3,8 +3,6 @@
 Legend: n cells, g genes, b branches, t times of a branch, p times of all branches, k programmes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from numbers import Real
 from operator import index

@@ -3,8 +3,6 @@
 Legend: n cells, g genes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from anndata import AnnData
 from scipy import sparse

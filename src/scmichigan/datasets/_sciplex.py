@@ -1,7 +1,5 @@
 """sci-Plex: three cell lines under many drugs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

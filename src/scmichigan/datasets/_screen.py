@@ -3,8 +3,6 @@
 Legend: n cells, g genes, t cell types, j treatments, b batches.
 """
 
-from __future__ import annotations
-
 from numbers import Real
 from string import ascii_uppercase
 

@@ -3,8 +3,6 @@
 Legend: n cells, g genes, b batches, k groups or paths, s steps of a path.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Literal
 

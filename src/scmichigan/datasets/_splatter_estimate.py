@@ -3,8 +3,6 @@
 Legend: n cells, g genes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse, stats
 from scipy.optimize import least_squares, minimize

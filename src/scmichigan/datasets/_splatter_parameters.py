@@ -1,7 +1,5 @@
 """Parameters of the Splat model of counts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal

@@ -1,7 +1,5 @@
 """Tabula Muris: cells of 20 mouse tissues."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile

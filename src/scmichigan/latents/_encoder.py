@@ -1,7 +1,5 @@
 """Encoders of log-normalised expression, for latent recovery."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """No latent of cells: what is generated comes from a prior."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A latent that was stored in obsm."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

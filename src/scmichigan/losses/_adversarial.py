@@ -3,8 +3,6 @@
 Shapes: scores ``(n_minibatch,)``, slopes (gradients of the scores with respect to the cells) ``(n_minibatch, n_genes)``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

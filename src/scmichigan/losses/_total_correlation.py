@@ -3,8 +3,6 @@
 Legend: i the cell whose posterior a latent is a sample of, j the cell whose posterior is evaluated, k latent dimension.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The disentangled representation."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

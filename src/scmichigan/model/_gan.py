@@ -1,7 +1,5 @@
 """The machine of all GANs: a generator and a critic on registered cells."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any, Self
 

@@ -3,8 +3,6 @@
 Legend: n cells, g genes, d dimensions of the mixture, c components of the mixture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

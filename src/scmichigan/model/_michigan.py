@@ -1,7 +1,5 @@
 """The GANs, one row each."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from anndata import AnnData

@@ -1,7 +1,5 @@
 """What BetaTCVAE and the closed-form baselines have alike."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 

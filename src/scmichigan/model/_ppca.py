@@ -1,7 +1,5 @@
 """Probabilistic PCA: the linear latent, and the plainest generator."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Methods of other models of scvi-tools, which say what to do in their place."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NoReturn
 

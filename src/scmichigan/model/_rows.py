@@ -1,7 +1,5 @@
 """What makes one GAN of the family, and the settings of its module."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Modules of the beta-TCVAE: their base, and the one with a normal likelihood."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Sequence

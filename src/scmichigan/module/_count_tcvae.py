@@ -1,7 +1,5 @@
 """Module of the beta-TCVAE that models counts."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """What all modules do alike with a minibatch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar

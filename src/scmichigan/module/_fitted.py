@@ -1,7 +1,5 @@
 """Module of the models that are fitted in closed form."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Module of the GANs: generator, critic and averaged generator."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Settings of the GANs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields

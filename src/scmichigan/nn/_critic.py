@@ -1,7 +1,5 @@
 """Critic of all GANs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Generator with a closed-form start."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Transforms of counts and covariates before a network sees them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

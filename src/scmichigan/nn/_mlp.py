@@ -1,7 +1,5 @@
 """Multilayer perceptron shared by all networks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple

@@ -4,8 +4,6 @@ Legend: p minibatches (of real cells, of generated ones, of mixes of the two), n
 input, h hidden units.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Training plan of the GANs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real

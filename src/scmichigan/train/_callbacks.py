@@ -1,7 +1,5 @@
 """Callbacks: progress by stage, losses that are no longer finite, and measurements during training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Minibatches from memory."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import lightning.pytorch as pl

@@ -1,7 +1,5 @@
 """Training plan of the beta-TCVAE."""
 
-from __future__ import annotations
-
 import torch
 from scvi.train import TrainingPlan
 

@@ -1,7 +1,5 @@
 """Training runs of all models, and the checks of their arguments."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import signal

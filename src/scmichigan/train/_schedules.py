@@ -1,7 +1,5 @@
 """How long and how the GANs are trained, by the name of a preset."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any
