@@ -26,9 +26,9 @@ from predictions import FACTORS, SETS
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from scmichigan import CombinationPredictor, MichiGAN
-from scmichigan.combinations import hide
 
 N_CELLS = 500
 
@@ -74,8 +74,10 @@ def measure(name: str, adata: AnnData) -> pd.DataFrame:
     for target, of_target in groups.items():
         if target[1] == untreated or shared[target[1]] < 2:
             continue
-        hidden = np.isin(np.arange(adata.n_obs), of_target)
-        train, real = hide(adata, hidden, SETS[name]["n_genes"], **setup)
+        seen = np.setdiff1d(np.arange(adata.n_obs), of_target)
+        train = adata[seen].copy()
+        genes = np.argsort(-StandardScaler(with_mean=False).fit(logged(train, setup)).var_)[: SETS[name]["n_genes"]]
+        train, real = adata[seen][:, genes].copy(), adata[of_target][:, genes].copy()
         x, truth = logged(train, setup), logged(real, setup)
         pca = PCA(50, random_state=0).fit(x)
         predictor = CombinationPredictor(train, FACTORS, **setup)
