@@ -207,7 +207,7 @@ def noise_exchanged(model: PPCA | GMM | BetaTCVAE, cells: np.ndarray, seed: int)
         left_ng = x - model.generate(latent=rng.normal(mean, np.sqrt(var)), seed=seed).X
         return cells + rng.normal(0, left_ng.std(axis=0), cells.shape)
     n_components = model.n_latent if isinstance(model, PPCA) else model.n_pcs
-    components = PCA(n_components, random_state=seed).fit(x)
+    components = PCA(min(n_components, *x.shape), random_state=seed).fit(x)
     return components.inverse_transform(components.transform(cells))
 
 

@@ -159,7 +159,7 @@ def test_gans_stand_beside_their_own_latents_sampled_or_not(tables, of_known_lat
     assert sampled["Spearman gap, its latents"] < 4 / np.sqrt(150)
     assert "Spearman gap, its latents" not in of_prior
     assert of_means["minutes"] > 0
-    assert of_means["obedience"] > sampled["obedience"]
+    assert of_means["latent recovery"] > sampled["latent recovery"]
 
     monkeypatch.setattr(tables.MichiGAN, "train", lambda *_, **__: pytest.fail("it was trained again"))
     again = tables.measure(args, table, "linear", "MichiGAN, our settings", 0)
@@ -399,7 +399,7 @@ def test_realism_is_looked_at_during_training(figures, halves, monkeypatch, tmp_
         metrics.random_forest_error(held_out, train, **forest), abs=0.02
     )
     assert real["E-distance"] == pytest.approx(metrics.e_distance(held_out, train), rel=1e-3)
-    assert real["obedience"] != real["obedience"]
+    assert real["latent recovery"] != real["latent recovery"]
     has_noise_or_not = results["random forest error, noise exchanged"].notna()
     assert set(results["method"][has_noise_or_not]) == {"PCA", "GMM", "VAE"}
     assert (tmp_path / "figures_2_4.png").stat().st_size > 10_000
@@ -425,7 +425,7 @@ def test_noise_is_taken_from_components_and_given_to_decoders(figures, halves):
     assert values[3] < 1e-4 * values[2]
     # What was taken away is the noise off three of 40 components; the mean of its 185,000 squares is within 0.3 %.
     left = np.linalg.norm(cells - within) ** 2 / (5000 * 37)
-    assert left == pytest.approx(fit_ppca(of_components.get_normalized_expression(), 3).noise_variance, rel=0.02)
+    assert left == pytest.approx(fit_ppca(of_components.get_observed_expression(), 3).noise_variance, rel=0.02)
 
     BetaTCVAE.setup_anndata(train)
     decoder = BetaTCVAE(train)
@@ -434,7 +434,7 @@ def test_noise_is_taken_from_components_and_given_to_decoders(figures, halves):
     noise = exchanged(decoder, cells, seed=0) - cells
     # Untrained so far, the decoder leaves out nearly all of each gene's variance. A standard deviation of 5,000 draws is
     # off by 1 % of itself.
-    spread = decoder.get_normalized_expression().toarray().std(axis=0)
+    spread = decoder.get_observed_expression().toarray().std(axis=0)
     np.testing.assert_allclose(noise.std(axis=0), spread, rtol=0.15)
     assert abs(np.corrcoef(noise.T)[~np.eye(40, dtype=bool)]).max() < 5 / np.sqrt(5000)
 
@@ -446,7 +446,7 @@ def test_routes_that_were_left(figures, halves, monkeypatch, tmp_path):
     script.main()
     results = pd.read_csv(tmp_path / "ablations.csv").set_index("method")
     assert list(results.index) == methods
-    assert results[["E-distance", "random forest error", "obedience"]].notna().all(axis=None)
+    assert results[["E-distance", "random forest error", "latent recovery"]].notna().all(axis=None)
     # By the reverse KL divergence, the latent model is the one that there was; joint training has one of its own.
     of_vae, joint, by_kl = results["total correlation"]
     assert by_kl == of_vae
@@ -457,7 +457,7 @@ def test_reverse_kl_is_the_encoders_likelihood(figures, halves):
     args = SimpleNamespace(data="screen", epochs=10)
     vae = figures.ablations.trained_vae(args, halves[0], seed=0)
     module = next(figures.ablations.adversarially(args, vae, weight=1.0)).module.eval()
-    x = torch.from_numpy(vae.get_normalized_expression().toarray())
+    x = torch.from_numpy(vae.get_observed_expression().toarray())
     z = torch.randn(len(x), 10)
     mean, var = vae.get_latent_representation(return_dist=True)
     expected = -norm.logpdf(z, mean, np.sqrt(var)).sum(1).mean() - 5 * np.log(2 * np.pi)
@@ -474,7 +474,7 @@ def test_traversals_of_both_kinds(figures, monkeypatch, tmp_path):
     cells = script.Cells("", "total_counts", ("cell_type", "condition"), {"cell_type": "type A"}, 1)
     monkeypatch.setattr(script, "SETS", {"screen": cells})
     monkeypatch.setattr(script, "load", lambda data: adata)
-    monkeypatch.setattr(script.pl, "traversal", lambda walk, real, **_: walks.append(walk))
+    monkeypatch.setattr(script.pl, "traversal", lambda real, walk, **_: walks.append(walk))
     command = ["figure_5.py", "--data", "screen", "--epochs", "3", "--quick", "--folder", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     script.main()
@@ -484,9 +484,9 @@ def test_traversals_of_both_kinds(figures, monkeypatch, tmp_path):
     )
     changes = results[["cell_type", "condition"]]
     assert changes.max(axis=None) > 0
-    share = changes.max(axis=1) / changes.sum(axis=1)  # of all changes; those of chance leave the denominator
+    fraction = changes.max(axis=1) / changes.sum(axis=1)  # of all changes; those of chance leave the denominator
     counted = results["single factor"].notna()
-    assert (results["single factor"][counted] >= share[counted] - 1e-9).all()
+    assert (results["single factor"][counted] >= fraction[counted] - 1e-9).all()
     assert (results["single factor"][counted] <= 1).all()
     script.main()
     assert len(walks) == 3, "it was run again"
