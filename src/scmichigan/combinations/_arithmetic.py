@@ -31,11 +31,19 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Reference:
-    """An observed combination that the target can be predicted from: its labels, the rows of its cells, its contexts."""
+    """An observed combination that the target can be predicted from.
+
+    ``position`` is that of the key whose label is changed, ``rows`` are those of its cells.
+    """
 
     labels: Labels
+    position: int
     rows: np.ndarray
     contexts: tuple[Labels, ...]
+
+    def pairs(self, target: Labels) -> list[tuple[Labels, Labels]]:
+        """Each context with the label of the reference, and with that of the target."""
+        return [(_join(c, self.position, self.labels), _join(c, self.position, target)) for c in self.contexts]
 
 
 def observed_combinations(obs: pd.DataFrame, keys: Sequence[str]) -> dict[Labels, np.ndarray]:
@@ -54,9 +62,9 @@ def find_references(groups: Groups, keys: Sequence[str], target: Labels, key: st
     for labels, rows in groups.items():
         if labels == target or _context(labels, position) != _context(target, position):
             continue
-        contexts = tuple(c for c in with_label if join_labels(c, position, labels) in groups)
+        contexts = tuple(c for c in with_label if _join(c, position, labels) in groups)
         if contexts:
-            references.append(Reference(labels, rows, contexts))
+            references.append(Reference(labels, position, rows, contexts))
     return references
 
 
@@ -64,39 +72,27 @@ def _context(labels: Labels, position: int) -> Labels:
     return (*labels[:position], *labels[position + 1 :])
 
 
-def join_labels(context: Labels, position: int, labels: Labels) -> Labels:
-    """The context with the label of the changed key that other labels have."""
+def _join(context: Labels, position: int, labels: Labels) -> Labels:
     return (*context[:position], labels[position], *context[position:])
 
 
-def involved_combinations(
-    references: Sequence[Reference], keys: Sequence[str], target: Labels, key: str
-) -> list[Labels]:
+def involved_combinations(references: Sequence[Reference], target: Labels) -> list[Labels]:
     """The references, and their contexts with the reference's and with the target's label."""
-    position = list(keys).index(key)
-    involved = {reference.labels for reference in references}
-    for reference in references:
-        for context in reference.contexts:
-            involved |= {join_labels(context, position, labels) for labels in (reference.labels, target)}
-    return sorted(involved, key=str)
+    in_contexts = {labels for reference in references for pair in reference.pairs(target) for labels in pair}
+    return sorted(in_contexts | {reference.labels for reference in references}, key=str)
 
 
-def choose_key(groups: Groups, keys: Sequence[str], target: Labels, means: Mapping[Labels, np.ndarray]) -> str:
+def choose_key(usable: Mapping[str, Sequence[Reference]], target: Labels, mean_of: MeanOf) -> str:
     """The key whose label makes the smallest difference in the contexts of its references, so that cells move least.
 
-    ``means`` are those of the :func:`involved_combinations` of each key. Keys without references come last.
+    Keys without references come last.
     """
 
     def difference(key: str) -> float:
-        position = list(keys).index(key)
-        squared = [
-            np.sum((means[join_labels(c, position, target)] - means[join_labels(c, position, r.labels)]) ** 2)
-            for r in find_references(groups, keys, target, key)
-            for c in r.contexts
-        ]
-        return float(np.mean(squared)) if squared else np.inf
+        pairs = [pair for reference in usable[key] for pair in reference.pairs(target)]
+        return float(np.mean([np.sum((mean_of(b)[0] - mean_of(a)[0]) ** 2) for a, b in pairs])) if pairs else np.inf
 
-    return min(keys, key=difference)
+    return min(usable, key=difference)
 
 
 def select_references(
@@ -107,7 +103,7 @@ def select_references(
         raise ValueError(f"no reference for {dict(zip(keys, target, strict=True))} along {key!r}: {NEEDED}")
     if chosen is None:
         return list(usable)
-    by_label = {r.labels[list(keys).index(key)]: r for r in usable}
+    by_label = {r.labels[r.position]: r for r in usable}
     unusable = [r for r in chosen if r not in by_label]
     if unusable or not chosen:
         known = sorted(map(str, by_label))
@@ -117,62 +113,23 @@ def select_references(
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The mean of an unseen combination, as a weighted sum of observed means for each reference.
-
-    Attributes
-    ----------
-    keys, position
-        obs keys, and the position of the one whose label is changed.
-    target
-        What is predicted.
-    levels
-        Labels of that key that are the target's: its own, or the two that it lies between.
-    references, proportions
-        Where cells start from, and in which proportion.
-    combinations, means
-        What the weights are of, and its mean expression, shape ``(n_combinations, n_genes)``.
-    weights
-        Shape ``(n_references, n_combinations)``; rows sum to 1.
-    """
+    """The mean of an unseen combination, as a weighted sum of observed means for each reference."""
 
     keys: tuple[str, ...]
-    position: int
     target: Labels
-    levels: tuple[object, ...]
+    levels: tuple[
+        object, ...
+    ]  # labels of the changed key that are the target's: its own, or the two that it lies between
     references: tuple[Reference, ...]
-    proportions: np.ndarray
+    proportions: np.ndarray  # of the cells that start from each reference
     combinations: tuple[Labels, ...]
-    means: np.ndarray
-    weights: np.ndarray
+    means: np.ndarray  # of their expression, (n_combinations, n_genes)
+    weights: np.ndarray  # (n_references, n_combinations); rows sum to 1
 
-    @classmethod
-    def plan(
-        cls,
-        combinations: Sequence[Labels],
-        means: np.ndarray,
-        noise: np.ndarray,
-        *,
-        keys: Sequence[str],
-        key: str,
-        target: Labels,
-        references: Sequence[Reference],
-        weights: Weights,
-    ) -> Arithmetic:
-        """Find the weights; ``noise`` is the expected squared error of each mean, summed over genes."""
-        position = list(keys).index(key)
-        if isinstance(weights, str) and weights == "similarity":
-            row = _similarity_weights(combinations, position, target, means @ means.T, noise)
-            rows = np.tile(row, (len(references), 1))
-            proportions = np.maximum([row[list(combinations).index(r.labels)] for r in references], 0)
-        else:
-            if isinstance(weights, Mapping):
-                _check_contexts(weights, references)
-            rows = np.stack([_context_weights(combinations, position, target, r, weights) for r in references])
-            proportions = np.zeros(len(references))
-        if not proportions.any():
-            proportions = np.array([len(r.rows) for r in references])
-        levels, combinations = (target[position],), tuple(combinations)
-        return cls(tuple(keys), position, target, levels, tuple(references), proportions, combinations, means, rows)
+    @property
+    def position(self) -> int:
+        """The position of the key whose label is changed."""
+        return self.references[0].position
 
     @property
     def key(self) -> str:
@@ -238,32 +195,33 @@ def plan_arithmetic(
 ) -> Arithmetic:
     """What the mean of an unseen combination is made of; a ``ValueError`` where nothing can predict it.
 
-    ``mean_of`` is called with each combination that is involved; ``along`` and ``references`` are as users give them.
+    ``along`` and ``references`` are as users give them.
     """
     if along is not None and along not in keys:
         raise ValueError(f"along is {along!r}; it must be one of the target's keys {keys}")
-    found = {key: find_references(groups, keys, target, key) for key in ([along] if along else keys)}
-    involved = {c for key, usable in found.items() for c in involved_combinations(usable, keys, target, key)}
-    expression = {c: mean_of(c) for c in involved}
-    key = along or choose_key(groups, keys, target, {c: mean_g for c, (mean_g, _) in expression.items()})
-    chosen = select_references(found[key], keys, target, key, references)
-    combinations = involved_combinations(chosen, keys, target, key)
-    sizes = np.array([len(groups[c]) for c in combinations])
-    # One variance for all: that of a combination with few cells is hardly known.
-    variance = sum(expression[c][1] for c in combinations) / max(1, sizes.sum() - len(sizes))
-    means = np.stack([expression[c][0] for c in combinations])
-    of_target = {"keys": keys, "key": key, "target": target, "references": chosen, "weights": weights}
-    return Arithmetic.plan(combinations, means, variance / sizes, **of_target)
+    usable = {key: find_references(groups, keys, target, key) for key in ([along] if along else keys)}
+    key = along or choose_key(usable, target, mean_of)
+    chosen = select_references(usable[key], keys, target, key, references)
+    combinations = involved_combinations(chosen, target)
+    means, deviations = zip(*map(mean_of, combinations), strict=True)
+    means, position, proportions = np.stack(means), chosen[0].position, np.zeros(len(chosen))
+    if weights == "similarity":
+        sizes = np.array([len(groups[c]) for c in combinations])
+        # One variance for all: that of a combination with few cells is hardly known.
+        noise = sum(deviations) / max(1, sizes.sum() - len(sizes)) / sizes
+        row = _similarity_weights(combinations, position, target, means @ means.T, noise)
+        rows = np.tile(row, (len(chosen), 1))
+        proportions = np.maximum([row[combinations.index(r.labels)] for r in chosen], 0)
+    else:
+        rows = _context_weights(combinations, target, chosen, weights)
+    if not proportions.any():
+        proportions = np.array([len(r.rows) for r in chosen])
+    levels = (target[position],)
+    return Arithmetic(tuple(keys), target, levels, tuple(chosen), proportions, tuple(combinations), means, rows)
 
 
 def plan_between(
-    groups: Groups,
-    keys: Sequence[str],
-    target: Labels,
-    mean_of: MeanOf,
-    *,
-    along: str,
-    weights: Weights = "similarity",
+    groups: Groups, keys: Sequence[str], target: Labels, mean_of: MeanOf, *, along: str, weights: Weights
 ) -> Arithmetic:
     """The same where the label of ``along`` is a number between observed ones.
 
@@ -276,9 +234,10 @@ def plan_between(
     fraction = float((target[position] - low) / (high - low))
     parts = []
     for level in (low, high):
-        labels = (*target[:position], level, *target[position + 1 :])
-        if labels in groups:
-            parts.append(_observed(groups, keys, labels, mean_of, position))
+        labels, one = (*target[:position], level, *target[position + 1 :]), np.ones(1)
+        if labels in groups:  # made of itself
+            itself, mean = (Reference(labels, position, groups[labels], ()),), mean_of(labels)[0][None]
+            parts.append(Arithmetic(tuple(keys), labels, (level,), itself, one, (labels,), mean, one[None]))
         else:
             parts.append(plan_arithmetic(groups, keys, labels, mean_of, along=along, weights=weights))
     combinations = sorted({c for part in parts for c in part.combinations}, key=str)
@@ -300,12 +259,6 @@ def plan_between(
     )
 
 
-def _observed(groups: Groups, keys: Sequence[str], labels: Labels, mean_of: MeanOf, position: int) -> Arithmetic:
-    """The mean of an observed combination, as one that is made of itself."""
-    one, means, references = np.ones(1), mean_of(labels)[0][None], (Reference(labels, groups[labels], ()),)
-    return Arithmetic(tuple(keys), position, labels, (labels[position],), references, one, (labels,), means, one[None])
-
-
 def _similarity_weights(
     combinations: Sequence[Labels], position: int, target: Labels, gram_mm: np.ndarray, noise_m: np.ndarray
 ) -> np.ndarray:
@@ -323,28 +276,26 @@ def _name(context: Labels) -> object:
     return context[0] if len(context) == 1 else context
 
 
-def _check_contexts(given: Mapping[object, float], references: Sequence[Reference]) -> None:
+def _context_weights(
+    combinations: Sequence[Labels], target: Labels, references: Sequence[Reference], given: Weights
+) -> np.ndarray:
+    """Each reference plus the mean change of its contexts, weighted where weights are given."""
     names = list(dict.fromkeys(_name(c) for r in references for c in r.contexts))
+    given = given if isinstance(given, Mapping) else dict.fromkeys(names, 1)
     unknown = [name for name in given if name not in names]
     if unknown:
         raise ValueError(f"weights has {unknown}, which are no contexts of these references; choose from {names}")
-
-
-def _context_weights(
-    combinations: Sequence[Labels], position: int, target: Labels, reference: Reference, given: Weights
-) -> np.ndarray:
-    """The reference plus the mean change of its contexts, weighted where weights are given."""
-    is_given = isinstance(given, Mapping)
-    of_context = np.array([given.get(_name(c), 0) if is_given else 1 for c in reference.contexts], dtype=float)
-    if not (np.isfinite(of_context).all() and (of_context >= 0).all() and of_context.sum() > 0):
-        raise ValueError(
-            f"weights are {dict(given)}; give finite ones of 0 or more, and not only 0 for the contexts "
-            f"{[_name(c) for c in reference.contexts]}"
-        )
-    at = {labels: i for i, labels in enumerate(combinations)}
-    weights = np.zeros(len(combinations))
-    weights[at[reference.labels]] = 1
-    for context, fraction in zip(reference.contexts, of_context / of_context.sum(), strict=True):
-        weights[at[join_labels(context, position, target)]] += fraction
-        weights[at[join_labels(context, position, reference.labels)]] -= fraction
+    weights = np.zeros((len(references), len(combinations)))
+    for row, reference in zip(weights, references, strict=True):
+        of_context = np.array([given.get(_name(c), 0) for c in reference.contexts], dtype=float)
+        if not (np.isfinite(of_context).all() and (of_context >= 0).all() and of_context.sum() > 0):
+            raise ValueError(
+                f"weights are {dict(given)}; give finite ones of 0 or more, and not only 0 for the contexts "
+                f"{[_name(c) for c in reference.contexts]}"
+            )
+        row[combinations.index(reference.labels)] = 1
+        pairs = reference.pairs(target)
+        for (without, with_label), fraction in zip(pairs, of_context / of_context.sum(), strict=True):
+            row[combinations.index(with_label)] += fraction
+            row[combinations.index(without)] -= fraction
     return weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from rich.progress import track
 from sklearn.preprocessing import StandardScaler
 
 from scmichigan import metrics
-from scmichigan._cells import Cells
 from scmichigan._checks import check_labels, check_level, check_levels, check_obs_keys
 
 from ._arithmetic import NEEDED, observed_combinations
@@ -117,67 +117,71 @@ def benchmark_predictions(
     )
     fit = fit or partial(CombinationPredictor, **setup_kwargs)
     check_labels(control_labels, "control_labels")
-    targets = _targets(adata, list(keys), dict(control_labels), hold_out)
-    kept = None
+    control_labels = dict(control_labels)
+    targets = _targets(adata, list(keys), control_labels, hold_out)
     if folder is not None:
+        folder = Path(folder)
         settings = {
             "genes": n_genes,
             "cells": f"{adata.n_obs}, {_fingerprint(adata, keys, setup_kwargs)}",
             "fit": _described(fit),
             "predictors": list(predictors),
-            "arguments": repr((dict(control_labels), setup_kwargs, judge_kwargs, seed)),
+            "arguments": repr((control_labels, setup_kwargs, judge_kwargs, seed)),
         }
-        kept = _open(Path(folder), settings)
-    paths = [None if kept is None else kept / f"{_file_name(target)}.csv" for target in targets]
-    run = partial(
-        _run,
-        adata,
-        control_labels=dict(control_labels),
-        fit=fit,
-        predictors=predictors,
-        n_genes=n_genes,
-        setup_kwargs=setup_kwargs,
-        judge_kwargs={"seed": seed, "enable_progress_bar": False, **judge_kwargs},
-        seed=seed,
-    )
-    tables = {
-        i: pd.read_csv(path, dtype=dict.fromkeys(target, str))
-        for i, (target, path) in enumerate(zip(targets, paths, strict=True))
-        if path is not None and path.exists()
-    }
-    todo = [i for i in range(len(targets)) if i not in tables]
+        _open(folder, settings)
+    run = _Run(adata, control_labels, fit, predictors, n_genes, setup_kwargs, judge_kwargs, seed)
+    jobs = []
+    for target in targets:
+        path = None if folder is None else folder / f"{_file_name(target)}.csv"
+        is_there = path is not None and path.exists()
+        jobs.append(
+            delayed(pd.read_csv)(path, dtype=dict.fromkeys(target, str)) if is_there else delayed(run)(target, path)
+        )
     with parallel_config("loky", inner_max_num_threads=1):
-        found = Parallel(n_jobs, return_as="generator_unordered")(delayed(run)(targets[i], paths[i], i) for i in todo)
-        tables |= dict(track(found, "combinations", total=len(targets), completed=len(tables)))
-    return pd.concat([tables[i] for i in range(len(targets))], ignore_index=True)
+        tables = Parallel(n_jobs, return_as="generator")(jobs)
+        return pd.concat(track(tables, "combinations", total=len(jobs)), ignore_index=True)
 
 
-def _run(
-    adata: AnnData,
-    target: dict[str, Any],
-    path: Path | None,
-    number: int,
-    *,
-    control_labels: dict[str, Any],
-    fit: Fit,
-    predictors: Mapping[str, Predict],
-    n_genes: int,
-    setup_kwargs: dict[str, Any],
-    judge_kwargs: dict[str, Any],
-    seed: int,
-) -> tuple[int, pd.DataFrame]:
-    """Fit without one combination, judge, and keep the table; with the number of the combination."""
-    hidden = np.logical_and.reduce([(adata.obs[key] == label).to_numpy() for key, label in target.items()])
-    train, real = hide(adata, hidden, n_genes, **setup_kwargs)
-    scvi.settings.seed = seed
-    fitted = fit(train, list(target))
-    predicted = {name: predict(fitted, target) for name, predict in predictors.items()}
-    table = _judge(train, real, predicted, target, control_labels, setup_kwargs, judge_kwargs)
-    if path is not None:
-        # In one step, for a killed run to leave no half of a table behind.
-        table.to_csv(path.with_suffix(".part"), index=False)
-        path.with_suffix(".part").replace(path)
-    return number, table
+@dataclass(frozen=True)
+class _Run:
+    """Hides one combination, fits without it, and judges what is predicted of it; made to be sent to a process."""
+
+    adata: AnnData
+    control_labels: dict[str, Any]
+    fit: Fit
+    predictors: Mapping[str, Predict]
+    n_genes: int
+    setup_kwargs: dict[str, Any]
+    judge_kwargs: dict[str, Any]
+    seed: int
+
+    def __call__(self, target: dict[str, Any], path: Path | None) -> pd.DataFrame:
+        """Table of a combination, which is kept in the file; the first prediction is judged against the others."""
+        hidden = np.logical_and.reduce([(self.adata.obs[key] == label).to_numpy() for key, label in target.items()])
+        train, real = hide(self.adata, hidden, self.n_genes, **self.setup_kwargs)
+        scvi.settings.seed = self.seed
+        fitted = self.fit(train, list(target))
+        (first, judged), *others = [(name, predict(fitted, target)) for name, predict in self.predictors.items()]
+        x, truth = (log_normalized(cells, **self.setup_kwargs) for cells in (train, real))
+        groups = observed_combinations(train.obs, list(target))
+        (key,), contexts = self.control_labels, []
+        for labels, rows in groups.items():
+            context = dict(zip(target, labels, strict=True))
+            control = groups.get(tuple((context | self.control_labels).values()))
+            if context[key] == target[key] and control is not None:
+                contexts.append((x[control], x[rows]))
+        own_control = x[groups[tuple((target | self.control_labels).values())]]
+        judge_kwargs = {"basis": x, "seed": self.seed, "enable_progress_bar": False, **self.judge_kwargs}
+        table = metrics.prediction(truth, judged, own_control, contexts=contexts, others=dict(others), **judge_kwargs)
+        table = table.rename(columns={"predicted": first}).drop(columns="best")
+        table = table.reset_index(names="metric").melt("metric", var_name="predictor")
+        table = table.assign(**{key: str(label) for key, label in target.items()})
+        table = table[[*target, "predictor", "metric", "value"]]
+        if path is not None:
+            # In one step, for a killed run to leave no half of a table behind.
+            table.to_csv(path.with_suffix(".part"), index=False)
+            path.with_suffix(".part").replace(path)
+        return table
 
 
 def hide(adata: AnnData, hidden: np.ndarray, n_genes: int, **setup_kwargs: Any) -> tuple[AnnData, AnnData]:
@@ -185,10 +189,8 @@ def hide(adata: AnnData, hidden: np.ndarray, n_genes: int, **setup_kwargs: Any) 
 
     Parameters
     ----------
-    adata
-        Cells x genes.
-    hidden
-        Which cells to hide, as truth values.
+    adata, hidden
+        Cells x genes, and which cells to hide, as truth values.
     n_genes
         Number of genes, those whose log-normalised expression has the largest variance.
     **setup_kwargs
@@ -273,18 +275,18 @@ def _described(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
-def _open(folder: Path, settings: dict[str, Any]) -> Path:
-    """The folder, with the settings written to it; refused where those of another run are there."""
+def _open(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings to the folder; refused where those of another run are there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "settings.json"
     if path.exists() and (found := json.loads(path.read_text())) != settings:
-        other = {k: (found.get(k), v) for k, v in settings.items() if found.get(k) != v}
-        differing = "; ".join(f"{name} {there!r} and not {here!r}" for name, (there, here) in other.items())
+        differing = "; ".join(
+            f"{name} {found.get(name)!r} and not {here!r}" for name, here in settings.items() if found.get(name) != here
+        )
         raise ValueError(
             f"{folder} holds results of other cells or arguments: {differing}; give another folder, or empty it"
         )
     path.write_text(json.dumps(settings))
-    return folder
 
 
 def _file_name(target: dict[str, Any]) -> str:
@@ -292,42 +294,3 @@ def _file_name(target: dict[str, Any]) -> str:
     labels = [str(label) for label in target.values()]
     readable = "".join(c if c.isalnum() else "_" for c in " ".join(labels))
     return f"{readable[:80]}_{zlib.crc32(repr(labels).encode()):08x}"
-
-
-def _judge(
-    train: AnnData,
-    real: AnnData,
-    predicted: dict[str, AnnData],
-    target: dict[str, Any],
-    control_labels: dict[str, Any],
-    setup_kwargs: dict[str, Any],
-    judge_kwargs: dict[str, Any],
-) -> pd.DataFrame:
-    """Table of the predictions; the first is judged against the others."""
-    x, truth = (log_normalized(cells, **setup_kwargs) for cells in (train, real))
-    groups = observed_combinations(train.obs, list(target))
-    ((key, untreated),) = control_labels.items()
-
-    def cells(labels: dict[str, Any]) -> Cells | None:
-        rows = groups.get(tuple(labels.values()))
-        return None if rows is None else x[rows]
-
-    contexts = []
-    for labels in groups:
-        context = dict(zip(target, labels, strict=True))
-        pair = cells(context | {key: untreated}), cells(context)
-        if context[key] == target[key] and pair[0] is not None:
-            contexts.append(pair)
-    first, *others = predicted
-    table = metrics.prediction(
-        truth,
-        predicted[first],
-        cells(target | control_labels),
-        contexts=contexts,
-        others={name: predicted[name] for name in others},
-        **{"basis": x, **judge_kwargs},
-    )
-    table = table.rename(columns={"predicted": first}).drop(columns="best")
-    long = table.reset_index(names="metric").melt("metric", var_name="predictor")
-    long = long.assign(**{key: str(label) for key, label in target.items()})
-    return long[[*target, "predictor", "metric", "value"]]

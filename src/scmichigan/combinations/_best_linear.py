@@ -33,20 +33,8 @@ def best_linear_weights(
     Given these, the weights are those of universal kriging. Of what is noise, little is carried over; of what is seen in
     a similar context, much. Weights in the target's context sum to 1, those in each other context to 0.
 
-    Parameters
-    ----------
-    gram_mm
-        Inner products of the observed means.
-    noise_m
-        Expected squared error of each mean, summed over its entries.
-    context_m, level_m
-        Context and level of each mean, counted from 0.
-    target
-        Context and level to predict.
-
-    Returns
-    -------
-    Shape ``(n_combinations,)``.
+    ``gram_mm`` has the inner products of the observed means, ``noise_m`` the expected squared error of each, summed over its
+    entries; contexts and levels, also those of the target, are counted from 0.
 
     References
     ----------

@@ -34,23 +34,17 @@ class CombinationPredictor:
     batch_key, categorical_covariate_keys, continuous_covariate_keys
         Columns of ``adata.obs`` whose effect on expression is no effect of the labels. What they add is found by least
         squares within combinations, taken off before the arithmetic, and given back to the predicted cells, which have the
-        covariates of the cells that they start from.
+        covariates of their source cells.
     size_factor_key
-        Column of ``adata.obs`` with the total counts of each cell. Without it, the sum over the genes; store the total
-        before selecting genes. Not used for log-normalised expression.
+        Column of ``adata.obs`` with the total counts of each cell, as they were before genes were selected; without it,
+        the sum over the genes. Not used for log-normalised expression.
     protein_expression_obsm_key
-        Key of ``adata.obsm`` with protein counts, which are predicted beside those of the genes. Their size factor is
-        their sum.
+        Key of ``adata.obsm`` with protein counts, which are predicted, too. Their size factor is their sum.
     expression
         ``"counts"`` are normalised to ``log1p(target_sum * counts / total)``, ``"log_normalized"`` values are taken as they
         are, ``"auto"`` takes integers for counts.
     target_sum
         Total that counts are scaled to.
-
-    Attributes
-    ----------
-    keys
-        As given.
 
     Raises
     ------
@@ -90,13 +84,13 @@ class CombinationPredictor:
         self._cells = register_cells(
             adata,
             layer=layer,
+            expression=expression,
+            target_sum=target_sum,
             batch_key=batch_key,
             size_factor_key=size_factor_key,
             categorical_covariate_keys=categorical_covariate_keys,
             continuous_covariate_keys=continuous_covariate_keys,
             protein_expression_obsm_key=protein_expression_obsm_key,
-            expression=expression,
-            target_sum=target_sum,
         )
         effects = fit_covariate_effects(self._cells, observed_combinations(adata.obs, self.keys))
         self._predictor = Predictor(self._cells, name=type(self).__name__, covariate_effects=effects)
@@ -123,31 +117,27 @@ class CombinationPredictor:
         """Predict the cells of a combination of labels that was not measured.
 
         Each predicted cell starts from a cell of a reference: a measured combination that differs from the target in one
-        label. The cell is moved by the difference that this label makes in other contexts, which are the labels of the
-        other keys.
+        label. It is moved by the difference that this label makes in other contexts, which are the labels of the other keys.
 
         Parameters
         ----------
         labels
             The combination to predict (the target), one label for each key: ``{"cell_type": "B cells", "condition":
-            "stim"}``. Of a key of numbers, such as a dose, the label may lie between two that were seen. The mean is then
-            interpolated linearly between those at both, in the unit of the column, whether these were measured or have to be
-            predicted. Store logarithms of doses where ratios matter.
+            "stim"}``. A number, such as a dose, may lie between two that were seen: the mean is then interpolated linearly
+            between those at both, measured or predicted. Store logarithms of doses where ratios matter.
         method
             Name of one of :data:`METHODS`, or a :class:`Method` of your own. ``"kriging"`` predicts the mean by the best
-            linear unbiased prediction, which counts similar contexts more and noisy differences less, and makes cells of
-            measured ones (see the notes). ``"additive"`` adds the plain mean difference over all contexts, and makes cells
-            in the same way. ``"kriging_generator"`` and ``"paper"`` (the published form) have the same two means, of
-            latents, and make cells with a trained generator: only models that have one take them, such as MichiGAN.
+            linear unbiased prediction (see the notes), ``"additive"`` adds the plain mean difference over all contexts; both
+            make cells of measured ones. ``"kriging_generator"`` and ``"paper"`` (the published form) have the same two means,
+            of latents, and make cells with a trained generator: only models that have one take them, such as MichiGAN.
         along
-            The key whose label is changed. With ``"cell_type"``, stimulated cells of other types become B cells; with
-            ``"condition"``, control B cells become stimulated. By default the key that makes the smaller difference, so
-            that cells are moved least.
+            The key whose label is changed: with ``"condition"``, control B cells become stimulated. By default the one
+            that makes the smallest difference, so that cells are moved least.
         references
             Labels of ``along`` to start from; all that can be used by default.
         n_samples
-            Number of cells; by default as many as the references have. References contribute in proportion to their
-            weights (``"kriging"``) or to their numbers of cells.
+            Number of cells; by default as many as the references have. These contribute in proportion to their weights
+            (``"kriging"``) or to their numbers of cells.
         seed
             Random seed.
 
@@ -173,15 +163,15 @@ class CombinationPredictor:
         Notes
         -----
         The best linear unbiased prediction takes the mean of a combination for a sum of three parts: of its context, of its
-        label in all contexts, and of its label in this context. The last one is similar where contexts or labels are
-        similar: it has the covariance of Brownian motion over the distances between their means. The variances of both
-        effects of labels are estimated from the observed means, less their sampling noise, and the mean is predicted from
-        all of these by universal kriging. There is nothing to tune.
+        label in all contexts, and of its label in this context. The last one has the covariance of Brownian motion over the
+        distances between the means of contexts and of labels. The variances of both effects of labels are estimated from the
+        observed means, less their sampling noise, and the mean is predicted by universal kriging: similar contexts count
+        more, noisy differences less. There is nothing to tune.
 
         Cells are made of two measured ones of the same sequencing depth: the source cell, and a partner that has the
         target's label in another context. Each gene is taken from the one whose mean has to be moved less, and moved to the
-        predicted mean, so that the variation between cells is that of measured ones. Negative values are removed without
-        changing the mean of any gene, and counts are sampled that keep each value on average.
+        predicted mean. Negative values are removed without changing the mean of any gene, and counts are sampled that keep
+        each value on average.
 
         References
         ----------
@@ -205,21 +195,16 @@ class CombinationPredictor:
     def missing(self, *, enable_progress_bar: bool = True) -> pd.DataFrame:
         r"""Rank the combinations of labels that no cell has by the expected error of their predictions.
 
-        It needs no cell of what is predicted. Each measured combination is predicted from all others in turn, and the errors
-        of these predictions tell how large those of the missing ones will be.
-
-        Parameters
-        ----------
-        enable_progress_bar
-            Whether to show a progress bar.
+        Each measured combination is predicted from all others in turn, and the errors of these predictions tell how large
+        those of the missing ones will be. ``enable_progress_bar`` says whether to show one.
 
         Returns
         -------
         One row for each missing combination, the smallest expected error first. Columns: the keys; "along", the key whose
         label is changed (empty where the combination cannot be predicted); "n_references" and "n_source_cells", what
-        :meth:`predict` starts from; "predicted_change", how far cells are moved from there, as the Euclidean distance of
-        mean log-normalised expression; and "expected_error", the same distance between the predicted and the real mean (NaN
-        where no combination that differs in one label can be predicted from the others, as in a table of two by two).
+        :meth:`predict` starts from; "predicted_change", how far cells are moved, as the Euclidean distance of mean
+        log-normalised expression; "expected_error", the same distance between the predicted and the real mean (NaN where no
+        combination that differs in one label can be predicted from the others, as in a table of two by two).
 
         Raises
         ------
@@ -239,11 +224,10 @@ class CombinationPredictor:
             h^{-1} = \operatorname{mean}_c d_c^{-2}
 
         with the observed combinations o that differ from the missing one in one label, and the distances :math:`d_c` of
-        its context from those that it is predicted from. So errors are taken to grow in proportion to the distance of
-        contexts, and the observed errors, with their sampling noise, set the scale. It holds for ``method="kriging"``. It is
-        a typical error: half of the observed ones are larger. It tells contexts and data sets apart rather than treatments,
-        since an effect that only one context shows cannot be foreseen. Where it is not below "predicted_change", little more
-        is known of the combination than what it starts from.
+        its context from those that it is predicted from. It holds for ``method="kriging"``, and is a typical error: half of
+        the observed ones are larger. It tells contexts and data sets apart rather than treatments, since an effect that only
+        one context shows cannot be foreseen. Where it is not below "predicted_change", little more is known of the
+        combination than what it starts from.
 
         Examples
         --------
@@ -266,14 +250,11 @@ class CombinationPredictor:
         ----------
         combinations
             Rows of the table of :meth:`missing`, or a list of combinations as :meth:`predict` takes them; ``None`` for all
-            missing ones that can be predicted. Of hundreds of combinations take some at a time, and write each part to a
-            file.
+            missing ones that can be predicted. Of hundreds take some at a time, and write each part to a file.
         n_samples
             Number of cells of each combination.
-        seed
-            Random seed.
-        enable_progress_bar
-            Whether to show a progress bar.
+        seed, enable_progress_bar
+            Random seed, and whether to show a progress bar.
 
         Returns
         -------
@@ -290,13 +271,8 @@ class CombinationPredictor:
         UserWarning
             If a reference has fewer than 10 cells, or some of the combinations cannot be predicted: they are left out.
 
-        Examples
-        --------
-        >>> cells = predictor.predict_all()
-        >>> cells.uns["michigan"]["combinations"]
         """
-        if combinations is None:
-            combinations = self.keys
+        combinations = self.keys if combinations is None else combinations
         given, _ = keys_and_table(combinations)
         if set(given) != set(self.keys):
             raise ValueError(f"combinations have labels of {given}; give one label for each of {self.keys}")

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from scmichigan._checks import check_level, warn
 
-from ._arithmetic import NEEDED, Arithmetic, Groups, Labels, MeanOf, find_references, join_labels, plan_arithmetic
+from ._arithmetic import NEEDED, Arithmetic, Groups, Labels, MeanOf, find_references, plan_arithmetic
 
 Combinations = Sequence[str] | Sequence[Mapping[str, object]] | pd.DataFrame
 """Keys, for all of their missing combinations; or some combinations, in a list or a table."""
@@ -25,7 +25,8 @@ _COLUMNS = ("along", "n_references", "n_source_cells", "predicted_change", "expe
 
 def rank_missing(groups: Groups, keys: Sequence[str], mean_of: MeanOf, *, enable_progress_bar: bool) -> pd.DataFrame:
     """The combinations of observed labels that were not observed, those with the smallest expected error first."""
-    missing = missing_combinations(groups)
+    levels = [sorted(set(labels), key=str) for labels in zip(*groups, strict=True)]
+    missing = [labels for labels in product(*levels) if labels not in groups]
     if not missing:
         raise ValueError(f"cells were seen with all {len(groups)} combinations of {keys}; there is none to predict")
     show = {"disable": not enable_progress_bar}
@@ -47,20 +48,12 @@ def is_predictable(groups: Groups, keys: Sequence[str], target: Labels) -> bool:
 
     Parameters
     ----------
-    groups
-        Observed combinations, with the target or without it: :func:`observed_combinations`.
-    keys
-        Their obs keys.
+    groups, keys
+        Observed combinations, with the target or without it, and their obs keys: :func:`observed_combinations`.
     target
         Labels in the order of the keys.
     """
     return any(find_references(groups, keys, target, key) for key in keys)
-
-
-def missing_combinations(groups: Groups) -> list[Labels]:
-    """Combinations of observed labels that were not observed."""
-    levels = [sorted(set(labels), key=str) for labels in zip(*groups, strict=True)]
-    return [labels for labels in product(*levels) if labels not in groups]
 
 
 def keys_and_table(combinations: Combinations) -> tuple[list[str], pd.DataFrame | None]:
@@ -119,24 +112,10 @@ def error_rate(groups: Groups, keys: Sequence[str], hidden: Labels, mean_of: Mea
 
 
 def expected_error(arithmetic: Arithmetic, rates: Mapping[Labels, float]) -> float:
-    r"""Distance at which the target's mean is expected from its prediction.
+    """Distance at which the target's mean is expected from its prediction, as in :meth:`CombinationPredictor.missing`.
 
-    .. math:: \sqrt{h \operatorname{median}_o \frac{\|\hat\mu_o - \mu_o\|^2}{h_o}}, \quad
-        h^{-1} = \operatorname{mean}_c d_c^{-2}
-
-    over observed combinations o that differ from the target in one label, each predicted from all others, and contexts
-    c at distance :math:`d_c`. The nearer contexts count for more in both the prediction and h.
-
-    Parameters
-    ----------
-    arithmetic
-        Of the target.
-    rates
-        See :func:`error_rate`, of each observed combination.
-
-    Returns
-    -------
-    NaN where no such combination can be predicted from the others.
+    ``rates`` are the :func:`error_rate` of each observed combination. The nearer contexts count for more in both the
+    prediction and h. NaN where no combination that differs in one label can be predicted from the others.
     """
     near = [
         rate
@@ -147,17 +126,14 @@ def expected_error(arithmetic: Arithmetic, rates: Mapping[Labels, float]) -> flo
 
 
 def _typical_distance(arithmetic: Arithmetic) -> float:
-    """Harmonic mean of the squared distances to the contexts; 0 where one is the same."""
-    squared = context_distances(arithmetic)
-    return float(1 / np.mean(1 / squared)) if squared.all() else 0.0
+    """Harmonic mean over contexts of the mean squared distance to the target's; 0 where one is the same.
 
-
-def context_distances(arithmetic: Arithmetic) -> np.ndarray:
-    """Mean squared distance of the target's context from each other one, over the references' labels that both have."""
-    at = {labels: i for i, labels in enumerate(arithmetic.combinations)}
-    squared: dict[Labels, list[float]] = {}
+    Distances are over the references' labels that both have.
+    """
+    mean_of = dict(zip(arithmetic.combinations, arithmetic.means, strict=True))
+    distances: dict[Labels, list[float]] = {}
     for reference in arithmetic.references:
-        for context in reference.contexts:
-            there = arithmetic.means[at[join_labels(context, arithmetic.position, reference.labels)]]
-            squared.setdefault(context, []).append(np.sum((arithmetic.means[at[reference.labels]] - there) ** 2))
-    return np.array([np.mean(values) for values in squared.values()])
+        for context, (there, _) in zip(reference.contexts, reference.pairs(arithmetic.target), strict=True):
+            distances.setdefault(context, []).append(np.sum((mean_of[reference.labels] - mean_of[there]) ** 2))
+    squared = np.array([np.mean(values) for values in distances.values()])
+    return float(1 / np.mean(1 / squared)) if squared.all() else 0.0

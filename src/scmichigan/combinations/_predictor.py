@@ -41,14 +41,11 @@ _KRIGING = METHODS["kriging"]
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents of the registered cells: where they are from, posterior means and variances, ``(n_cells, n_latent)``.
-
-    Without variances, means are taken for samples.
-    """
+    """Latents of the registered cells: where they are from, posterior means and variances, ``(n_cells, n_latent)``."""
 
     source: str
     mean: np.ndarray
-    var: np.ndarray | None = None
+    var: np.ndarray | None = None  # without variances, means are taken for samples
 
     def sample(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One latent of each of these cells."""
@@ -71,18 +68,14 @@ class Predictor:
 
     Parameters
     ----------
-    cells
-        Registered cells.
-    name
-        Name of the model, for the provenance.
+    cells, name
+        Registered cells, and the name of the model, for the provenance.
     covariate_effects
         What covariates add to expression; ``None`` where there are none.
     makes_counts
         Whether counts are predicted, or log-normalised expression; by default what is registered.
-    latents
-        Latents of the cells, which are moved beside the expression; ``None`` where there are none.
-    render
-        The generator, for methods that take one.
+    latents, render
+        Latents of the cells, which are moved beside the expression, and the generator, for methods that take one.
     """
 
     def __init__(
@@ -123,28 +116,31 @@ class Predictor:
         check_labels(labels, "labels")
         method = self._method(method)
         keys, target, groups, between = self._combinations(labels)
-        mean_of = self._means_of(groups)
+        of_target = groups, keys, target, self._means_of(groups)
         if between is None:
-            arithmetic = plan_arithmetic(
-                groups, keys, target, mean_of, along=along, references=references, weights=method.weights
+            arithmetic = plan_arithmetic(*of_target, along=along, references=references, weights=method.weights)
+        elif along not in (None, between):
+            raise ValueError(f"along is {along!r}, but no cell has the target's number of {between!r}; leave along out")
+        elif references is not None:
+            raise ValueError(
+                f"references are the combinations next to the target's number of {between!r}; leave them out"
             )
         else:
-            if along not in (None, between):
-                raise ValueError(
-                    f"along is {along!r}, but no cell has the target's number of {between!r}; leave along out"
-                )
-            if references is not None:
-                raise ValueError(
-                    f"references are the combinations next to the target's number of {between!r}; leave them out"
-                )
-            arithmetic = plan_between(groups, keys, target, mean_of, along=between, weights=method.weights)
-        used = [c for c, weighs in zip(arithmetic.combinations, arithmetic.weights.any(axis=0), strict=True) if weighs]
-        # The best linear prediction knows by itself how little a mean of few cells says.
-        by_itself = isinstance(method.weights, str) and method.weights == "similarity"
-        _warn_of_few(groups, [r.labels for r in arithmetic.references] if by_itself else used)
+            arithmetic = plan_between(*of_target, along=between, weights=method.weights)
+        used = [r.labels for r in arithmetic.references]
+        # The best linear prediction knows by itself how little a mean of few cells says; others use those with a weight.
+        if method.weights != "similarity":
+            used = [
+                c for c, weights in zip(arithmetic.combinations, arithmetic.weights.T, strict=True) if weights.any()
+            ]
+        _warn_of_few(groups, used)
         predicted = self._predict(arithmetic, groups, method, n_samples=n_samples, seed=seed)
         if self.latents is not None:
-            self._keep_latents(arithmetic, groups, predicted.uns[_keys.PROVENANCE], key_added)
+            moved = np.full_like(self.latents.mean, np.nan)
+            for reference, shift in zip(arithmetic.references, self.latents.shifts(arithmetic, groups), strict=True):
+                moved[reference.rows] = self.latents.mean[reference.rows] + shift
+            self.cells.adata.obsm[key_added] = moved
+            self.cells.adata.uns[key_added] = predicted.uns[_keys.PROVENANCE].copy()
         return self.cells.as_registered(predicted)
 
     def missing(self, keys: Sequence[str], *, enable_progress_bar: bool = True) -> pd.DataFrame:
@@ -162,11 +158,10 @@ class Predictor:
         keys, given = keys_and_table(combinations)
         groups = self._observed(keys)
         mean_of = self._means_of(groups)
+        table = given
         if given is None:
             table = rank_missing(groups, keys, mean_of, enable_progress_bar=enable_progress_bar)
-            table = predictable_rows(table, keys, groups, self.cells.labelled, warns=False)
-        else:
-            table = predictable_rows(given, keys, groups, self.cells.labelled, warns=True)
+        table = predictable_rows(table, keys, groups, self.cells.labelled, warns=given is not None)
         parts, sources = [], []
         targets = list(table[keys].itertuples(index=False, name=None))
         for i, target in enumerate(track(targets, "combinations", disable=not enable_progress_bar)):
@@ -178,14 +173,8 @@ class Predictor:
             parts.append(cells)
         _warn_of_few(groups, list(dict.fromkeys(sources)))
         predicted = anndata.concat(parts, merge="same")
-        predicted.uns[_keys.PROVENANCE] = {
-            "model": self.name,
-            "keys": keys,
-            "combinations": table.reset_index(drop=True),
-            "method": _KRIGING.name,
-            **self._source_of_latents(),
-            "seed": seed,
-        }
+        what = {"keys": keys, "combinations": table.reset_index(drop=True)}
+        predicted.uns[_keys.PROVENANCE] = self._provenance(_KRIGING, seed, what)
         return self.cells.as_registered(predicted)
 
     # Which combinations there are
@@ -223,11 +212,9 @@ class Predictor:
         groups = self._observed(keys)
         seen = groups.pop(target, ())
         if len(seen):
-            what, cure = (
-                ("the latent and the generator were fitted", "train on")
-                if self.latents
-                else ("genes may be chosen", "give")
-            )
+            what, cure = "genes may be chosen", "give"
+            if self.latents:
+                what, cure = "the latent and the generator were fitted", "train on"
             warn(
                 f"{len(seen)} of the cells have the labels {labels}: they are left out of the arithmetic, but {what} "
                 f"with them; for an honest prediction {cure} the others only"
@@ -285,17 +272,14 @@ class Predictor:
 
         names = np.array([str(r.labels[arithmetic.position]) for r in chosen], dtype=object)
         labels = dict(zip(arithmetic.keys, arithmetic.target, strict=True))
-        provenance = {
-            "model": self.name,
+        what = {
             "target": {k: str(v) for k, v in labels.items()},
             "along": arithmetic.key,
             "references": list(names),
             "n_contexts": [len(r.contexts) for r in chosen],
             "combination_weights": arithmetic.table(),
-            "method": method.name + (", given weights" if isinstance(method.weights, Mapping) else ""),
-            **self._source_of_latents(),
-            "seed": seed,
         }
+        provenance = self._provenance(method, seed, what)
         predicted = self.cells.generated(values, totals, rows=rows, latent=z, provenance=provenance)
         for k, label in labels.items():
             predicted.obs[k] = label
@@ -304,33 +288,28 @@ class Predictor:
             predicted.obs[_keys.PARTNER] = self.cells.adata.obs_names.to_numpy()[partners]
         return predicted
 
+    def _provenance(self, method: Method, seed: int, what: dict[str, object]) -> dict[str, object]:
+        name = method.name + (", given weights" if isinstance(method.weights, Mapping) else "")
+        latent = {} if self.latents is None else {"latent": self.latents.source}
+        return {"model": self.name, **what, "method": name, **latent, "seed": seed}
+
     def _corrected_expression(self, rows: np.ndarray) -> np.ndarray:
         """Dense expression of cells without what covariates add."""
         x = self.cells.expression(rows)
         return (x.toarray() if sp.issparse(x) else x) - self.covariate_effects(rows, False)
 
     def _means_of(self, groups: Groups) -> MeanOf:
-        return cache(lambda labels: self._mean_expression(groups[labels]))
+        """Mean expression of combinations without what covariates add, and the summed squared deviations."""
 
-    def _mean_expression(self, rows: np.ndarray) -> tuple[np.ndarray, float]:
-        """Mean expression of cells without what covariates add, and their summed squared deviations."""
-        x = self.cells.expression(rows)
-        mean_g = np.ravel(x.mean(axis=0, dtype=np.float64))
-        squares = (x.multiply(x) if sp.issparse(x) else x**2).sum(dtype=np.float64)
-        return mean_g - self.covariate_effects(rows, True), max(0.0, float(squares - len(rows) * mean_g @ mean_g))
+        @cache
+        def mean_of(labels: Labels) -> tuple[np.ndarray, float]:
+            rows = groups[labels]
+            x = self.cells.expression(rows)
+            mean_g = np.ravel(x.mean(axis=0, dtype=np.float64))
+            squares = (x.multiply(x) if sp.issparse(x) else x**2).sum(dtype=np.float64)
+            return mean_g - self.covariate_effects(rows, True), max(0.0, float(squares - len(rows) * mean_g @ mean_g))
 
-    # Latents
-
-    def _source_of_latents(self) -> dict[str, str]:
-        return {} if self.latents is None else {"latent": self.latents.source}
-
-    def _keep_latents(self, arithmetic: Arithmetic, groups: Groups, provenance: dict[str, object], key: str) -> None:
-        mean = self.latents.mean
-        predicted = np.full_like(mean, np.nan)
-        for reference, shift in zip(arithmetic.references, self.latents.shifts(arithmetic, groups), strict=True):
-            predicted[reference.rows] = mean[reference.rows] + shift
-        self.cells.adata.obsm[key] = predicted
-        self.cells.adata.uns[key] = provenance.copy()
+        return mean_of
 
 
 def _warn_of_few(groups: Groups, used: Sequence[Labels]) -> None:

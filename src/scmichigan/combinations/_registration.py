@@ -18,40 +18,32 @@ CovariateEffects = Callable[[np.ndarray, bool], np.ndarray]
 """What covariates add to the expression of the cells in some rows, shape ``(n, n_features)``, or to their mean."""
 
 
+_KEYS = (
+    "batch_key",
+    "labels_key",
+    "size_factor_key",
+    "categorical_covariate_keys",
+    "continuous_covariate_keys",
+    "protein_expression_obsm_key",
+)
+
+
 def register_cells(
-    adata: AnnData,
-    *,
-    layer: str | None = None,
-    batch_key: str | None = None,
-    size_factor_key: str | None = None,
-    categorical_covariate_keys: list[str] | None = None,
-    continuous_covariate_keys: list[str] | None = None,
-    protein_expression_obsm_key: str | None = None,
-    expression: str = "auto",
-    target_sum: float = 1e4,
+    adata: AnnData, *, layer: str | None = None, expression: str = "auto", target_sum: float = 1e4, **keys: Any
 ) -> data.RegisteredCells:
     """Check and register cells of which nothing is written to: scvi-tools writes to a copy, with the same matrices."""
     expression = data.checked_expression(adata, layer, expression, target_sum)
-    setup_args = {
-        "layer": layer,
-        "batch_key": batch_key,
-        "labels_key": None,
-        "size_factor_key": size_factor_key,
-        "categorical_covariate_keys": categorical_covariate_keys,
-        "continuous_covariate_keys": continuous_covariate_keys,
-        "protein_expression_obsm_key": protein_expression_obsm_key,
-        "expression": expression,
-        "target_sum": target_sum,
-    }
+    keys = dict.fromkeys(_KEYS) | keys
     fields = [
         data.ExpressionField(layer, expression),
-        data.CategoryField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+        data.CategoryField(REGISTRY_KEYS.BATCH_KEY, keys["batch_key"]),
         data.CategoryField(REGISTRY_KEYS.LABELS_KEY, None),
-        data.CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-        data.NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-        *data.size_factor_fields(adata.obs, size_factor_key, layer, expression, target_sum),
-        *data.protein_fields(protein_expression_obsm_key, layer, expression),
+        data.CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, keys["categorical_covariate_keys"]),
+        data.NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, keys["continuous_covariate_keys"]),
+        *data.size_factor_fields(adata.obs, keys["size_factor_key"], layer, expression, target_sum),
+        *data.protein_fields(keys["protein_expression_obsm_key"], layer, expression),
     ]
+    setup_args = {"layer": layer, "expression": expression, "target_sum": target_sum, **keys}
     manager = AnnDataManager(fields=fields, setup_method_args={"setup_args": setup_args})
     manager.register_fields(_shallow_copy(adata))
     return data.RegisteredCells(manager)
@@ -81,12 +73,7 @@ def fit_covariate_effects(cells: data.RegisteredCells, groups: Groups) -> Covari
         centred[rows] = columns[rows] - columns[rows].mean(axis=0)
     inverse = np.linalg.pinv(centred, rcond=len(centred) * np.finfo(np.float64).eps).T
     # Each combination's rows of the inverse sum to 0 as its columns do: the expression need not be centred, too.
-    weight = sum(cells.expression(rows).T @ inverse[rows] for rows in groups.values())
-    return linear_effects(cells, weight.astype(np.float32))
-
-
-def linear_effects(cells: data.RegisteredCells, weight: np.ndarray) -> CovariateEffects:
-    """Effects of which each column of the covariates adds a multiple of its weights, shape ``(n_features, n_columns)``."""
+    weight = sum(cells.expression(rows).T @ inverse[rows] for rows in groups.values()).astype(np.float32)
 
     def effects(rows: np.ndarray, mean: bool) -> np.ndarray:
         columns = cells.covariates(rows)

@@ -27,28 +27,10 @@ def transfer(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make cells of the target, each from two measured ones of about the same depth: its source, and a partner.
 
-    The partner has the target's label in another context. Each gene is taken from the one that has to be moved less.
-
-    Parameters
-    ----------
-    arithmetic
-        The mean to move to, from each reference.
-    groups
-        Rows of the cells of each combination.
-    rows, start
-        Row of each source cell, and the number of the reference that it belongs to.
-    expression
-        Gives the dense expression of rows, without what covariates add.
-    depth
-        Total of each measured cell.
-    exact_means
-        Whether the made cells have exactly the predicted mean, rather than on average over samples.
-    rng
-        Random numbers.
-
-    Returns
-    -------
-    Expression, shape ``(n_cells, n_genes)``, and the rows of the partners.
+    The partner has the target's label in another context. ``rows`` and ``start`` are the row of each source cell and the
+    number of its reference; ``expression`` gives the dense expression of rows without what covariates add; ``depth`` is the
+    total of each measured cell. With ``exact_means`` the made cells have the predicted mean themselves, and not on average
+    over samples. The result is their expression, shape ``(n_cells, n_genes)``, and the rows of the partners.
     """
     values, partners = np.empty((len(rows), len(arithmetic.targets[0])), dtype=np.float32), rows.copy()
     for i, (source, target_g) in enumerate(zip(arithmetic.positions, arithmetic.targets, strict=True)):
@@ -96,17 +78,7 @@ def pair_by_depth(
 def take_nearer(
     source_ng: np.ndarray, partner_ng: np.ndarray, *, means: tuple[np.ndarray, np.ndarray], target_g: np.ndarray
 ) -> np.ndarray:
-    """Take each gene from the population whose mean has to be moved less, and move it to the target's mean.
-
-    Parameters
-    ----------
-    source_ng, partner_ng
-        Two cells for each one to make.
-    means
-        Mean of all cells of either population.
-    target_g
-        Mean to move to.
-    """
+    """Take each gene from the population whose mean has to be moved less, and move it to the target's mean."""
     from_source_g, from_partner_g = (target_g - mean_g for mean_g in means)
     nearer_g = np.abs(from_partner_g) < np.abs(from_source_g)
     return np.where(nearer_g, partner_ng + from_partner_g, source_ng + from_source_g)
@@ -117,15 +89,6 @@ def rectify_keeping_means(x: np.ndarray) -> np.ndarray:
 
     Setting negative values to zero alone would raise every mean; here each column is also lowered by the one offset
     that makes up for it: ``max(x - offset, 0)``. Columns with a negative mean become zero.
-
-    Parameters
-    ----------
-    x
-        Cells x genes.
-
-    Returns
-    -------
-    Same shape and dtype, nowhere negative.
     """
     wanted = np.maximum(x.mean(axis=0, dtype=np.float64), 0)
     low, high = np.zeros_like(wanted), np.maximum(x.max(axis=0).astype(np.float64), 0)
@@ -138,23 +101,10 @@ def rectify_keeping_means(x: np.ndarray) -> np.ndarray:
 
 
 def round_on_log_scale(x: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Counts whose expected log-normalised value is the given one.
+    """Counts whose expected log-normalised value, ``log1p(scale * counts)``, is the given one.
 
     Each value lies between those of two successive counts; one of the two is sampled, with the probabilities that
-    keep the value on average.
-
-    Parameters
-    ----------
-    x
-        Values of ``log1p(scale * counts)``, not negative, shape ``(n_cells, n_genes)``.
-    scale
-        What one count is in each cell, shape ``(n_cells, 1)``.
-    rng
-        Random numbers.
-
-    Returns
-    -------
-    Whole numbers of the same shape, float64.
+    keep the value on average. ``scale``, shape ``(n_cells, 1)``, is what one count is in each cell.
     """
     below = np.floor(np.expm1(x.astype(np.float64)) / scale + _ROUNDING)
     low, high = np.log1p(scale * below), np.log1p(scale * (below + 1))
