@@ -1,7 +1,5 @@
 """The space that cells are compared in: genes, or principal components. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sklearn.decomposition import PCA

@@ -1,7 +1,5 @@
 """The predicted and the real change of cells from control. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +9,7 @@ from scmichigan._arrays import Matrix, mean_g, variance_g
 from scmichigan._cells import Cells, matrices
 from scmichigan._checks import check_at_least
 
-from ._metric import PREDICTION, Comparison, Metric, or_nan
+from ._metric import PREDICTION, Metric, or_nan
 
 
 def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_top: int | None = None) -> float:
@@ -35,11 +33,8 @@ def mean_change_correlation(real: Cells, predicted: Cells, control: Cells, *, n_
     """
     real_ng, predicted_ng, control_ng = matrices({"real": real, "predicted": predicted, "control": control})
     genes = slice(None) if n_top is None else _top_genes(real_ng, control_ng, n_top)
-    changes = [
-        _varying_change_g(cells_ng, control_ng, name, genes)
-        for name, cells_ng in (("predicted", predicted_ng), ("real", real_ng))
-    ]
-    return float(np.corrcoef(*changes)[0, 1])
+    predicted_g = _varying_change_g(predicted_ng, control_ng, "predicted", genes)
+    return float(np.corrcoef(predicted_g, _varying_change_g(real_ng, control_ng, "real", genes))[0, 1])
 
 
 def change_slope(real: Cells, predicted: Cells, control: Cells) -> float:
@@ -140,9 +135,7 @@ def _top_genes(real_ng: Matrix, control_ng: Matrix, n_top: int) -> np.ndarray:
 
 
 def _row(name: str, metric: Callable[..., float], low: float, high: float, source: str, **options: int) -> Metric:
-    def compute(column: Comparison) -> float:
-        return or_nan(metric, column.reference_ng, column.cells_ng, column.control_ng, **options)
-
+    compute = lambda column: or_nan(metric, column.reference_ng, column.cells_ng, column.control_ng, **options)
     return Metric(name, (PREDICTION,), metric, compute, low, high, 1, source)
 
 

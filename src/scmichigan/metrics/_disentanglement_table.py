@@ -1,8 +1,5 @@
 """Tables of disentanglement: of latents, and of a generator. Legend: n cells, g genes, k latents, f factors."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +15,7 @@ from ._correlation import correlation_of
 from ._factors import check_factors, sample_cells
 from ._inference import infer_factors
 from ._information import information_of
-from ._latents import CHANCE, kept
+from ._latents import CHANCE, Keys, kept
 from ._metric import DISENTANGLEMENT, GENERATOR, Latents
 from ._remarks import remark_on
 from ._tables import Plan, Side, Tick, computed, derived_key, equal_number, metric_table
@@ -27,8 +24,8 @@ from ._tables import Plan, Side, Tick, computed, derived_key, equal_number, metr
 def disentanglement(
     adata: AnnData,
     *,
-    keys: str | Sequence[str],
-    latent_key: str | Sequence[str] = _keys.LATENT,
+    keys: Keys,
+    latent_key: Keys = _keys.LATENT,
     latent_var_key: str | None = None,
     key_added: str = _keys.DISENTANGLEMENT,
     n_cells: int = 4000,
@@ -45,18 +42,14 @@ def disentanglement(
         Columns of ``obs`` with the factors. Floating-point columns are taken as numbers, and cut at their quartiles
         where a metric needs categories. All others are categories, integers too (unlike in
         :func:`generator_disentanglement`). Cells without a label are left out for that factor.
-    latent_key
-        One or more keys of ``obsm``, each with 2 latents or more.
-    latent_var_key
-        Key of ``obsm`` with the posterior variances, for a single latent. By default the key of the latent and
-        ``"_var"``, as in ``X_michigan_var``, where there is one.
-    key_added
-        Key of ``uns`` that the result is written to.
+    latent_key, latent_var_key
+        One or more keys of ``obsm``, each with 2 latents or more; key of the posterior variances of a single one, by
+        default that of the latent and ``"_var"``, as in ``X_michigan_var``, where there is one.
     n_cells
         Cells to use; of more, a random sample, the same for all latents. 4,000 cells with 10 latents and 4 factors take
         about 20 s on one core, most of it for DCI, and as long again for "chance".
-    seed, enable_progress_bar
-        As in :func:`realism`.
+    key_added, seed, enable_progress_bar
+        Key of ``uns`` that the result is written to; others as in :func:`realism`.
 
     Returns
     -------
@@ -89,34 +82,26 @@ def disentanglement(
     --------
     >>> mg.metrics.disentanglement(adata, keys=["cell_type", "condition"], latent_key=["X_michigan", "X_pca"])
     """
-    asked = {"keys": keys, "latent_key": latent_key, "latent_var_key": latent_var_key, "key_added": key_added}
-    plan = plan_disentanglement(adata, **asked, n_cells=n_cells, seed=seed)
+    asked = {"keys": keys, "latent_key": latent_key, "var_key": latent_var_key, "key": key_added}
+    plan = plan_disentanglement(adata, "adata", **asked, n_cells=n_cells, seed=seed)
     return computed({DISENTANGLEMENT: plan}, enable_progress_bar=enable_progress_bar)[DISENTANGLEMENT]
 
 
 def plan_disentanglement(
-    adata: AnnData,
-    *,
-    keys: str | Sequence[str],
-    latent_key: str | Sequence[str],
-    latent_var_key: str | None = None,
-    key_added: str,
-    n_cells: int,
-    seed: int,
-    name: str = "adata",
+    adata: AnnData, name: str, *, keys: Keys, latent_key: Keys, var_key: str | None, key: str, n_cells: int, seed: int
 ) -> Plan:
     """Check what :func:`disentanglement` is given; ``name`` is that of the cells to whoever calls."""
     check_anndata(**{name: adata})
     factors_nf = _latents.factors_in(adata, keys, name)
     latent_keys = [latent_key] if isinstance(latent_key, str) else list(latent_key)
-    if latent_var_key is not None and len(latent_keys) != 1:
+    if var_key is not None and len(latent_keys) != 1:
         raise ValueError(
             f"latent_var_key is given for {len(latent_keys)} latents: store the variances of each as key + '_var'"
         )
     _latents.check_latent_keys(latent_keys)
     latents = {
-        key: (_latents.latent_in(adata, key, name), _latents.variance_in(adata, key, latent_var_key, name))
-        for key in latent_keys
+        each: (_latents.latent_in(adata, each, name), _latents.variance_in(adata, each, var_key, name))
+        for each in latent_keys
     }
     equal_number(n_cells, {name: Side(adata.n_obs)}, beside=CHANCE)
     cells = sample_cells(adata.n_obs, n_cells, seed)
@@ -124,22 +109,22 @@ def plan_disentanglement(
     attributes = _latents.described(factors_nf, name)
     shared = {"factors_nf": factors_nf, "ordered": _latents.ordered_in(factors_nf), "n_cells": len(cells), "seed": seed}
     columns = {}
-    for key, (mean_nk, var_nk) in latents.items():
-        _latents.remark_on_constants(mean_nk[cells], key, name)
-        columns[key] = Latents(mean_nk=mean_nk[cells], var_nk=None if var_nk is None else var_nk[cells], **shared)
+    for each, (mean_nk, var_nk) in latents.items():
+        _latents.remark_on_constants(mean_nk[cells], each, name)
+        columns[each] = Latents(mean_nk=mean_nk[cells], var_nk=None if var_nk is None else var_nk[cells], **shared)
     first = columns[latent_keys[0]]
     apart = _shuffled_apart(first.mean_nk, first.var_nk, seed)
     chance = replace(first, factors_nf=_latents.shuffled(factors_nf, seed), independence_of=apart)
 
     def compute(tick: Tick) -> pd.DataFrame:
         table = metric_table(DISENTANGLEMENT, columns | {CHANCE: chance}, tick)
-        information = {key: information_of(column) for key, column in columns.items()}
+        information = {each: information_of(column) for each, column in columns.items()}
         details = {
             "mutual_information": information,
-            "spearman": {key: correlation_of(column) for key, column in columns.items() if column.ordered},
-            "estimator": {key: table_kf.attrs["estimator"] for key, table_kf in information.items()},
+            "spearman": {each: correlation_of(column) for each, column in columns.items() if column.ordered},
+            "estimator": {each: table_kf.attrs["estimator"] for each, table_kf in information.items()},
         }
-        return kept(adata, key_added, table, details, attributes)
+        return kept(adata, key, table, details, attributes)
 
     return Plan(len(columns) + 1, compute)
 
@@ -148,7 +133,7 @@ def generator_disentanglement(
     real: AnnData,
     generated: AnnData,
     *,
-    keys: str | Sequence[str],
+    keys: Keys,
     latent_key: str = _keys.LATENT,
     layer: str | None = None,
     n_neighbors: int = 3,
@@ -171,12 +156,10 @@ def generator_disentanglement(
         Columns of ``real.obs`` with the factors. Integers (unlike in :func:`disentanglement`) and floating-point
         columns are taken as numbers, all others are categories. Real cells without a label are no neighbours for that
         factor.
-    n_neighbors
-        Nearest real cells; the paper takes 3.
     latent_key, key_added
         Keys of ``generated.obsm``, and of ``generated.uns`` that the result is written to.
-    layer, seed, enable_progress_bar
-        As in :func:`realism`.
+    n_neighbors, layer, seed, enable_progress_bar
+        As in :func:`infer_factors` and :func:`realism`.
 
     Returns
     -------
@@ -186,7 +169,7 @@ def generator_disentanglement(
     factors to ``generated.obsm["michigan_inferred_factors"]`` (of another ``key_added``: that key and
     ``"_inferred_factors"``; the name is in ``uns``).
     """
-    asked = {"keys": keys, "latent_key": latent_key, "key_added": key_added, "layer": layer}
+    asked = {"keys": keys, "latent_key": latent_key, "layer": layer, "key": key_added}
     plan = plan_generator_disentanglement(real, generated, **asked, n_neighbors=n_neighbors, seed=seed)
     return computed({GENERATOR: plan}, enable_progress_bar=enable_progress_bar)[GENERATOR]
 
@@ -195,12 +178,12 @@ def plan_generator_disentanglement(
     real: AnnData,
     generated: AnnData,
     *,
-    keys: str | Sequence[str],
+    keys: Keys,
     latent_key: str,
-    key_added: str,
     layer: str | None,
-    n_neighbors: int = 3,
+    key: str,
     seed: int,
+    **how: int,
 ) -> Plan:
     """Check what :func:`generator_disentanglement` is given."""
     check_anndata(generated=generated, real=real)
@@ -217,17 +200,17 @@ def plan_generator_disentanglement(
     remark_on({"generated": generated_ng, "real": real_ng})
 
     def compute(tick: Tick) -> pd.DataFrame:
-        inferred_nf = infer_factors(real_cells, generated, factors=factors_nf, n_neighbors=n_neighbors, seed=seed)
+        inferred_nf = infer_factors(real_cells, generated, factors=factors_nf, seed=seed, **how)
         ordered = _latents.ordered_in(factors_nf)
         column = Latents(mean_nk=mean_nk, factors_nf=inferred_nf, ordered=ordered, seed=seed)
         chance = replace(column, factors_nf=_latents.shuffled(inferred_nf, seed))
         table = metric_table(GENERATOR, {latent_key: column, CHANCE: chance}, tick)
-        inferred_key = derived_key(key_added, _keys.GENERATOR_DISENTANGLEMENT, "inferred_factors")
+        inferred_key = derived_key(key, _keys.GENERATOR_DISENTANGLEMENT, "inferred_factors")
         keep(generated, "obsm", inferred_key, inferred_nf)
         details = {"inferred_factors_key": inferred_key, "mutual_information": information_of(column)}
         if column.ordered:
             details["spearman"] = correlation_of(column)
-        return kept(generated, key_added, table, details, attributes)
+        return kept(generated, key, table, details, attributes)
 
     return Plan(2, compute)
 

@@ -1,7 +1,5 @@
 """Latents and factors, checked and coded. Legend: n cells, k latents, f factors, v values of a factor."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -142,9 +140,7 @@ def latents_by_factors(values_kf: np.ndarray, factors: pd.DataFrame) -> pd.DataF
     return pd.DataFrame(values_kf, index=[f"latent {k + 1}" for k in range(len(values_kf))], columns=factors.columns)
 
 
-def of_varied(
-    relation: Callable[[np.ndarray, pd.DataFrame], pd.DataFrame], mean_nk: np.ndarray, factors_nf: pd.DataFrame
-) -> pd.DataFrame:
+def of_varied(relation: Callable[..., pd.DataFrame], mean_nk: np.ndarray, factors_nf: pd.DataFrame) -> pd.DataFrame:
     """Relation of latents and factors; 0 for a factor that is the same in all cells."""
     varied = factors_nf.loc[:, factors_nf.nunique() > 1]
     if varied.empty:

@@ -1,7 +1,5 @@
 """Inception score. Legend: n cells, g genes, y labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,8 +118,5 @@ def _of_column(column: Comparison) -> float | None:
     return scores and (scores.generated if column.ceiling_of is None else scores.real)
 
 
-def _best(column: Comparison) -> float:
-    return _scores(column).real
-
-
+_best = lambda column: _scores(column).real
 ROWS = (Metric("inception score", (REALISM,), inception_score, _of_column, 1, np.inf, _best, "Salimans et al. 2016"),)

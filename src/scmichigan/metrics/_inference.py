@@ -1,7 +1,5 @@
 """Factors of generated cells. Legend: m generated cells, n real cells, k principal components, j neighbours."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -27,7 +25,9 @@ def infer_factors(
 ) -> pd.DataFrame:
     """Infer factors of generated cells, such as their cell type, from the nearest real cells (Yu and Welch 2021).
 
-    :func:`generator_disentanglement` compares them with the latents that the cells were made from.
+    :func:`generator_disentanglement` compares them with the latents that the cells were made from. One row a generated
+    cell, under its name where they are an AnnData, and the columns of ``factors``: floating-point means, or values of
+    the column's own type.
 
     Parameters
     ----------
@@ -41,11 +41,6 @@ def infer_factors(
         Nearest real cells by Euclidean distance, not more than have a factor; the paper takes 3.
     basis, n_components, seed
         As in :func:`e_distance`, but without a basis, components are fitted on the real cells.
-
-    Returns
-    -------
-    One row a generated cell, under its name where they are an AnnData, and the columns of ``factors``: floating-point
-    means, or values of the column's own type.
     """
     generated_ng, real_ng, basis = checked({"generated": generated, "real": real}, basis)
     n_real = real_ng.shape[0]

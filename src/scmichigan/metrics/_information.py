@@ -1,7 +1,5 @@
 """Mutual information. Legend: n cells, k latents, f factors, v values of a factor, t points of a grid."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Literal
 
@@ -11,19 +9,7 @@ from scipy.special import ndtr
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.metrics import mutual_info_score
 
-from ._factors import (
-    check_factors,
-    checked_mean,
-    checked_var,
-    codes_of,
-    latents_by_factors,
-    mean_gap,
-    of_varied,
-    quantile_bins,
-    sample_cells,
-    standardised,
-    varies,
-)
+from . import _factors
 from ._metric import DISENTANGLEMENT, GENERATOR, Latents, Metric, once
 
 _ESTIMATORS = ("auto", "aggregate posterior", "knn", "binned")
@@ -84,12 +70,12 @@ def mutual_information(
         If shapes differ, values are not finite, a variance is not positive, a factor has a single value or more than
         one for every two cells, or the estimator is unknown or lacks variances.
     """
-    mean_nk = checked_mean(mean)
-    check_factors(factors, mean_nk)
-    var_nk = None if var is None else checked_var(var, mean_nk)
+    mean_nk = _factors.checked_mean(mean)
+    _factors.check_factors(factors, mean_nk)
+    var_nk = None if var is None else _factors.checked_var(var, mean_nk)
     estimator = _chosen(estimator, has_var=var is not None)
-    cells = sample_cells(len(mean_nk), n_cells, seed)
-    mean_nk, codes_nf = mean_nk[cells], codes_of(factors.iloc[cells], n_quantiles)
+    cells = _factors.sample_cells(len(mean_nk), n_cells, seed)
+    mean_nk, codes_nf = mean_nk[cells], _factors.codes_of(factors.iloc[cells], n_quantiles)
     if estimator == "aggregate posterior":
         latents = zip(mean_nk.T, np.sqrt(var_nk[cells]).T, strict=True)
         information_kf = np.array([_posterior_information(*latent, codes_nf) for latent in latents])
@@ -99,7 +85,7 @@ def mutual_information(
         information_kf = np.column_stack([of_means(*cells_held) for cells_held in held])
     entropy_f = np.array([_entropy(codes_n[codes_n >= 0]) for codes_n in codes_nf.T])
     information_kf = np.clip(information_kf, 0, entropy_f)
-    table = latents_by_factors(information_kf / entropy_f if normalize else information_kf, factors)
+    table = _factors.latents_by_factors(information_kf / entropy_f if normalize else information_kf, factors)
     table.attrs["estimator"] = estimator
     return table
 
@@ -115,7 +101,7 @@ def mutual_information_gap(information: pd.DataFrame) -> float:
     information
         Normalised latents x factors, as :func:`mutual_information` returns it; two latents or more.
     """
-    return mean_gap(information, "information")
+    return _factors.mean_gap(information, "information")
 
 
 def _chosen(estimator: str, *, has_var: bool) -> str:
@@ -136,8 +122,8 @@ def _entropy(codes_n: np.ndarray) -> float:
 
 def _binned_information(mean_nk: np.ndarray, codes_n: np.ndarray) -> np.ndarray:
     information_k = np.zeros(mean_nk.shape[1])
-    for k in np.flatnonzero(varies(mean_nk)):
-        information_k[k] = mutual_info_score(codes_n, quantile_bins(mean_nk[:, k], _N_BINS))
+    for k in np.flatnonzero(_factors.varies(mean_nk)):
+        information_k[k] = mutual_info_score(codes_n, _factors.quantile_bins(mean_nk[:, k], _N_BINS))
     return information_k
 
 
@@ -145,10 +131,9 @@ def _neighbour_information(mean_nk: np.ndarray, codes_n: np.ndarray, seed: int) 
     information_k = np.zeros(mean_nk.shape[1])
     # scikit-learn breaks ties by noise relative to the mean: centred first, noise stays small beside the latent.
     # A constant would be noise alone, which knows nothing but for chance.
-    if (moving := varies(mean_nk)).any():
-        information_k[moving] = mutual_info_classif(
-            standardised(mean_nk), codes_n, discrete_features=False, n_neighbors=_N_NEIGHBOURS, random_state=seed
-        )
+    if (moving := _factors.varies(mean_nk)).any():
+        options = {"discrete_features": False, "n_neighbors": _N_NEIGHBOURS, "random_state": seed}
+        information_k[moving] = mutual_info_classif(_factors.standardised(mean_nk), codes_n, **options)
     return information_k
 
 
@@ -183,11 +168,8 @@ def _grid(mean_n: np.ndarray, scale_n: np.ndarray) -> np.ndarray:
 @once
 def information_of(column: Latents) -> pd.DataFrame:
     """Mutual information of a column, under the aggregate posterior where it has variances."""
-    return of_varied(
-        partial(mutual_information, var=column.var_nk, n_cells=column.n_cells, seed=column.seed),
-        column.mean_nk,
-        column.factors_nf,
-    )
+    of_latent = partial(mutual_information, var=column.var_nk, n_cells=column.n_cells, seed=column.seed)
+    return _factors.of_varied(of_latent, column.mean_nk, column.factors_nf)
 
 
 def _row(kind: str, has_var: bool, source: str, *questions: str) -> Metric:

@@ -1,7 +1,5 @@
 """Latents and factors in an AnnData, for tables of disentanglement. Legend: n cells, k latents, f factors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +14,12 @@ from ._correlation import has_order
 from ._factors import check_factors, codes_of, numbers, varies
 from ._tables import warn, without_label
 
+Keys = str | Sequence[str]
 CHANCE = "chance"
 _N_QUANTILES = 4  # what the metrics cut floating-point factors into
 
 
-def factors_in(adata: AnnData, keys: str | Sequence[str], name: str) -> pd.DataFrame:
+def factors_in(adata: AnnData, keys: Keys, name: str) -> pd.DataFrame:
     """Columns of obs; an error where one is missing or infinite."""
     keys = [keys] if isinstance(keys, str) else list(keys)
     if not keys:

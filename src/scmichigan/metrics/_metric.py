@@ -1,7 +1,5 @@
 """Rows of tables, and the columns they are computed from. Legend: n cells, g genes, k latents, f factors, m latents."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -21,7 +19,6 @@ PREDICTION = "prediction"
 ARITHMETIC = "latent arithmetic"
 MODALITIES = "modalities"
 
-Column = TypeVar("Column")
 Value = TypeVar("Value")
 
 
@@ -55,38 +52,29 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Latents:
-    """A column of "disentanglement" and "generator disentanglement": latents and factors of the same cells.
-
-    ``ordered`` are the factors that have ranks. ``independence_of`` are means and variances whose total correlation is
-    taken, the latents themselves unless these are given.
-    """
+    """A column of "disentanglement" and "generator disentanglement": latents and factors of the same cells."""
 
     mean_nk: np.ndarray
     var_nk: np.ndarray | None = None
     factors_nf: pd.DataFrame
-    ordered: list[str]
+    ordered: list[str]  # factors that have ranks
     n_cells: int = 12_000  # as mutual_information has it
     seed: int
-    independence_of: tuple[np.ndarray, np.ndarray | None] | None = None
+    independence_of: tuple[np.ndarray, np.ndarray | None] | None = None  # if others than these for total correlation
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """A column of "realism" and "prediction": cells, and the real ones that they are compared with.
-
-    ``forest_sides`` are what a random forest classifies, where this is more than the rest compares; ``labelled`` are
-    real cells and their types; ``ceiling_of`` is the column whose best value these cells, real ones too, show;
-    ``control_ng`` and the real cells of other ``targets`` are those of a prediction.
-    """
+    """A column of "realism" and "prediction": cells, and the real ones that they are compared with."""
 
     reference_ng: Matrix
     cells_ng: Matrix
     pca: PCA
     cost: Cost
-    forest_sides: tuple[Matrix, Matrix] | None = None
-    labelled: tuple[Matrix, pd.Series] | None = None
-    ceiling_of: Comparison | None = None
-    control_ng: Matrix | None = None
+    forest_sides: tuple[Matrix, Matrix] | None = None  # what a random forest classifies, where there are more cells
+    labelled: tuple[Matrix, pd.Series] | None = None  # real cells and their types
+    ceiling_of: "Comparison | None" = None  # the column whose best value these cells, real ones too, show
+    control_ng: Matrix | None = None  # of a prediction, as are the real cells of other targets
     targets: Mapping[Hashable, Matrix] = field(default_factory=dict)
 
 
@@ -106,12 +94,12 @@ class PredictedLatents(NamedTuple):
     var_nk: np.ndarray
 
 
-def once(compute: Callable[[Column], Value]) -> Callable[[Column], Value]:
+def once(compute: Callable[[Any], Value]) -> Callable[[Any], Value]:
     """Compute what several rows need once for each column."""
-    known: WeakKeyDictionary[Column, Value] = WeakKeyDictionary()
+    known = WeakKeyDictionary()
 
     @wraps(compute)
-    def remembered(column: Column) -> Value:
+    def remembered(column: Any) -> Value:
         if column not in known:
             known[column] = compute(column)
         return known[column]

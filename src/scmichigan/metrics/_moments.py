@@ -1,6 +1,6 @@
 """Moments and correlations of genes. Legend: n cells, g genes, p pairs of genes, or proteins."""
 
-from __future__ import annotations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,8 @@ def gene_statistics(real: Cells, generated: Cells) -> pd.DataFrame:
     the number of cells), ``zero_fraction_real``, from 0 to 1, and the same of the generated cells. Only exact zeros
     count: a generator that makes none, as one that ends in a softplus, has a zero fraction of 0.
     """
-    sides = dict(zip(("real", "generated"), matrices({"real": real, "generated": generated}), strict=True))
     columns = {}
-    for side, matrix in sides.items():
+    for side, matrix in zip(("real", "generated"), matrices({"real": real, "generated": generated}), strict=True):
         columns |= {
             f"mean_{side}": mean_g(matrix),
             f"variance_{side}": variance_g(matrix),
@@ -40,12 +39,8 @@ def gene_agreement(real: Cells, generated: Cells) -> pd.Series:
     .. math:: R^2 = 1 - \sum_g (r_g - s_g)^2 / \sum_g (r_g - \bar{r})^2
 
     for each statistic r of the real and s of the generated cells: the coefficient of determination, without a fit.
-    (Some publications call the squared correlation so, which ignores any scale and shift.)
-
-    Parameters
-    ----------
-    real, generated
-        As in :func:`e_distance`, with the same errors; 2 genes or more.
+    (Some publications call the squared correlation so, which ignores any scale and shift.) Cells are as in
+    :func:`e_distance`, with the same errors, and 2 genes or more.
 
     Returns
     -------
@@ -110,9 +105,9 @@ def cross_correlation_agreement(
         As in :func:`gene_correlation_agreement`, with the same errors, of each modality.
     """
     check_at_least(1, n_genes=n_genes)
-    first, second = (matrices({"real": one, "generated": other}) for one, other in zip(real, generated, strict=True))
+    modalities = [matrices({"real": one, "generated": other}) for one, other in zip(real, generated, strict=True)]
     scaled = []
-    for cells in (first, second):
+    for cells in modalities:
         chosen = np.argsort(-variance_g(cells[0]), kind="stable")[:n_genes]
         scaled.append([StandardScaler().fit_transform(_columns(x, chosen)) for x in cells])
     pairs = []
@@ -156,37 +151,20 @@ def _agreement(column: Comparison) -> pd.Series:
     return gene_agreement(column.reference_ng, column.cells_ng)
 
 
-def _r2(name: str, statistic: str, *questions: str) -> Metric:
-    def compute(column: Comparison) -> float:
-        return _agreement(column).get(f"r2_{statistic}", np.nan)
-
-    return Metric(name, questions, gene_agreement, compute, -np.inf, 1, 1, "coefficient of determination")
+def _row(name: str, value: str, low: float, best: Any, source: str, *questions: str) -> Metric:
+    compute = lambda column: _agreement(column).get(value, np.nan)
+    return Metric(name, questions, gene_agreement, compute, low, 1, best, source)
 
 
-def _zero_fraction(column: Comparison) -> float:
-    return _agreement(column).get("zero_fraction_generated", np.nan)
-
-
-def _real_zero_fraction(column: Comparison) -> float:
-    return np.mean(column.reference_ng == 0)
-
-
+_R2 = (-np.inf, 1, "coefficient of determination", REALISM)
+_ZEROS = (0, lambda column: np.mean(column.reference_ng == 0), "fraction of exact zeros", REALISM)
 _OF_GENES, _OF_MODALITIES = of_sides(gene_correlation_agreement), of_sides(cross_correlation_agreement)
 _OF_PAIRS = (-1, 1, 1, "Pearson over pairs")
 ROWS = (
-    _r2("R2 of means", "mean", REALISM, PREDICTION),
-    _r2("R2 of variances", "variance", REALISM, PREDICTION),
-    _r2("R2 of zero fractions", "zero_fraction", REALISM),
-    Metric(
-        "zero fraction",
-        (REALISM,),
-        gene_agreement,
-        _zero_fraction,
-        0,
-        1,
-        _real_zero_fraction,
-        "fraction of exact zeros",
-    ),
+    _row("R2 of means", "r2_mean", *_R2, PREDICTION),
+    _row("R2 of variances", "r2_variance", *_R2, PREDICTION),
+    _row("R2 of zero fractions", "r2_zero_fraction", *_R2),
+    _row("zero fraction", "zero_fraction_generated", *_ZEROS),
     Metric("gene-gene correlation", (REALISM,), gene_correlation_agreement, _OF_GENES, *_OF_PAIRS),
     Metric("correlations across modalities", (MODALITIES,), cross_correlation_agreement, _OF_MODALITIES, *_OF_PAIRS),
 )

@@ -1,7 +1,5 @@
 """How well factors are predicted from latents, and from how many of them. Legend: n cells, k latents, f factors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,17 +10,7 @@ from sklearn.svm import LinearSVC
 
 from scmichigan._checks import check_at_least
 
-from ._factors import (
-    category_codes,
-    check_not_constant,
-    checked_sample,
-    codes_of,
-    latents_by_factors,
-    mean_gap,
-    numbers,
-    standardised,
-    varies,
-)
+from . import _factors
 from ._metric import DISENTANGLEMENT, Latents, Metric, once
 
 _EVERY_FIFTH = 5
@@ -71,10 +59,8 @@ def dci(
 
     Parameters
     ----------
-    mean
-        Latents, two or more, shape ``(n_cells, n_latent)``.
-    factors, n_quantiles, seed
-        As in :func:`factor_vae_score`, with the same errors.
+    mean, factors, n_quantiles, seed
+        As in :func:`factor_vae_score`, with the same errors; two latents or more.
     n_trees
         Rounds of boosting; each grows a tree for each value of a factor (one tree if there are two). Fewer take less
         time in proportion, and raise disentanglement and completeness: compare values at equal numbers.
@@ -83,8 +69,8 @@ def dci(
         factors of 2, 2, 20 and 4 values, 4,000 cells take about 15 s on one core.
     """
     check_at_least(1, n_trees=n_trees)
-    mean_nk, factors = checked_sample(mean, factors, n_cells, seed, n_factors=2)
-    codes_nf = codes_of(factors, n_quantiles, min_cells=2)
+    mean_nk, factors = _factors.checked_sample(mean, factors, n_cells, seed, n_factors=2)
+    codes_nf = _factors.codes_of(factors, n_quantiles, min_cells=2)
     importance_fk, accuracy_f = [], []
     for codes_n in codes_nf.T:
         training, held_out = _split(codes_n, seed)
@@ -97,7 +83,7 @@ def dci(
         disentanglement=_concentration(importance_kf),
         completeness=_concentration(importance_kf.T),
         informativeness=float(np.mean(accuracy_f)),
-        importance=latents_by_factors(importance_kf, factors),
+        importance=_factors.latents_by_factors(importance_kf, factors),
     )
 
 
@@ -111,14 +97,9 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
 
     Parameters
     ----------
-    mean
-        Latents, two or more, shape ``(n_cells, n_latent)``.
-    factors
-        One column a factor, one row a cell. Floating-point columns are continuous, all others are categories; give
-        ordered numbers, such as time points, as floating point. Missing values and those that a single cell has are
-        left out.
-    n_cells, seed
-        As in :func:`mutual_information`, with the same errors.
+    mean, factors, n_cells, seed
+        As in :func:`mutual_information`, with the same errors, but two latents or more, and floating-point columns are
+        continuous: give ordered numbers, such as time points, so. Values that a single cell has are left out.
 
     Notes
     -----
@@ -126,14 +107,14 @@ def sap(mean: np.ndarray, factors: pd.DataFrame, *, n_cells: int = 12_000, seed:
     guesses, and that for up to four of them: lines hardly separate more on one axis (with 20, about 0.1). The column
     "best" of :func:`disentanglement` has the value for the factors given.
     """
-    mean_nk, factors = checked_sample(mean, factors, n_cells, seed)
+    mean_nk, factors = _factors.checked_sample(mean, factors, n_cells, seed)
     columns = []
     for name in factors.columns:
         if pd.api.types.is_float_dtype(factors[name]):
-            columns.append(_squared_correlation(mean_nk, numbers(factors[name])))
+            columns.append(_squared_correlation(mean_nk, _factors.numbers(factors[name])))
         else:
-            columns.append(_separability(mean_nk, category_codes(factors[name], min_cells=2), seed))
-    return mean_gap(latents_by_factors(np.column_stack(columns), factors), "scores")
+            columns.append(_separability(mean_nk, _factors.category_codes(factors[name], min_cells=2), seed))
+    return _factors.mean_gap(_factors.latents_by_factors(np.column_stack(columns), factors), "scores")
 
 
 def _best_sap(column: Latents) -> float:
@@ -143,7 +124,7 @@ def _best_sap(column: Latents) -> float:
         if pd.api.types.is_float_dtype(factor):
             gaps.append(1.0)
             continue
-        codes_n = category_codes(factor, min_cells=2)
+        codes_n = _factors.category_codes(factor, min_cells=2)
         places_nk = np.column_stack([codes_n, np.exp2(np.minimum(codes_n, _MAX_DOUBLINGS)), np.zeros(len(codes_n))])
         *perfect, guess = _separability(places_nk, codes_n, column.seed)
         gaps.append(max(perfect) - guess)
@@ -167,10 +148,10 @@ def _split(codes_n: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _squared_correlation(mean_nk: np.ndarray, factor: pd.Series) -> np.ndarray:
-    check_not_constant(factor.name, factor.nunique())
+    _factors.check_not_constant(factor.name, factor.nunique())
     held = factor.notna().to_numpy()
     mean_nk, value_n = mean_nk[held], factor.to_numpy()[held]
-    moving = varies(mean_nk)
+    moving = _factors.varies(mean_nk)
     score_k = np.zeros(mean_nk.shape[1])
     if moving.any():
         score_k[moving] = np.corrcoef(mean_nk[:, moving], value_n, rowvar=False)[-1, :-1] ** 2
@@ -180,7 +161,7 @@ def _squared_correlation(mean_nk: np.ndarray, factor: pd.Series) -> np.ndarray:
 def _separability(mean_nk: np.ndarray, codes_n: np.ndarray, seed: int) -> np.ndarray:
     training, held_out = _split(codes_n, seed)
     score_k = np.full(mean_nk.shape[1], 1 / len(np.unique(codes_n[held_out])))
-    for k, z_n in zip(np.flatnonzero(varies(mean_nk)), standardised(mean_nk).T, strict=True):
+    for k, z_n in zip(np.flatnonzero(_factors.varies(mean_nk)), _factors.standardised(mean_nk).T, strict=True):
         machine = LinearSVC(C=_SVM_C, class_weight="balanced", dual=False)
         machine.fit(z_n[training, None], codes_n[training])
         right = machine.predict(z_n[held_out, None]) == codes_n[held_out]
@@ -195,16 +176,11 @@ def _of_trees(column: Latents) -> DCI | None:
 
 
 def _dci_row(value: str) -> Metric:
-    def compute(column: Latents) -> float:
-        return getattr(_of_trees(column), value, np.nan)
-
+    compute = lambda column: getattr(_of_trees(column), value, np.nan)
     return Metric(f"DCI {value}", (DISENTANGLEMENT,), dci, compute, 0, 1, 1, "Eastwood and Williams 2018")
 
 
-def _sap(column: Latents) -> float:
-    return sap(column.mean_nk, column.factors_nf, n_cells=column.n_cells, seed=column.seed)
-
-
+_sap = lambda column: sap(column.mean_nk, column.factors_nf, n_cells=column.n_cells, seed=column.seed)
 ROWS = (
     _dci_row("disentanglement"),
     _dci_row("completeness"),

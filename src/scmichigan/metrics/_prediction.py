@@ -1,7 +1,5 @@
 """Simple predictions that others have to be better than, and the best possible one. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +12,7 @@ from scmichigan._checks import check_at_least, counted
 
 
 def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) -> np.ndarray:
-    """Predict that a perturbation does nothing: return the control cells themselves.
+    """Predict that a perturbation does nothing: return control cells, as a dense float32 copy of cells x genes.
 
     Parameters
     ----------
@@ -23,10 +21,6 @@ def no_change(control: Cells, *, n_samples: int | None = None, seed: int = 0) ->
     n_samples, seed
         Cells to return, 1 or more, sampled at random, with replacement only where there are fewer control cells; None
         returns them all in their order. Random seed.
-
-    Returns
-    -------
-    Dense float32 array of shape ``(n_samples, n_genes)``, a copy.
     """
     (control_ng,) = matrices({"control": control})
     return _draw(control_ng, n_samples, seed)

@@ -1,7 +1,5 @@
 """Table of predictions of a perturbation. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -45,10 +43,9 @@ def prediction(
     real, predicted, control
         Real cells of what was predicted, 10 or more, hidden from every fit; predicted cells; and unperturbed cells of
         the same context; as in :func:`e_distance`.
-    contexts
-        Unperturbed and perturbed cells of each other context, such as another cell type, for the additive predictions.
-    others
-        Further predictions under their names, for columns of their own.
+    contexts, others
+        Unperturbed and perturbed cells of each other context, such as another cell type, for the additive predictions;
+        further predictions under their names, for columns of their own.
     basis
         As in :func:`e_distance`, for it and for MMD. By default ``control`` and ``contexts``, never the real cells of
         the prediction.

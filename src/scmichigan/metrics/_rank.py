@@ -1,7 +1,5 @@
 """Rank of the own real cells of a prediction. Legend: n cells, g genes, p predicted targets, t real targets."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Distances between real and generated cells. Legend: n cells, g genes, k principal components."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -136,11 +134,9 @@ def _sampled(
     return _projected(sides, basis, n_components=n_components, seed=seed)
 
 
-def _projected(
-    sides: tuple[np.ndarray, np.ndarray], basis: Matrix | PCA | None, *, n_components: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _projected(sides: tuple[np.ndarray, ...], basis: Matrix | PCA | None, **fit: int) -> tuple[np.ndarray, np.ndarray]:
     if basis is not None:
-        pca = fitted_pca(basis, n_components=n_components, seed=seed)
+        pca = fitted_pca(basis, **fit)
         sides = tuple(pca.transform(side) for side in sides)
     x_nk, y_nk = (np.asarray(side, dtype=np.float64) for side in sides)
     centre_k = x_nk.mean(axis=0)  # cells far from the origin would lose digits
@@ -175,10 +171,7 @@ def _of_sample(metric: Callable[..., float]) -> Callable[[Comparison], float]:
     return compute
 
 
-def _of_all(column: Comparison) -> float:
-    return frechet_distance(column.reference_ng, column.cells_ng, basis=column.pca)
-
-
+_of_all = lambda column: frechet_distance(column.reference_ng, column.cells_ng, basis=column.pca)
 _BOTH = (REALISM, PREDICTION)
 ROWS = (
     Metric("E-distance", _BOTH, e_distance, _of_sample(e_distance), 0, np.inf, 0, "Székely and Rizzo 2013"),

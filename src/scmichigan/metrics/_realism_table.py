@@ -1,7 +1,5 @@
 """Table of realism. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
@@ -56,15 +54,13 @@ def realism(
         training, which flatters a generator that keeps close to its training cells.
     labels_key
         Column of ``obs`` with cell types, for the inception score. Cells without a type are left out of it.
-    layer
-        Layer of the real cells with expression on the scale of the generated ones; None for ``X``.
-    key_added
-        Key of ``generated.uns`` that the result is written to.
-    n_cells
-        Cells of each side at most. All values are of the same number on each side, as most get worse with fewer.
-    n_trees
-        Trees of each random forest that classifies cells. The paper has 1,000, and 3,000 cells, which takes longer and
-        hardly changes the values. The inception score always has 1,000.
+    layer, key_added
+        Layer of the real cells with expression on the scale of the generated ones, None for ``X``; key of
+        ``generated.uns`` that the result is written to.
+    n_cells, n_trees
+        Cells of each side at most (all values are of the same number on each side, as most get worse with fewer), and
+        trees of each random forest that classifies cells. The paper has 3,000 and 1,000, which takes longer and hardly
+        changes the values. The inception score always has 1,000 trees.
     seed, n_jobs, enable_progress_bar
         Random seed, processes that grow trees (as in scikit-learn), and whether to show a progress bar.
 
@@ -85,16 +81,14 @@ def realism(
     Raises
     ------
     KeyError, ValueError
-        If the column or layer does not exist; if the cells are unusable (see the message), too few, or on two scales;
-        or if fewer than 5 of the cells compared with have a type, or they have one type only or more than one for every
-        two.
+        If the column or layer does not exist, the cells are unusable (see the message), too few, or on two scales, or
+        fewer than 5 of the cells compared with have a type, or one type only, or more than one for every two.
 
     Warns
     -----
     UserWarning
-        If there are fewer than 50 cells on a side (of ``real``, in each part), sides are counts, more than a twentieth
-        of the genes are zero in all cells, cells of one side are those of another number for number, or cells lack a
-        type.
+        If there are fewer than 50 cells on a side (of ``real``, in each part), sides are counts, more than one in 20
+        genes is zero in all cells, cells of one side are those of another number for number, or cells lack a type.
 
     Notes
     -----
@@ -107,27 +101,21 @@ def realism(
     >>> adata.layers["lognorm"] = model.get_observed_expression()
     >>> mg.metrics.realism(adata, model.generate(2000), labels_key="cell_type", layer="lognorm")
     """
-    asked = {"held_out": held_out, "labels_key": labels_key, "layer": layer, "key_added": key_added}
-    plans = plans_of_realism(real, generated, **asked, cost=Cost(n_cells, n_trees, seed, n_jobs))
+    sides = {"real": real, "generated": generated, "held_out": held_out}
+    asked = {"labels_key": labels_key, "layer": layer, "key_added": key_added}
+    plans = plans_of_realism(sides, **asked, cost=Cost(n_cells, n_trees, seed, n_jobs))
     tables = computed(plans, enable_progress_bar=enable_progress_bar)
     return tables[REALISM] if REALISM in tables else one_below_another(tables)
 
 
 def plans_of_realism(
-    real: AnnData | MuData,
-    generated: AnnData | MuData,
-    *,
-    held_out: AnnData | MuData | None,
-    labels_key: str | None,
-    layer: str | None,
-    key_added: str,
-    cost: Cost,
+    sides: Mapping[str, Any], *, labels_key: str | None, layer: str | None, key_added: str, cost: Cost
 ) -> dict[str, Plan]:
     """Check what :func:`realism` is given; a table for each modality and, of two, one of both together."""
-    sides = {"real": real, "generated": generated} | ({} if held_out is None else {"held_out": held_out})
-    annotated = "real" if held_out is None else "held_out"
+    sides = {name: cells for name, cells in sides.items() if name != "held_out" or cells is not None}
+    annotated = "held_out" if "held_out" in sides else "real"
     asked = {"layer": layer, "key_added": key_added, "cost": cost}
-    if not isinstance(real, MuData):
+    if not isinstance(sides["real"], MuData):
         check_anndata(**sides)
         check_obs_keys(sides[annotated].obs, [labels_key], annotated)
         labels = None if labels_key is None else sides[annotated].obs[labels_key]
@@ -137,7 +125,7 @@ def plans_of_realism(
     check_obs_keys(obs, [labels_key], annotated)
     labels = None if labels_key is None else obs[labels_key]
     plans = {}
-    for name in generated.mod:
+    for name in sides["generated"].mod:
         plans[f"{REALISM}, {name}"] = _plan({side: cells[name] for side, cells in sides.items()}, labels, **asked)
     if len(plans) == 2:
         plans[MODALITIES] = _plan_together(sides, layer=layer, cost=cost)

@@ -1,7 +1,5 @@
 """All metrics that stand in tables. To add one, list its file here, at its place in the tables."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 import numpy as np
@@ -27,10 +25,10 @@ def registry() -> pd.DataFrame:
     the value to wish for (NaN where it depends on the cells; the tables have it); and ``source``.
     """
     questions = dict.fromkeys(question for row in _ROWS for question in row.questions)
-    asked = [(question, row) for question in questions for row in rows_of(question)]
+    asked = {(question, row.name): row for question in questions for row in rows_of(question)}
     shown = [
         (row.function.__name__, row.low, row.high, np.nan if callable(row.best) else row.best, row.source)
-        for _, row in asked
+        for row in asked.values()
     ]
-    index = pd.MultiIndex.from_tuples([(question, row.name) for question, row in asked], names=["question", "metric"])
+    index = pd.MultiIndex.from_tuples(asked, names=["question", "metric"])
     return pd.DataFrame(shown, index, ["function", "low", "high", "best", "source"])

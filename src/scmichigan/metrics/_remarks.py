@@ -1,7 +1,5 @@
 """What cells are warned of that can be compared, but to no purpose. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One table of all that can be judged. Legend: n cells."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +15,7 @@ from scmichigan._checks import check_anndata, check_obs_keys, counted, obsm_matr
 
 from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._factors import checked_mean, checked_var
-from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, REALISM, Cost, PredictedLatents
+from ._metric import ARITHMETIC, DISENTANGLEMENT, GENERATOR, PREDICTION, Cost, PredictedLatents
 from ._prediction import split_half
 from ._prediction_table import plan_prediction
 from ._realism_table import plans_of_realism
@@ -25,12 +23,6 @@ from ._remarks import HIDDEN, remark_on_copies
 from ._tables import Plan, computed, metric_table, one_below_another, warn, without_label
 
 _JUDGED = "model"
-_KEYS = {
-    DISENTANGLEMENT: _keys.DISENTANGLEMENT,
-    GENERATOR: _keys.GENERATOR_DISENTANGLEMENT,
-    REALISM: _keys.REALISM,
-    PREDICTION: _keys.PREDICTION,
-}
 
 
 def summary(
@@ -59,12 +51,10 @@ def summary(
     real
         Cells that the model was trained on. Of MuData, generated cells are judged, see :func:`realism`; give one of its
         modalities, with latents in its own obsm, for the rest.
-    generated
-        Cells from ``model.generate``, for :func:`realism`.
-    predicted
-        Cells from ``model.predict_combination``, for :func:`prediction`; ``hidden`` and ``control_labels`` are needed
-        too. Cells of ``real`` with the same context and other labels than both are the other targets of
-        :func:`discrimination_rank`.
+    generated, predicted
+        Cells from ``model.generate``, for :func:`realism`, and from ``model.predict_combination``, for
+        :func:`prediction`; ``hidden`` and ``control_labels`` are needed too. Cells of ``real`` with the same context
+        and other labels than both are the other targets of :func:`discrimination_rank`.
     keys, latent_key
         Columns of ``real.obs`` with factors, and key of ``real.obsm`` with latents, for :func:`disentanglement`, and
         for :func:`generator_disentanglement` where there are generated cells.
@@ -75,10 +65,8 @@ def summary(
     control_labels
         The untreated label and its column, such as ``{"condition": "control"}``. Control cells and other contexts are
         then found in ``real`` by the labels of the prediction.
-    key_added
-        First part of the keys that results are written to, as in ``"michigan_realism"``; see the single functions.
-    labels_key, held_out, layer, n_cells, n_trees, seed, n_jobs, enable_progress_bar
-        As in :func:`realism`.
+    labels_key, held_out, layer, key_added, n_cells, n_trees, seed, n_jobs, enable_progress_bar
+        As in :func:`realism`, but ``key_added`` is the first part of all keys, as in ``"michigan_realism"``.
 
     Returns
     -------
@@ -113,24 +101,23 @@ def summary(
         sides = {"real": real, "hidden": hidden, "held_out": held_out, "generated": generated, "predicted": predicted}
         _check({name: cells for name, cells in sides.items() if cells is not None}, labels_key, layer)
     cost = Cost(n_cells, n_trees, seed, n_jobs)
-    added = {name: default.replace("michigan", key_added, 1) for name, default in _KEYS.items()}
+    added = lambda default: default.replace("michigan", key_added, 1)
     plans = {}
     if keys is not None:
         of_keys = {"keys": keys, "seed": seed}
-        plans[DISENTANGLEMENT] = plan_disentanglement(
-            real, latent_key=latent_key, key_added=added[DISENTANGLEMENT], n_cells=n_cells, name="real", **of_keys
-        )
+        asked = {"latent_key": latent_key, "var_key": None, "key": added(_keys.DISENTANGLEMENT), "n_cells": n_cells}
+        plans[DISENTANGLEMENT] = plan_disentanglement(real, "real", **of_keys, **asked)
         if generated is not None:
-            plans[GENERATOR] = plan_generator_disentanglement(
-                real, generated, latent_key=_keys.LATENT, key_added=added[GENERATOR], layer=layer, **of_keys
-            )
+            asked = {"latent_key": _keys.LATENT, "layer": layer, "key": added(_keys.GENERATOR_DISENTANGLEMENT)}
+            plans[GENERATOR] = plan_generator_disentanglement(real, generated, **of_keys, **asked)
     if generated is not None:
-        asked = {"held_out": held_out, "labels_key": labels_key, "layer": layer, "key_added": added[REALISM]}
-        plans |= plans_of_realism(real, generated, **asked, cost=cost)
+        sides = {"real": real, "generated": generated, "held_out": held_out}
+        asked = {"labels_key": labels_key, "layer": layer, "key_added": added(_keys.REALISM)}
+        plans |= plans_of_realism(sides, **asked, cost=cost)
     if predicted is not None:
         labels = _predicted_labels(predicted, hidden, control_labels)
         sides = _prediction_sides(real, hidden, labels, control_labels, layer)
-        asked = {"name_of_real": "hidden", "key_added": added[PREDICTION]}
+        asked = {"name_of_real": "hidden", "key_added": added(_keys.PREDICTION)}
         plans[PREDICTION] = plan_prediction(predicted=predicted, **sides, **asked, cost=cost)
         if (plan := _plan_arithmetic(real, predicted, hidden, labels, latent_key, seed)) is not None:
             plans[ARITHMETIC] = plan

@@ -1,7 +1,5 @@
 """What all tables of metrics share."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Dependence of latents. Legend: n cells, i cells that a latent is sampled from, k latents."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import logsumexp
 

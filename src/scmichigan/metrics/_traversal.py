@@ -1,7 +1,5 @@
 """Change of factors along a latent dimension. Legend: m cells of walks, s steps, v values of a factor, k dimensions."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -26,12 +24,11 @@ def traversal_change(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFr
     ----------
     real, inferred
         The factors of the real cells, one column a factor, one row a cell; and of the cells of the walks, as
-        :func:`infer_factors` gives them.
-    walk
+        :func:`infer_factors` gives them. Without several values in ``real``, or with missing ones in ``inferred``, a
+        factor is an error.
+    walk, seed
         One row a cell of the walks, with the columns "dimension", "step" and, of several, "walk": the obs of the result
-        of ``traverse``.
-    seed
-        Random seed.
+        of ``traverse``. Random seed.
 
     Returns
     -------
@@ -39,11 +36,6 @@ def traversal_change(real: pd.DataFrame, inferred: pd.DataFrame, walk: pd.DataFr
     another, in all walks). Numbers that change in opposite directions in different walks cancel: start them in one
     group of cells. ``attrs["chance"]`` has the largest values by chance, in 100 shuffles of the steps within each walk:
     they are larger with few walks and many categories. For single walks they cannot be computed, and are 0.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many rows as cells, a factor is missing or has a single value, or values are missing.
 
     Examples
     --------

@@ -1,7 +1,5 @@
 """Agreement of latents of different trainings. Legend: n cells, k latents of a model, l latents of another model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,9 +37,7 @@ def udr_score(means: Sequence[np.ndarray], variances: Sequence[np.ndarray] | Non
         )
     if variances is not None and len(variances) != len(means):
         raise ValueError(f"variances has {len(variances)} models, means {len(means)}; give one for each, or none")
-    ranks = [
-        _standard_ranks(mean, None if variances is None else variances[number]) for number, mean in enumerate(means)
-    ]
+    ranks = list(map(_standard_ranks, means, [None] * len(means) if variances is None else variances))
     if len({len(rank_nk) for rank_nk in ranks}) > 1:
         raise ValueError(f"means have {[len(rank_nk) for rank_nk in ranks]} cells; give all models the same cells")
     pairs = np.full((len(ranks), len(ranks)), np.nan)

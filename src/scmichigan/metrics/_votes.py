@@ -1,7 +1,5 @@
 """FactorVAE and beta-VAE metrics. Legend: n cells, k latents, f factors, b votes or points."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,23 +34,19 @@ def factor_vae_score(
     of the votes, each latent learns the factor that was most often fixed when it varied least; the others are the test
     (Kim and Mnih 2018, section 4).
 
+    Accuracy from about ``1 / n_factors``, which is chance, to 1: each factor has a latent of its own that no other
+    factor changes. Copies of a latent do not lower it. Factors that go together in the cells keep it below 1. Fewer
+    cells in a vote lower it, as variances of few cells are noisy: compare values at equal numbers.
+
     Parameters
     ----------
-    mean
-        Latents, shape ``(n_cells, n_latent)``. Those that are the same in all cells are left out.
-    factors, n_quantiles
-        As in :func:`mutual_information`, with the same errors, but two factors or more. Values that a single cell has
-        are left out.
+    mean, factors, n_quantiles
+        As in :func:`mutual_information`, with the same errors, but two factors or more. Latents that are the same in
+        all cells and values that a single cell has are left out.
     n_votes, seed
         Votes, for training and test. The standard error is at most ``1 / sqrt(0.8 * n_votes)``, 0.011. Random seed.
     n_cells_per_vote
         Cells of a vote, sampled without replacement; all cells with the value where there are fewer.
-
-    Returns
-    -------
-    Accuracy from about ``1 / n_factors``, which is chance, to 1: each factor has a latent of its own that no other
-    factor changes. Copies of a latent do not lower it. Factors that go together in the cells keep it below 1. Fewer
-    cells in a vote lower it, as variances of few cells are noisy: compare values at equal numbers.
     """
     check_at_least(_MIN_SAMPLES, n_votes=n_votes)
     check_at_least(2, n_cells_per_vote=n_cells_per_vote)
@@ -83,6 +77,10 @@ def beta_vae_score(
     the mean absolute difference of the latents over the pairs. A logistic regression learns the factor on four fifths
     of the points; the others are the test (Higgins et al. 2017, section 3).
 
+    Accuracy from about ``1 / n_factors``, which is chance, to 1. 1 is easy to reach: it needs only different
+    differences for each factor, not a latent for each, and is possible with one factor missing from the latents (Kim
+    and Mnih 2018, section 4). :func:`factor_vae_score` is stricter.
+
     Parameters
     ----------
     mean, factors, n_quantiles, seed
@@ -90,12 +88,6 @@ def beta_vae_score(
     n_points, n_pairs_per_point
         Points, for training and test, and pairs of cells that a point is the mean of. The standard error is at most
         ``1 / sqrt(0.8 * n_points)``, 0.016.
-
-    Returns
-    -------
-    Accuracy from about ``1 / n_factors``, which is chance, to 1. 1 is easy to reach: it needs only different
-    differences for each factor, not a latent for each, and is possible with one factor missing from the latents (Kim
-    and Mnih 2018, section 4). :func:`factor_vae_score` is stricter.
     """
     check_at_least(_MIN_SAMPLES, n_points=n_points)
     check_at_least(1, n_pairs_per_point=n_pairs_per_point)
@@ -123,7 +115,7 @@ class _Groups(NamedTuple):
     size: np.ndarray
 
     @classmethod
-    def of(cls, codes_n: np.ndarray) -> _Groups:
+    def of(cls, codes_n: np.ndarray) -> "_Groups":
         cells = np.argsort(codes_n, kind="stable")[(codes_n < 0).sum() :]
         size_v = np.bincount(codes_n[cells])
         return cls(cells, np.repeat(np.cumsum(size_v) - size_v, size_v), np.repeat(size_v, size_v))

@@ -1,7 +1,5 @@
 """Generated or predicted cells beside real ones. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -41,16 +39,11 @@ def real_vs_generated(
     real, generated
         Cells on the same scale, usually log-normalised, shape ``(n_cells, n_genes)`` with the same genes: array, sparse
         matrix or AnnData (its X).
-    n_cells
-        Cells of each side to embed at most; means and variances are those of all.
-    seed
-        Random seed.
-    show
-        Whether to show the figure; None shows it unless it is saved or returned.
-    save
-        File to save the figure to.
-    return_fig
-        Whether to return the figure even if it is shown.
+    n_cells, seed
+        Cells of each side to embed at most; means and variances are those of all. Random seed.
+    show, save, return_fig
+        Whether to show the figure (None shows it unless it is saved or returned), a file to save it to, and whether to
+        return it even if it is shown.
 
     Returns
     -------
@@ -60,7 +53,7 @@ def real_vs_generated(
     Raises
     ------
     ValueError
-        If the cells are unusable (see the message), or there are fewer than 10 real cells to embed.
+        If the cells are unusable (see the message), or there are fewer than 10 cells to fit the UMAP on.
     """
     check_at_least(1, n_cells=n_cells)
     real_ng, generated_ng = matrices({"real": real, "generated": generated})
@@ -99,22 +92,10 @@ def prediction(
     Parameters
     ----------
     real, predicted, control
-        Real perturbed, predicted perturbed and unperturbed cells on the same scale, usually log-normalised, shape
-        ``(n_cells, n_genes)`` with the same genes: array, sparse matrix or AnnData (its X). Genes of arrays are named
-        by their position.
-    n_cells
-        Cells of each kind to embed at most; mean changes are those of all.
-    seed, show, save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or there are fewer than 10 control and real cells to embed.
+        Real perturbed, predicted perturbed and unperturbed cells, as there. Genes of arrays are named by their
+        position.
+    n_cells, seed, show, save, return_fig
+        Arguments, result and errors are as in :func:`real_vs_generated`. Mean changes are those of all cells.
     """
     check_at_least(1, n_cells=n_cells)
     control_ng, real_ng, predicted_ng = matrices({"control": control, "real": real, "predicted": predicted})

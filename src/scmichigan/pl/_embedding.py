@@ -1,7 +1,5 @@
 """One embedding for cells that are compared. Legend: n cells, g genes."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 
@@ -15,16 +13,10 @@ _N_NEIGHBORS = 15
 
 
 def joint_umap(reference_ng: np.ndarray, others: Sequence[np.ndarray], *, seed: int) -> list[np.ndarray]:
-    """Fit PCA and UMAP (McInnes et al. 2018) on the reference cells, and project the others onto it.
-
-    There are 50 principal components, or one for every 10 reference cells where these are few: more would describe the
-    noise of the reference. A projected cell lies at about the weighted mean of its nearest reference cells.
-
-    Returns the positions of the reference and of each of the others, shape ``(n_cells, 2)``. Raises a ``ValueError``
-    for fewer than 10 reference cells.
-    """
+    """Fit PCA and UMAP (McInnes et al. 2018) on the reference cells; give all positions, ``(n_cells, 2)`` each."""
     if len(reference_ng) < 10:
         raise ValueError(f"the embedding would be fitted on {len(reference_ng)} cells: give 10 or more")
+    # More components than one for every 10 cells would describe the noise of the reference.
     n_components = min(_N_COMPONENTS, len(reference_ng) // _CELLS_PER_COMPONENT)
     pca = fit_pca(reference_ng, n_components=max(2, n_components), seed=seed)
     with warnings.catch_warnings():

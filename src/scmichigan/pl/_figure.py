@@ -1,7 +1,5 @@
 """What all plots share: colours that colour-blind readers can tell apart, and how a figure is handed over."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """What one way of predicting gains on another, beside delta H. Legend: p predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,19 +35,13 @@ def prediction_gain(
     errors, other_errors
         Errors of a random forest that classifies predicted and real cells
         (:func:`~scmichigan.metrics.random_forest_error`), one for each prediction, by either way; 0.5 is best.
-    delta_entropy
-        The :func:`~scmichigan.metrics.delta_entropy` of each prediction.
-    hidden
-        Which of the predictions are of combinations that were hidden from the fits; these are drawn as stars.
+    delta_entropy, hidden
+        The :func:`~scmichigan.metrics.delta_entropy` of each prediction, and whether it is of a combination that was
+        hidden from the fits; these are drawn as stars.
     names
         Names of the two ways.
     show, save, return_fig
-        As in :func:`real_vs_generated`, and so is what is returned.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many values of each.
+        Arguments and result are as in :func:`real_vs_generated`.
     """
     errors_p, others_p, entropy_p = (
         np.asarray(values, dtype=float) for values in (errors, other_errors, delta_entropy)

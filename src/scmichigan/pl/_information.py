@@ -1,7 +1,5 @@
 """Mutual information of each latent with each factor. Legend: k latents, f factors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +29,11 @@ def mutual_information(
 
     Parameters
     ----------
-    adata
-        Cells that :func:`~scmichigan.metrics.disentanglement` was called with.
-    latent_key
-        Which of the latents that were judged.
-    key
-        Key of ``uns`` where the result is, ``key_added`` of that function.
+    adata, latent_key, key
+        Cells that :func:`~scmichigan.metrics.disentanglement` was called with, the key of a latent that was judged, and
+        the key of ``uns`` where the result is (``key_added`` of that function). A ``KeyError`` where there is none.
     show, save, return_fig
-        As in :func:`real_vs_generated`, and so is what is returned.
-
-    Raises
-    ------
-    KeyError
-        If there is no such result, or none of this latent.
+        Arguments and result are as in :func:`real_vs_generated`.
 
     Examples
     --------

@@ -1,7 +1,5 @@
 """Latent dimensions on an embedding. Legend: n cells, k latent dimensions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,21 +36,19 @@ def latents(
     ----------
     adata
         Cells with an embedding and latents.
-    latent_key
-        Latents in ``obsm``, shape ``(n_cells, n_latent)``.
+    latent_key, basis
+        Keys of ``obsm``: latents, shape ``(n_cells, n_latent)``; an embedding, of which the first two columns are
+        drawn.
     color
         Columns of ``obs`` that are shown in panels of their own above the latents.
-    basis
-        Embedding in ``obsm``; its first two columns are drawn.
     show, save, return_fig
-        As in :func:`real_vs_generated`, and so is what is returned.
+        Arguments and result are as in :func:`real_vs_generated`.
 
     Raises
     ------
-    KeyError
-        If a key is not in ``obsm`` or ``obs``.
-    ValueError
-        If the embedding has one column only, or latents or embedding are NaN for all cells.
+    KeyError, ValueError
+        If a key is not in ``obsm`` or ``obs``, the embedding has one column only, or latents or embedding are NaN for
+        all cells.
     """
     position_n2 = _array(adata, basis, "run scanpy.tl.umap, or name another embedding as basis")
     latent_nk = _array(adata, latent_key, "store latents there, or name others as latent_key")

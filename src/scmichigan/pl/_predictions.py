@@ -1,7 +1,5 @@
 """Predictions of combinations. Legend: g genes, c combinations, p predictors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,14 +44,9 @@ def prediction_scores(
         Long table of :func:`~scmichigan.benchmark_predictions`, or several of them in one: labels, "predictor",
         "metric" and "value"; a column "seed" is averaged over.
     metrics
-        Names of metrics.
+        Names of metrics that the table has.
     show, save, return_fig
-        As in :func:`real_vs_generated`, and so is what is returned.
-
-    Raises
-    ------
-    KeyError, ValueError
-        If the table has other columns, or no rows of a metric.
+        Arguments and result are as in :func:`real_vs_generated`.
     """
     missing = [column for column in _LONG if column not in table]
     if missing:
@@ -120,22 +113,12 @@ def changes(
     real, predicted, control
         As in :func:`prediction`.
     n_genes
-        Genes to show.
+        Genes to show, 1 or more.
     ax
         Axes to draw in, of a figure that is then yours to show and close.
-    show
-        Whether to show the figure; None shows it unless it is saved, returned or yours.
-    save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`; one that is yours is not closed.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message), or ``n_genes`` is below 1.
+    show, save, return_fig
+        Arguments, result and errors are as in :func:`real_vs_generated`, but a figure that is yours is neither shown
+        unless asked for nor closed.
     """
     check_at_least(1, n_genes=n_genes)
     given = {"control": control, "real": real, "predicted": predicted}

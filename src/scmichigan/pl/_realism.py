@@ -1,7 +1,5 @@
 """Mean, variance and zeros of genes in generated beside real cells. Legend: g genes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -28,24 +26,12 @@ def realism(
     """Show mean, variance and fraction of non-zeros of each gene or protein, generated over real, on log scales.
 
     Features on the diagonal are as they should be. Log scales show the rare genes, which are most of them, and which
-    :func:`real_vs_generated` has in one corner.
+    :func:`real_vs_generated` has in one corner. A log scale has no zero: features that are 0 (or, of a mean, negative)
+    on one side only are drawn on the frame, those that are 0 on both sides not at all.
+    :func:`~scmichigan.metrics.gene_agreement` has the numbers.
 
-    Parameters
-    ----------
-    real, generated
-        As in :func:`real_vs_generated`. Features of an AnnData are named where they are 20 or fewer.
-    show, save, return_fig
-        As in :func:`real_vs_generated`, and so is what is returned.
-
-    Raises
-    ------
-    ValueError
-        If the cells are unusable (see the message).
-
-    Notes
-    -----
-    A log scale has no zero. Features that are 0 (or, of a mean, negative) on one side only are drawn on the frame,
-    those that are 0 on both sides not at all. :func:`~scmichigan.metrics.gene_agreement` has the numbers.
+    Arguments, result and errors are as in :func:`real_vs_generated`. Features of an AnnData are named where they are 20
+    or fewer.
     """
     sides = matrices({"real": real, "generated": generated})
     statistics = {"mean": mean_g, "variance": variance_g, "fraction of non-zeros": _non_zero_g}

@@ -1,7 +1,5 @@
 """Losses and other measures of a training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,12 +39,7 @@ def training(
     history
         ``model.history``, of the models of this package or of scvi-tools. What was 0 in all epochs is left out.
     show, save, return_fig
-        As in :func:`real_vs_generated`, and so is what is returned.
-
-    Raises
-    ------
-    ValueError
-        If there is no history.
+        Arguments and result are as in :func:`real_vs_generated`.
 
     Notes
     -----

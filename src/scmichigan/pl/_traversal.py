@@ -1,7 +1,5 @@
 """Walks along latent dimensions among real cells. Legend: n cells, s steps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -37,26 +35,11 @@ def traversal(
     Parameters
     ----------
     real
-        Real cells on the scale of the walk, such as ``model.get_observed_expression()``: array, sparse matrix or
-        AnnData (its X) with the same genes.
+        Real cells on the scale of the walk, such as ``model.get_observed_expression()``, with the same genes.
     walk
-        Result of :meth:`MichiGAN.traverse`.
-    n_cells
-        Real cells to embed at most.
-    seed, show, save, return_fig
-        As in :func:`real_vs_generated`.
-
-    Returns
-    -------
-    The figure, or None, as in :func:`real_vs_generated`.
-
-    Raises
-    ------
-    KeyError
-        If ``walk`` is no traversal.
-    ValueError
-        If the cells are unusable (see the message), there are fewer than 10 real cells to embed, or ``real`` is the
-        traversal.
+        Result of :meth:`MichiGAN.traverse`; a ``KeyError`` for anything else.
+    n_cells, seed, show, save, return_fig
+        Arguments, result and errors are as in :func:`real_vs_generated`.
     """
     check_at_least(1, n_cells=n_cells)
     check_anndata(walk=walk)
