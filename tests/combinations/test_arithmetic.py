@@ -108,7 +108,7 @@ def _plan(latent, groups, keys, target, reference, weights="equal"):
 
 def _shift(latent, groups, keys, target, reference, weights="equal"):
     plan = _plan(latent, groups, keys, target, reference, weights)
-    (shift,) = plan.shifts(plan.means)
+    (shift,) = plan.shifts(latent, groups)
     np.testing.assert_allclose(plan.targets[0] - latent[reference.rows].mean(axis=0), shift)
     return shift
 

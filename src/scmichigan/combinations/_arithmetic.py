@@ -157,8 +157,9 @@ class Arithmetic:
         squared = np.sum((self.targets - self.means[self.positions]) ** 2, axis=1)
         return float(np.sqrt(self.proportions @ squared / self.proportions.sum()))
 
-    def shifts(self, means_mk: np.ndarray) -> np.ndarray:
-        """From each reference to the target, the sum of other means of the combinations, such as those of latents."""
+    def shifts(self, latent_nk: np.ndarray, groups: Groups) -> np.ndarray:
+        """From each reference to the target in the latents of the cells, shape ``(n_references, n_latent)``."""
+        means_mk = np.stack([latent_nk[groups[c]].mean(axis=0) for c in self.combinations])
         return self.weights @ means_mk - means_mk[self.positions]
 
     def partners(self, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -263,12 +264,11 @@ def _similarity_weights(
     combinations: Sequence[Labels], position: int, target: Labels, gram_mm: np.ndarray, noise_m: np.ndarray
 ) -> np.ndarray:
     labelled = [*combinations, target]
-    (context_m, _), (level_m, _) = (
-        pd.factorize(pd.Index(names, dtype=object, tupleize_cols=False))
-        for names in ([_context(c, position) for c in labelled], [c[position] for c in labelled])
+    names = [_context(c, position) for c in labelled], [c[position] for c in labelled]
+    (*context_m, context), (*level_m, level) = (
+        pd.factorize(pd.Index(each, dtype=object, tupleize_cols=False))[0] for each in names
     )
-    last = int(context_m[-1]), int(level_m[-1])
-    return best_linear_weights(gram_mm, noise_m, context_m[:-1], level_m[:-1], target=last)
+    return best_linear_weights(gram_mm, noise_m, np.array(context_m), np.array(level_m), target=(context, level))
 
 
 def _name(context: Labels) -> object:

@@ -60,12 +60,10 @@ def benchmark_predictions(
 
     Parameters
     ----------
-    adata
-        Cells x genes, as :class:`CombinationPredictor` takes them.
-    keys
-        Two or more columns of obs whose labels make a combination.
+    adata, keys
+        As in :class:`CombinationPredictor`.
     control_labels
-        The untreated label of one of them, such as ``{"condition": "ctrl"}``.
+        The untreated label of one of the keys, such as ``{"condition": "ctrl"}``.
     hold_out
         Combinations to hide, such as ``{"cell_type": "B cells", "condition": "stim"}``; by default all treated ones with
         10 cells or more that the others can predict, and whose control was seen.
@@ -86,8 +84,7 @@ def benchmark_predictions(
         Where the table of each combination is kept. What is there already is not run again; functions are known by their
         names and arguments alone, so take another folder when one of them is changed.
     n_jobs
-        Combinations at a time, each in a process of its own with one thread and a copy of the cells; -1 for as many as
-        there are cores.
+        Combinations at a time, each in a process with one thread and a copy of the cells; -1 for as many as cores.
     seed
         Random seed.
 
@@ -129,14 +126,12 @@ def benchmark_predictions(
             "arguments": repr((control_labels, setup_kwargs, judge_kwargs, seed)),
         }
         _open(folder, settings)
-    run = _Run(adata, control_labels, fit, predictors, n_genes, setup_kwargs, judge_kwargs, seed)
-    jobs = []
-    for target in targets:
-        path = None if folder is None else folder / f"{_file_name(target)}.csv"
-        is_there = path is not None and path.exists()
-        jobs.append(
-            delayed(pd.read_csv)(path, dtype=dict.fromkeys(target, str)) if is_there else delayed(run)(target, path)
-        )
+    run = delayed(_Run(adata, control_labels, fit, predictors, n_genes, setup_kwargs, judge_kwargs, seed))
+    paths = [None if folder is None else folder / f"{_file_name(target)}.csv" for target in targets]
+    jobs = [
+        delayed(pd.read_csv)(path, dtype=dict.fromkeys(target, str)) if path and path.exists() else run(target, path)
+        for target, path in zip(targets, paths, strict=True)
+    ]
     with parallel_config("loky", inner_max_num_threads=1):
         tables = Parallel(n_jobs, return_as="generator")(jobs)
         return pd.concat(track(tables, "combinations", total=len(jobs)), ignore_index=True)
@@ -221,17 +216,17 @@ def _targets(
         raise ValueError(
             f"keys are {keys}, control_labels are {control_labels}; give two or more columns, and a label of one"
         )
-    ((of_control, untreated),) = control_labels.items()
-    check_level(adata, of_control, untreated)
+    check_level(adata, *next(iter(control_labels.items())))
     check_levels(adata, keys)
     groups = observed_combinations(adata.obs, keys)
 
     def problem(labels: tuple) -> str | None:
-        if len(groups.get(labels, ())) < _LEAST_CELLS:
-            return f"it has {len(groups.get(labels, ()))} cells; {_LEAST_CELLS} are the least"
+        n_cells = len(groups.get(labels, ()))
+        if n_cells < _LEAST_CELLS:
+            return f"it has {n_cells} cells; {_LEAST_CELLS} are the least"
         others = {other: rows for other, rows in groups.items() if other != labels}
-        own_control = tuple(untreated if key == of_control else label for key, label in zip(keys, labels, strict=True))
-        if labels == own_control or own_control not in others:
+        own_control = tuple((dict(zip(keys, labels, strict=True)) | control_labels).values())
+        if own_control not in others:  # nor is it one itself
             return f"it is no treated one whose control {own_control} was seen"
         if len(others[own_control]) < _LEAST_CELLS:
             return f"its control has {len(others[own_control])} cells; {_LEAST_CELLS} are the least"
@@ -240,10 +235,10 @@ def _targets(
         return None
 
     if hold_out is None:
-        chosen = [labels for labels in groups if problem(labels) is None]
+        chosen = [dict(zip(keys, labels, strict=True)) for labels in groups if problem(labels) is None]
         if not chosen:
             raise ValueError(f"no combination of {keys} can be hidden: {problem(next(iter(groups)))}")
-        return [dict(zip(keys, labels, strict=True)) for labels in chosen]
+        return chosen
     if isinstance(hold_out, Mapping):
         raise ValueError(f"hold_out is {dict(hold_out)}; give a list of such combinations, [{dict(hold_out)}]")
     for target in hold_out:

@@ -48,11 +48,10 @@ class CombinationPredictor:
 
     Raises
     ------
-    KeyError
-        If a column, layer or key does not exist.
-    ValueError
-        If there are fewer than two keys, a key has a single label or nearly one for each cell; if the expression is NaN,
-        infinite, negative, empty or not what was declared, a size factor is no total, or a covariate is missing.
+    KeyError, ValueError
+        If a column, layer or key does not exist, there are fewer than two keys, a key has a single label or nearly one for
+        each cell, the expression is NaN, infinite, negative, empty or not what was declared, a size factor is no total, or a
+        covariate is missing.
 
     Examples
     --------
@@ -93,7 +92,8 @@ class CombinationPredictor:
             protein_expression_obsm_key=protein_expression_obsm_key,
         )
         effects = fit_covariate_effects(self._cells, observed_combinations(adata.obs, self.keys))
-        self._predictor = Predictor(self._cells, name=type(self).__name__, covariate_effects=effects)
+        name, makes_counts = type(self).__name__, self._cells.are_counts
+        self._predictor = Predictor(self._cells, name=name, covariate_effects=effects, makes_counts=makes_counts)
 
     def __repr__(self) -> str:
         obs = self._cells.adata.obs

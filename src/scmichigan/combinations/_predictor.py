@@ -6,7 +6,7 @@ Legend: n cells, g genes and proteins, k latents.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 
 import anndata
@@ -54,46 +54,32 @@ class Latents:
             return mean
         return (mean + np.sqrt(self.var[rows]) * rng.standard_normal(mean.shape)).astype(np.float32)
 
-    def shifts(self, arithmetic: Arithmetic, groups: Groups) -> np.ndarray:
-        """From each reference to the target, shape ``(n_references, n_latent)``."""
-        return arithmetic.shifts(np.stack([self.mean[groups[c]].mean(axis=0) for c in arithmetic.combinations]))
-
 
 Render = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 """Output of a generator for latents, the rows of their source cells and random numbers, shape ``(n, n_features)``."""
 
 
+@dataclass(frozen=True)
 class Predictor:
-    """Predicts combinations of labels from registered cells.
+    """Predicts combinations of labels from registered cells, for a model of this name.
 
     Parameters
     ----------
-    cells, name
-        Registered cells, and the name of the model, for the provenance.
     covariate_effects
-        What covariates add to expression; ``None`` where there are none.
+        What covariates add to expression.
     makes_counts
-        Whether counts are predicted, or log-normalised expression; by default what is registered.
+        Whether counts are predicted, or log-normalised expression.
     latents, render
         Latents of the cells, which are moved beside the expression, and the generator, for methods that take one.
     """
 
-    def __init__(
-        self,
-        cells: RegisteredCells,
-        *,
-        name: str,
-        covariate_effects: CovariateEffects | None = None,
-        makes_counts: bool | None = None,
-        latents: Latents | None = None,
-        render: Render | None = None,
-    ) -> None:
-        self.cells = cells
-        self.name = name
-        self.covariate_effects = covariate_effects or (lambda rows, mean: 0.0)
-        self.makes_counts = cells.are_counts if makes_counts is None else makes_counts
-        self.latents = latents
-        self.render = render
+    cells: RegisteredCells
+    _: KW_ONLY
+    name: str
+    covariate_effects: CovariateEffects
+    makes_counts: bool
+    latents: Latents | None = None
+    render: Render | None = None
 
     def predict(
         self,
@@ -127,17 +113,17 @@ class Predictor:
             )
         else:
             arithmetic = plan_between(*of_target, along=between, weights=method.weights)
+        # The best linear prediction knows by itself how little a mean of few cells says.
         used = [r.labels for r in arithmetic.references]
-        # The best linear prediction knows by itself how little a mean of few cells says; others use those with a weight.
         if method.weights != "similarity":
-            used = [
-                c for c, weights in zip(arithmetic.combinations, arithmetic.weights.T, strict=True) if weights.any()
-            ]
+            used = [arithmetic.combinations[i] for i in np.flatnonzero(arithmetic.weights.any(axis=0))]
         _warn_of_few(groups, used)
         predicted = self._predict(arithmetic, groups, method, n_samples=n_samples, seed=seed)
         if self.latents is not None:
             moved = np.full_like(self.latents.mean, np.nan)
-            for reference, shift in zip(arithmetic.references, self.latents.shifts(arithmetic, groups), strict=True):
+            for reference, shift in zip(
+                arithmetic.references, arithmetic.shifts(self.latents.mean, groups), strict=True
+            ):
                 moved[reference.rows] = self.latents.mean[reference.rows] + shift
             self.cells.adata.obsm[key_added] = moved
             self.cells.adata.uns[key_added] = predicted.uns[_keys.PROVENANCE].copy()
@@ -156,9 +142,8 @@ class Predictor:
         """As in :meth:`CombinationPredictor.predict_all`; a list of two or more obs keys takes all of their missing ones."""
         check_n_samples(n_samples)
         keys, given = keys_and_table(combinations)
-        groups = self._observed(keys)
+        groups, table = self._observed(keys), given
         mean_of = self._means_of(groups)
-        table = given
         if given is None:
             table = rank_missing(groups, keys, mean_of, enable_progress_bar=enable_progress_bar)
         table = predictable_rows(table, keys, groups, self.cells.labelled, warns=given is not None)
@@ -248,7 +233,7 @@ class Predictor:
         start = np.repeat(np.arange(len(chosen)), numbers)
         z = None
         if self.latents is not None:
-            shifts = self.latents.shifts(arithmetic, groups)
+            shifts = arithmetic.shifts(self.latents.mean, groups)
             z = (self.latents.sample(rows, rng) + shifts[start]).astype(np.float32)
         totals, partners = self.cells.totals()[rows] if self.makes_counts else None, None
         if method.cells == "real":

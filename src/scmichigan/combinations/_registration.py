@@ -18,30 +18,23 @@ CovariateEffects = Callable[[np.ndarray, bool], np.ndarray]
 """What covariates add to the expression of the cells in some rows, shape ``(n, n_features)``, or to their mean."""
 
 
-_KEYS = (
-    "batch_key",
-    "labels_key",
-    "size_factor_key",
-    "categorical_covariate_keys",
-    "continuous_covariate_keys",
-    "protein_expression_obsm_key",
-)
-
-
 def register_cells(
     adata: AnnData, *, layer: str | None = None, expression: str = "auto", target_sum: float = 1e4, **keys: Any
 ) -> data.RegisteredCells:
-    """Check and register cells of which nothing is written to: scvi-tools writes to a copy, with the same matrices."""
+    """Check and register cells of which nothing is written to: scvi-tools writes to a copy, with the same matrices.
+
+    ``keys`` are those of :class:`CombinationPredictor`.
+    """
     expression = data.checked_expression(adata, layer, expression, target_sum)
-    keys = dict.fromkeys(_KEYS) | keys
+    keys = {"labels_key": None, "size_factor_key": None} | keys
     fields = [
         data.ExpressionField(layer, expression),
-        data.CategoryField(REGISTRY_KEYS.BATCH_KEY, keys["batch_key"]),
+        data.CategoryField(REGISTRY_KEYS.BATCH_KEY, keys.get("batch_key")),
         data.CategoryField(REGISTRY_KEYS.LABELS_KEY, None),
-        data.CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, keys["categorical_covariate_keys"]),
-        data.NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, keys["continuous_covariate_keys"]),
+        data.CategoryCovariatesField(REGISTRY_KEYS.CAT_COVS_KEY, keys.get("categorical_covariate_keys")),
+        data.NumberCovariatesField(REGISTRY_KEYS.CONT_COVS_KEY, keys.get("continuous_covariate_keys")),
         *data.size_factor_fields(adata.obs, keys["size_factor_key"], layer, expression, target_sum),
-        *data.protein_fields(keys["protein_expression_obsm_key"], layer, expression),
+        *data.protein_fields(keys.get("protein_expression_obsm_key"), layer, expression),
     ]
     setup_args = {"layer": layer, "expression": expression, "target_sum": target_sum, **keys}
     manager = AnnDataManager(fields=fields, setup_method_args={"setup_args": setup_args})
@@ -50,24 +43,19 @@ def register_cells(
 
 
 def _shallow_copy(adata: AnnData) -> AnnData:
-    if adata.isbacked:  # the field of the expression refuses it, before anything is written
-        return adata
-    if adata.is_view:
-        return adata.copy()
+    if adata.isbacked or adata.is_view:  # the field of the expression refuses the former, before anything is written
+        return adata if adata.isbacked else adata.copy()
     # anndata 0.13 lists X among the layers, under None.
     layers: dict[str, Any] = {name: x for name, x in adata.layers.items() if name is not None}
     parts = {"obsm": dict(adata.obsm), "layers": layers, "uns": dict(adata.uns)}
     return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy(), **parts)
 
 
-def fit_covariate_effects(cells: data.RegisteredCells, groups: Groups) -> CovariateEffects | None:
-    """What covariates add to expression, by least squares within combinations (the least one where several fit).
-
-    ``None`` without covariates.
-    """
+def fit_covariate_effects(cells: data.RegisteredCells, groups: Groups) -> CovariateEffects:
+    """What covariates add to expression, by least squares within combinations (the least one where several fit)."""
     columns = cells.covariates(np.arange(cells.n_cells)).astype(np.float64)
     if not columns.shape[1]:
-        return None
+        return lambda rows, mean: 0.0
     centred = np.zeros_like(columns)
     for rows in groups.values():
         centred[rows] = columns[rows] - columns[rows].mean(axis=0)
