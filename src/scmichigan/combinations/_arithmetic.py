@@ -4,10 +4,8 @@ A combination is one label of each key. A reference of the target differs from i
 are the labels of the other keys that were seen with both labels. The mean of the target is a weighted sum of observed means.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -57,15 +55,11 @@ def observed_combinations(obs: pd.DataFrame, keys: Sequence[str]) -> dict[Labels
 def find_references(groups: Groups, keys: Sequence[str], target: Labels, key: str) -> list[Reference]:
     """References that differ from the target in the label of ``key`` and share at least one context with it."""
     position = list(keys).index(key)
-    with_label = [_context(c, position) for c in groups if c[position] == target[position] and c != target]
-    references = []
-    for labels, rows in groups.items():
-        if labels == target or _context(labels, position) != _context(target, position):
-            continue
-        contexts = tuple(c for c in with_label if _join(c, position, labels) in groups)
-        if contexts:
-            references.append(Reference(labels, position, rows, contexts))
-    return references
+    others = [c for c in groups if c != target]
+    with_label = [_context(c, position) for c in others if c[position] == target[position]]
+    beside = [c for c in others if _context(c, position) == _context(target, position)]
+    contexts = {c: tuple(x for x in with_label if _join(x, position, c) in groups) for c in beside}
+    return [Reference(c, position, groups[c], contexts[c]) for c in beside if contexts[c]]
 
 
 def _context(labels: Labels, position: int) -> Labels:
@@ -104,9 +98,8 @@ def select_references(
     if chosen is None:
         return list(usable)
     by_label = {r.labels[r.position]: r for r in usable}
-    unusable = [r for r in chosen if r not in by_label]
+    unusable, known = [r for r in chosen if r not in by_label], sorted(map(str, by_label))
     if unusable or not chosen:
-        known = sorted(map(str, by_label))
         raise ValueError(f"references {unusable} cannot be used along {key!r}; choose from {known}")
     return [by_label[r] for r in chosen]
 
@@ -248,16 +241,9 @@ def plan_between(
         of_references = weight * part.proportions / part.proportions.sum()
         row[[combinations.index(c) for c in part.combinations]] += of_references @ part.weights
         proportions[[list(references).index(r.labels) for r in part.references]] += of_references
-    return replace(
-        parts[0],
-        target=target,
-        levels=(low, high),
-        references=tuple(references.values()),
-        proportions=proportions,
-        combinations=tuple(combinations),
-        means=np.stack([mean_of(c)[0] for c in combinations]),
-        weights=np.tile(row, (len(references), 1)),
-    )
+    means, rows = np.stack([mean_of(c)[0] for c in combinations]), np.tile(row, (len(references), 1))
+    of_target = tuple(keys), target, (low, high), tuple(references.values())
+    return Arithmetic(*of_target, proportions, tuple(combinations), means, rows)
 
 
 def _similarity_weights(

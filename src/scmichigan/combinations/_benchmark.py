@@ -1,7 +1,5 @@
 """Predictions of combinations that were hidden from every fit, beside simple ones."""
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -54,9 +52,7 @@ def benchmark_predictions(
     n_jobs: int = 1,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Hide combinations of labels one at a time, and judge what is predicted of each.
-
-    For each, genes are selected and everything is fitted again without its cells.
+    """Hide combinations of labels one at a time, select genes and fit without the cells of each, and judge predictions of it.
 
     Parameters
     ----------
@@ -76,8 +72,7 @@ def benchmark_predictions(
     n_genes
         Number of genes: those with the largest variance among the training cells.
     setup_kwargs
-        Arguments of :class:`CombinationPredictor`. Those of the expression (layer, size factor, kind and target sum) are
-        used for the selection of genes and for the judgement, too.
+        Arguments of :class:`CombinationPredictor`; those of the expression are also used to select genes and to judge.
     judge_kwargs
         Arguments of :func:`~scmichigan.metrics.prediction`, such as ``n_cells``.
     folder
@@ -97,8 +92,8 @@ def benchmark_predictions(
     Raises
     ------
     KeyError, ValueError
-        If a column or label does not exist, there is nothing to hide, a fit is given without predictors, a name is that of
-        a simple prediction, or the folder holds results of other arguments.
+        If a column or label does not exist, there is nothing to hide, a fit is given without predictors, a name is that of a
+        simple prediction, or the folder holds results of other arguments.
 
     Examples
     --------
@@ -226,7 +221,7 @@ def _targets(
             return f"it has {n_cells} cells; {_LEAST_CELLS} are the least"
         others = {other: rows for other, rows in groups.items() if other != labels}
         own_control = tuple((dict(zip(keys, labels, strict=True)) | control_labels).values())
-        if own_control not in others:  # nor is it one itself
+        if own_control not in others:  # or it is one itself
             return f"it is no treated one whose control {own_control} was seen"
         if len(others[own_control]) < _LEAST_CELLS:
             return f"its control has {len(others[own_control])} cells; {_LEAST_CELLS} are the least"
@@ -274,12 +269,11 @@ def _open(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings to the folder; refused where those of another run are there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "settings.json"
-    if path.exists() and (found := json.loads(path.read_text())) != settings:
-        differing = "; ".join(
-            f"{name} {found.get(name)!r} and not {here!r}" for name, here in settings.items() if found.get(name) != here
-        )
+    found = json.loads(path.read_text()) if path.exists() else settings
+    differing = [f"{k} {found.get(k)!r} and not {here!r}" for k, here in settings.items() if found.get(k) != here]
+    if differing:
         raise ValueError(
-            f"{folder} holds results of other cells or arguments: {differing}; give another folder, or empty it"
+            f"{folder} holds results of other cells or arguments: {'; '.join(differing)}; give another folder, or empty it"
         )
     path.write_text(json.dumps(settings))
 

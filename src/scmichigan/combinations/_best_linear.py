@@ -3,8 +3,6 @@
 Legend: m combinations, c contexts, l levels, p partners (levels of contexts, contexts of levels).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.optimize import nnls
 
@@ -23,15 +21,13 @@ def best_linear_weights(
     .. math:: \mu_{cl} = u_c + v_l + w_{cl}, \quad \mathrm{Var}(v_l) = \sigma_v^2, \quad
         \mathrm{Cov}(w_{cl}, w_{c'l'}) = \sigma_w^2 B_C(c, c') B_L(l, l'),
 
-    with fixed u: a level has an effect that is the same in all contexts, and one that is alike in contexts that are
-    alike. B is the covariance of Brownian motion, whose increments have a variance equal to the distance, centred:
+    with fixed u: a level has an effect that is the same in all contexts, and one that is alike in contexts that are alike. B
+    is the covariance of Brownian motion, whose increments have a variance equal to the distance D, centred:
     :math:`-\frac{1}{2} J D J`. Distances between two contexts are over the levels that the target's context has, those
-    between two levels over the contexts that have the target's level.
-
-    Both variances are those that fit the products of the observed means best, less their sampling noise, by
-    non-negative least squares, under the constraint that the effects in two contexts are never taken to be opposed.
-    Given these, the weights are those of universal kriging. Of what is noise, little is carried over; of what is seen in
-    a similar context, much. Weights in the target's context sum to 1, those in each other context to 0.
+    between two levels over the contexts that have the target's level. Both variances are those that fit the products of the
+    observed means best, less their sampling noise, by non-negative least squares, where the effects in two contexts are never
+    taken to be opposed. Given these, the weights are those of universal kriging; in the target's context they sum to 1, in
+    each other context to 0.
 
     ``gram_mm`` has the inner products of the observed means, ``noise_m`` the expected squared error of each, summed over its
     entries; contexts and levels, also those of the target, are counted from 0.

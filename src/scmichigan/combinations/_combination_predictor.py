@@ -1,7 +1,5 @@
 """Predictions of unseen combinations from nothing but cells and their labels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -49,9 +47,8 @@ class CombinationPredictor:
     Raises
     ------
     KeyError, ValueError
-        If a column, layer or key does not exist, there are fewer than two keys, a key has a single label or nearly one for
-        each cell, the expression is NaN, infinite, negative, empty or not what was declared, a size factor is no total, or a
-        covariate is missing.
+        If a column, layer or key does not exist, a key has a single label or nearly one for each cell, the expression is
+        NaN, infinite, negative, empty or not what was declared, a size factor is no total, or a covariate is missing.
 
     Examples
     --------
@@ -143,10 +140,10 @@ class CombinationPredictor:
 
         Returns
         -------
-        AnnData with log-normalised expression in X and, where counts are given, counts in ``layers["counts"]`` (their size
-        factors are those of the source cells). Columns of obs: the labels of the target, those of the source cell that are
-        no numbers, ``"michigan_reference"``, and the names of the source cell and its partner. How the cells were made is
-        in ``uns["michigan"]``, with the weight of each measured combination in the predicted mean. Proteins are in obsm.
+        AnnData with log-normalised expression in X and, where counts are given, counts in ``layers["counts"]``, of the size
+        factors of the source cells. In obs: the labels of the target, those of the source cell that are no numbers,
+        ``"michigan_reference"``, and the names of the source cell and its partner. In ``uns["michigan"]``: how the cells were
+        made, with the weight of each measured combination in the predicted mean. Proteins are in obsm.
 
         Raises
         ------
@@ -180,7 +177,6 @@ class CombinationPredictor:
 
         Examples
         --------
-        >>> predictor.predict({"cell_type": "B cells", "condition": "stim"})
         >>> only_t_cells = dataclasses.replace(METHODS["additive"], weights={"T cells": 1})
         >>> predictor.predict({"cell_type": "B cells", "condition": "stim"}, method=only_t_cells)
         """
@@ -211,11 +207,6 @@ class CombinationPredictor:
         ValueError
             If no combination is missing.
 
-        Warns
-        -----
-        UserWarning
-            If cells have no label: they are left out.
-
         Notes
         -----
         The expected squared error is
@@ -225,9 +216,8 @@ class CombinationPredictor:
 
         with the observed combinations o that differ from the missing one in one label, and the distances :math:`d_c` of
         its context from those that it is predicted from. It holds for ``method="kriging"``, and is a typical error: half of
-        the observed ones are larger. It tells contexts and data sets apart rather than treatments, since an effect that only
-        one context shows cannot be foreseen. Where it is not below "predicted_change", little more is known of the
-        combination than what it starts from.
+        the observed ones are larger. An effect that only one context shows cannot be foreseen. Where the error is not below
+        "predicted_change", little more is known of the combination than what it starts from.
 
         Examples
         --------
@@ -270,7 +260,6 @@ class CombinationPredictor:
         -----
         UserWarning
             If a reference has fewer than 10 cells, or some of the combinations cannot be predicted: they are left out.
-
         """
         combinations = self.keys if combinations is None else combinations
         given, _ = keys_and_table(combinations)

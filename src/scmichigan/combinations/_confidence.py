@@ -3,8 +3,6 @@
 Legend: g genes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import product
 

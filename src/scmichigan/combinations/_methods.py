@@ -1,7 +1,5 @@
 """Methods of prediction, one row each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

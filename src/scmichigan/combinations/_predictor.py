@@ -3,8 +3,6 @@
 Legend: n cells, g genes and proteins, k latents.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
@@ -17,16 +15,7 @@ from anndata import AnnData
 from mudata import MuData
 from rich.progress import track
 
-from scmichigan import _keys
-from scmichigan._checks import (
-    check_labels,
-    check_level,
-    check_levels,
-    check_n_samples,
-    check_obs_keys,
-    is_between,
-    warn,
-)
+from scmichigan import _checks, _keys
 from scmichigan.data import RegisteredCells
 
 from ._arithmetic import Arithmetic, Groups, Labels, MeanOf, observed_combinations, plan_arithmetic, plan_between
@@ -98,8 +87,8 @@ class Predictor:
         plus shift) of each cell of the references is written to ``obsm[key_added]`` of the registered cells (NaN for all
         others), with the provenance in ``uns[key_added]``.
         """
-        check_n_samples(n_samples)
-        check_labels(labels, "labels")
+        _checks.check_n_samples(n_samples)
+        _checks.check_labels(labels, "labels")
         method = self._method(method)
         keys, target, groups, between = self._combinations(labels)
         of_target = groups, keys, target, self._means_of(groups)
@@ -140,7 +129,7 @@ class Predictor:
         self, combinations: Combinations, *, n_samples: int = 500, seed: int = 0, enable_progress_bar: bool = True
     ) -> AnnData | MuData:
         """As in :meth:`CombinationPredictor.predict_all`; a list of two or more obs keys takes all of their missing ones."""
-        check_n_samples(n_samples)
+        _checks.check_n_samples(n_samples)
         keys, given = keys_and_table(combinations)
         groups, table = self._observed(keys), given
         mean_of = self._means_of(groups)
@@ -184,7 +173,7 @@ class Predictor:
         if len(labels) < 2:
             raise ValueError(f"labels are {labels}; a combination needs the labels of two or more obs keys")
         labelled = self.cells.labelled
-        unseen = [key for key, level in labels.items() if is_between(labelled, key, level)]
+        unseen = [key for key, level in labels.items() if _checks.is_between(labelled, key, level)]
         if len(unseen) > 1:
             raise ValueError(
                 f"no cell has obs[{unseen[1]!r}] == {labels[unseen[1]]!r}, nor {labels[unseen[0]]!r} of {unseen[0]!r}; "
@@ -192,7 +181,7 @@ class Predictor:
             )
         for key, level in labels.items():
             if key not in unseen:
-                check_level(labelled, key, level)
+                _checks.check_level(labelled, key, level)
         keys, target = list(labels), tuple(labels.values())
         groups = self._observed(keys)
         seen = groups.pop(target, ())
@@ -200,7 +189,7 @@ class Predictor:
             what, cure = "genes may be chosen", "give"
             if self.latents:
                 what, cure = "the latent and the generator were fitted", "train on"
-            warn(
+            _checks.warn(
                 f"{len(seen)} of the cells have the labels {labels}: they are left out of the arithmetic, but {what} "
                 f"with them; for an honest prediction {cure} the others only"
             )
@@ -211,12 +200,12 @@ class Predictor:
         if len(keys) < 2:
             raise ValueError(f"keys are {keys}; combinations need two or more obs keys")
         labelled = self.cells.labelled
-        check_obs_keys(labelled.obs, keys)
-        check_levels(labelled, keys)
+        _checks.check_obs_keys(labelled.obs, keys)
+        _checks.check_levels(labelled, keys)
         groups = observed_combinations(labelled.obs, keys)
         n_missing = self.cells.n_cells - sum(map(len, groups.values()))
         if n_missing:
-            warn(
+            _checks.warn(
                 f"{n_missing} cells have no label in one of {keys}: they are left out of the arithmetic; label them, or "
                 "remove them first"
             )
@@ -301,7 +290,7 @@ def _warn_of_few(groups: Groups, used: Sequence[Labels]) -> None:
     """Warn of means of few cells."""
     few = [f"{labels} ({len(groups[labels])})" for labels in used if len(groups[labels]) < _FEW_CELLS]
     if few:
-        warn(
+        _checks.warn(
             f"fewer than {_FEW_CELLS} cells have the labels {', '.join(few)}: their mean is hardly known, and what starts "
             "from them repeats them; add cells, or leave them out with references= if there are others"
         )

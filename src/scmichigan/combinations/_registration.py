@@ -1,7 +1,5 @@
 """Cells as they are registered for predictions without a model, and what covariates add to their expression."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -3,8 +3,6 @@
 Legend: n cells, g genes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
