@@ -1,30 +1,25 @@
 """Decoded expression, as scvi-tools calls it normalised."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from numbers import Real
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
 from mudata import MuData
+from scvi.model.base import BaseModelClass
 
 from scmichigan._arrays import in_chunks
 from scmichigan._checks import check_at_least, check_level, check_trained
 from scmichigan.data import RegisteredCells
 from scmichigan.latents import cells_with_latent, sample_posterior
 
-if TYPE_CHECKING:
-    from ._beta_tcvae import BetaTCVAE
-    from ._gan import GAN
-
 
 def decoded_expression(
-    self: BetaTCVAE | GAN,
+    self,
     adata: AnnData | MuData | None = None,
     indices: Sequence[int] | None = None,
     transform_batch: str | Sequence[str] | None = None,
@@ -131,7 +126,7 @@ def _covariates_by_batch(
     return changed
 
 
-def _fractions(model: BetaTCVAE | GAN, cells: RegisteredCells, x: np.ndarray) -> np.ndarray:
+def _fractions(model: BaseModelClass, cells: RegisteredCells, x: np.ndarray) -> np.ndarray:
     """What a module gives for cells of the target sum, as fractions of all counts; as it is where there are none."""
     if model.module.makes_counts:
         return x / cells.target_sum

@@ -26,8 +26,8 @@ from ._latents import (
     get_latent_representation,
     observed_expression,
 )
+from ._model import OF_OTHER_MODELS, refuses
 from ._predictions import benchmark_predictions, missing_combinations, predict_all, predict_combination, predictor
-from ._refusals import OF_OTHER_MODELS, refuses
 from ._rows import Row, module_settings
 from ._setups import setup_anndata, setup_mudata
 from ._train_gan import train

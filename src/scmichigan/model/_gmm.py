@@ -16,8 +16,15 @@ from scmichigan.closed_form import fit_gaussian_mixture, mixture_responsibilitie
 from scmichigan.data import RegisteredCells
 from scmichigan.module import CellFormat, FittedModule
 
-from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
-from ._refusals import OF_VAES, refuses
+from ._model import (
+    OF_VAES,
+    CellModel,
+    expression_rows,
+    fitted_arrays,
+    keep_arrays,
+    refuse_training_arguments,
+    refuses,
+)
 from ._setups import setup_plain
 
 CovarianceType = Literal["full", "diag"]

@@ -3,27 +3,22 @@
 Legend: n cells, k latents.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
+from scvi.model.base import BaseModelClass
 
 from scmichigan._arrays import dense
 from scmichigan._checks import check_at_least, check_trained
 from scmichigan.data import RegisteredCells
 from scmichigan.latents import cells_with_latent, sample_posterior
 
-if TYPE_CHECKING:
-    from ._gan import GAN
 
-
-def latent_recovery(self: GAN, adata: AnnData | None = None, *, n_cells: int = 2000, seed: int = 0) -> pd.DataFrame:
+def latent_recovery(self, adata: AnnData | None = None, *, n_cells: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Correlate the latents of generated cells with those that they were made from.
 
     Cells are generated from latents of real cells, as the generator was trained with them (samples of the posterior, or
@@ -67,7 +62,7 @@ def latent_recovery(self: GAN, adata: AnnData | None = None, *, n_cells: int = 2
 
 
 def measure_latent_recovery(
-    model: GAN, others: RegisteredCells | None = None, *, n_cells: int, seed: int
+    model: BaseModelClass, others: RegisteredCells | None = None, *, n_cells: int, seed: int
 ) -> Callable[[], pd.DataFrame]:
     """Sample and encode the real cells now, the registered ones or others; the generated ones when the result is called."""
     cells = others or model.cells

@@ -1,10 +1,8 @@
 """The latents of GANs: checked, taken from a trained model, inferred, and found again in files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,8 +14,7 @@ from scmichigan import _keys, latents
 from scmichigan._checks import check_weight
 from scmichigan.data import RegisteredCells
 
-if TYPE_CHECKING:
-    from ._gan import GAN
+Model = TypeVar("Model", bound=BaseModelClass)
 
 _N_LATENT, _BETA = 10, 10.0  # by default
 _OF_LATENT_MODEL = ("gene_likelihood", "kl_weight", "hidden")
@@ -47,13 +44,13 @@ def check_stored_width(width: int, key: str, n_latent: int, beta: float) -> int:
 
 
 def from_latent_model(
-    cls: type[GAN],
+    cls: type[Model],
     latent_model: BaseModelClass,
     *,
     setup_kwargs: dict[str, Any] | None = None,
     key_added: str = _keys.LATENT,
     **kwargs,
-) -> GAN:
+) -> Model:
     """Make a model on the latent of a trained one, such as an :class:`scvi.model.SCVI`, and on its cells.
 
     Writes the latent of these cells to ``obsm[key_added]``, its variances, where the model gives any, to
@@ -119,7 +116,7 @@ def from_latent_model(
 
 
 def get_latent_representation(
-    self: GAN,
+    self,
     adata: AnnData | MuData | None = None,
     indices: Sequence[int] | None = None,
     give_mean: bool = True,
@@ -158,7 +155,7 @@ def get_latent_representation(
 
 
 def observed_expression(
-    self: GAN, adata: AnnData | MuData | None = None
+    self, adata: AnnData | MuData | None = None
 ) -> np.ndarray | sp.csr_matrix | tuple[np.ndarray | sp.csr_matrix, ...]:
     """Observed expression, as from :meth:`BetaTCVAE.get_observed_expression`; other cells need no stored latent."""
     return latents.cells_for_expression(partial(RegisteredCells.of, self), self.cells, adata, self.n_latent).observed()

@@ -1,7 +1,7 @@
-"""What BetaTCVAE and the closed-form baselines have alike."""
+"""What BetaTCVAE and the closed-form baselines have alike, and what all models refuse by name."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +13,72 @@ from scmichigan._checks import check_trained
 from scmichigan._saved import as_data, check_file, restore_history
 from scmichigan.data import RegisteredCells
 
-from ._refusals import OF_OTHER_MODELS, refuses
+_INSTEAD = {
+    "differential_abundance": "it compares posteriors of samples; scvi.model.SCVI has it",
+    "differential_expression": "generate cells of each label with generate(labels=...), and give them to "
+    "scanpy.tl.rank_genes_groups",
+    "get_aggregated_posterior": "take get_latent_representation(return_dist=True), the mixture of these normals",
+    "get_batch_representation": "batches are columns of 0 and 1, those of adata.obs[batch_key]",
+    "get_elbo": "only a beta-TCVAE has one: BetaTCVAE.get_elbo(), of a MichiGAN latent_model.get_elbo()",
+    "get_feature_correlation_matrix": "generate cells, and give them to scmichigan.metrics.gene_correlation_agreement",
+    "get_importance_weights": "take get_latent_representation(return_dist=True)",
+    "get_latent_library_size": "totals are observed, not inferred: generate(size_factor=...) sets them",
+    "get_likelihood_parameters": "take get_normalized_expression, of which counts are Poisson or the declared likelihood",
+    "get_marginal_ll": "take get_elbo() of a BetaTCVAE, a bound of it",
+    "get_normalized_expression": "it has no decoder of single cells: take generate(), or get_observed_expression()",
+    "get_reconstruction_error": "only a beta-TCVAE has one: BetaTCVAE.get_reconstruction_error(), of a MichiGAN "
+    "latent_model.get_reconstruction_error()",
+    "load_query_data": "set up the query and the reference together, or load(folder, query) where its genes and batches are "
+    "the same",
+    "minify_adata": "the registered counts are needed; save the model, and keep the cells on disk",
+    "posterior_predictive_sample": "take generate(), whose cells have the name of their source in obs['michigan_source']",
+    "prepare_query_anndata": "take the model's genes in their order: query[:, model.adata.var_names].copy()",
+    "prepare_query_mudata": "take the features of the model in their order, in each modality of model.adata",
+    "setup_annbatch": "cells are held in memory: take setup_anndata",
+    "setup_datamodule": "cells are held in memory: take setup_anndata",
+}
+
+
+OF_OTHER_MODELS = (
+    "differential_abundance",
+    "differential_expression",
+    "get_aggregated_posterior",
+    "get_batch_representation",
+    "get_feature_correlation_matrix",
+    "get_importance_weights",
+    "get_latent_library_size",
+    "get_likelihood_parameters",
+    "get_marginal_ll",
+    "load_query_data",
+    "minify_adata",
+    "posterior_predictive_sample",
+    "prepare_query_anndata",
+    "prepare_query_mudata",
+    "setup_annbatch",
+    "setup_datamodule",
+)
+"""Methods of models of scvi-tools that none of ours has."""
+OF_VAES = ("get_elbo", "get_normalized_expression", "get_reconstruction_error")
+"""Methods of the beta-TCVAE that the closed-form models have not."""
+
+
+def refuses(*names: str) -> Callable[[type], type]:
+    """Have a model class say what to do in place of methods that other models of scvi-tools have."""
+
+    def decorate(cls: type) -> type:
+        for name in names:
+            setattr(cls, name, classmethod(_refusal(name)))
+        return cls
+
+    return decorate
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(cls: type, *args, **kwargs) -> NoReturn:
+        raise NotImplementedError(f"{cls.__name__} has no {name}: {_INSTEAD[name]}")
+
+    refuse.__name__, refuse.__doc__ = name, f"Not available: {_INSTEAD[name]}."
+    return refuse
 
 
 @refuses(*OF_OTHER_MODELS)

@@ -12,8 +12,15 @@ from scmichigan.data import RegisteredCells
 from scmichigan.latents import sample_posterior
 from scmichigan.module import CellFormat, FittedModule
 
-from ._model import CellModel, expression_rows, fitted_arrays, keep_arrays, refuse_training_arguments
-from ._refusals import OF_VAES, refuses
+from ._model import (
+    OF_VAES,
+    CellModel,
+    expression_rows,
+    fitted_arrays,
+    keep_arrays,
+    refuse_training_arguments,
+    refuses,
+)
 from ._setups import setup_plain
 
 

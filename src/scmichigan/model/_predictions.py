@@ -1,16 +1,15 @@
 """Predictions by the GANs: what CombinationPredictor does, with the latents and the generator of a model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
 from mudata import MuData
+from scvi.model.base import BaseModelClass
 
 from scmichigan import _keys, combinations
 from scmichigan._checks import check_trained
@@ -18,11 +17,8 @@ from scmichigan.combinations import Latents, Method, Predictor
 from scmichigan.data import RegisteredCells
 from scmichigan.latents import posterior_to_sample
 
-if TYPE_CHECKING:
-    from ._gan import GAN
 
-
-def predictor(self: GAN) -> Predictor:
+def predictor(self) -> Predictor:
     """What predicts combinations of labels from the registered cells, their latents and the generator."""
     return Predictor(
         RegisteredCells.of(self),
@@ -34,7 +30,7 @@ def predictor(self: GAN) -> Predictor:
     )
 
 
-def _covariate_effects(model: GAN, rows: np.ndarray, mean: bool) -> np.ndarray:
+def _covariate_effects(model: BaseModelClass, rows: np.ndarray, mean: bool) -> np.ndarray:
     """What batch and covariates add to the expression of cells, or to its mean, shape ``(n_features,)``."""
     columns = torch.from_numpy(RegisteredCells.of(model).covariates(rows))
     columns = columns.mean(dim=0, keepdim=True) if mean else columns
@@ -43,7 +39,7 @@ def _covariate_effects(model: GAN, rows: np.ndarray, mean: bool) -> np.ndarray:
 
 
 def predict_combination(
-    self: GAN,
+    self,
     labels: dict[str, object],
     *,
     method: str | Method = "kriging",
@@ -84,7 +80,7 @@ def predict_combination(
     )
 
 
-def missing_combinations(self: GAN, keys: Sequence[str], *, enable_progress_bar: bool = True) -> pd.DataFrame:
+def missing_combinations(self, keys: Sequence[str], *, enable_progress_bar: bool = True) -> pd.DataFrame:
     """List the combinations of labels that no cell has, with the expected error of their predictions.
 
     Arguments, result and errors are those of :meth:`CombinationPredictor.missing`, of any two or more obs keys.
@@ -99,7 +95,7 @@ def missing_combinations(self: GAN, keys: Sequence[str], *, enable_progress_bar:
 
 
 def predict_all(
-    self: GAN,
+    self,
     combinations: Sequence[str] | Sequence[Mapping[str, object]] | pd.DataFrame,
     *,
     n_samples: int = 500,
@@ -117,7 +113,7 @@ def predict_all(
     )
 
 
-def _decoded(model: GAN, labels: dict[str, Any], *, noise: bool) -> AnnData:
+def _decoded(model: BaseModelClass, labels: dict[str, Any], *, noise: bool) -> AnnData:
     latent = model.predict_combination(labels, method="paper").obsm["X_michigan"]
     return model.latent_model.generate(latent=latent, noise=noise)
 
@@ -132,7 +128,7 @@ PREDICTORS = {
 
 
 def benchmark_predictions(
-    cls: type[GAN],
+    cls: type[BaseModelClass],
     adata: AnnData,
     keys: Sequence[str],
     control_labels: Mapping[str, Any],
@@ -184,11 +180,11 @@ def _fit(
     train: AnnData,
     keys: Sequence[str],
     *,
-    model: type[GAN],
+    model: type[BaseModelClass],
     setup_kwargs: dict[str, Any],
     model_kwargs: dict[str, Any],
     train_kwargs: dict[str, Any],
-) -> GAN:
+) -> BaseModelClass:
     model.setup_anndata(train, **setup_kwargs)
     fitted = model(train, **model_kwargs)
     fitted.train(**{"enable_progress_bar": False, **train_kwargs})

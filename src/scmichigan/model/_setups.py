@@ -1,8 +1,6 @@
 """The setups of the GANs, and of models without batches and covariates."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from anndata import AnnData
 from mudata import MuData
@@ -13,12 +11,9 @@ from scvi.model.base import BaseModelClass
 from scmichigan import data
 from scmichigan._compat import setup_method_args
 
-if TYPE_CHECKING:
-    from ._gan import GAN
-
 
 def setup_anndata(
-    cls: type[GAN],
+    cls: type[BaseModelClass],
     adata: AnnData,
     layer: str | None = None,
     batch_key: str | None = None,
@@ -72,7 +67,7 @@ def setup_anndata(
 
 
 def setup_mudata(
-    cls: type[GAN],
+    cls: type[BaseModelClass],
     mdata: MuData,
     rna_layer: str | None = None,
     protein_layer: str | None = None,

@@ -1,17 +1,12 @@
 """The training of the beta-TCVAE."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from scvi.train import TrainingPlan
 
 from scmichigan import train as training
-
-if TYPE_CHECKING:
-    from ._beta_tcvae import BetaTCVAE
 
 _DEFAULT_STEPS = 6000
 _LR = 1e-3
@@ -30,7 +25,7 @@ _OF_WARM_UP = ("n_steps_kl_warmup", "n_epochs_kl_warmup", "max_kl_weight", "min_
 
 
 def train(
-    self: BetaTCVAE,
+    self,
     max_epochs: int | None = None,
     *,
     batch_size: int = 128,

@@ -1,25 +1,31 @@
 """The training of the GANs: the latent, the closed-form start, and the adversarial steps."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import Any
 
+import numpy as np
+import torch
 from anndata import AnnData
+from scvi.model.base import BaseModelClass
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from scmichigan import _keys
 from scmichigan import train as training
+from scmichigan._arrays import dense, unit_of
+from scmichigan.closed_form import fit_linear_gaussian, fit_poisson_log_normal
 from scmichigan.latents import FittedLatent, posterior_to_sample
 
 from ._beta_tcvae import BetaTCVAE
 from ._latent_recovery import gap, measure_latent_recovery
-from ._start import scale_expression, start
-
-if TYPE_CHECKING:
-    from ._gan import GAN
 
 _N_CELLS_WATCHED = 1000
 _N_LOOKS = 20
+_N_CELLS_OF_COMPONENTS = 5000
+_COMPONENT_DEVIATION = 4.0
+_LEAST_DEVIATION = 1e-3
+_LARGEST_UNIT = 10.0
 _ADVICE = (
     "try smaller learning rates (plan_kwargs={'lr_generator': 1e-4, 'lr_critic': 1e-4}), and look for extreme values in "
     "expression and latent"
@@ -27,7 +33,7 @@ _ADVICE = (
 
 
 def train(
-    self: GAN,
+    self,
     max_epochs: int | None = None,
     *,
     batch_size: int | None = None,
@@ -106,11 +112,11 @@ def train(
         if var is not None:
             data.add(_keys.LATENT_VAR_TENSOR, var)
         if not self.is_trained:
-            start(self, mean, var)
+            _start(self, mean, var)
         # The closed form alone has no history to write to.
         trainer_kwargs = _watching_latent_recovery(self, trainer_kwargs, max_epochs) if max_epochs else trainer_kwargs
     elif not self.is_trained:
-        scale_expression(self)
+        _scale_expression(self)
     heading = "conditional GAN" if knows_cells else type(self).__name__
     stage = f"stage 2 of 2: {heading}" if fits_latent else heading
     if max_epochs == 0:
@@ -137,7 +143,7 @@ def train(
         raise
 
 
-def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> None:
+def _check_latent_kwargs(model: BaseModelClass, latent_kwargs: dict[str, Any] | None) -> None:
     """Refuse arguments of a first stage where there is none, or it is over."""
     if not isinstance(latent_kwargs, dict | None):
         raise ValueError(f"latent_kwargs is {latent_kwargs!r}; give a dictionary of arguments of BetaTCVAE.train")
@@ -159,7 +165,7 @@ def _check_latent_kwargs(model: GAN, latent_kwargs: dict[str, Any] | None) -> No
         )
 
 
-def _fit_latent_model(model: GAN, train_kwargs: dict[str, Any], key: str) -> None:
+def _fit_latent_model(model: BaseModelClass, train_kwargs: dict[str, Any], key: str) -> None:
     """Stage 1: the beta-TCVAE on the same cells; its latent goes to obsm."""
     args = {k: v for k, v in model.registry["setup_args"].items() if not k.startswith("latent")}
     setup = BetaTCVAE.setup_anndata if isinstance(model.adata, AnnData) else BetaTCVAE.setup_mudata
@@ -171,7 +177,7 @@ def _fit_latent_model(model: GAN, train_kwargs: dict[str, Any], key: str) -> Non
     model.adata.uns[key] = {"model": "BetaTCVAE", "beta": model.beta, "variance": f"{key}_var"}
 
 
-def _watching_latent_recovery(model: GAN, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
+def _watching_latent_recovery(model: BaseModelClass, trainer_kwargs: dict[str, Any], max_epochs: int) -> dict[str, Any]:
     measure = measure_latent_recovery(model, n_cells=_N_CELLS_WATCHED, seed=0)
 
     def mean_and_gap() -> dict[str, float]:
@@ -180,3 +186,64 @@ def _watching_latent_recovery(model: GAN, trainer_kwargs: dict[str, Any], max_ep
 
     watch = training.LogSometimes(mean_and_gap, every=max(1, max_epochs // _N_LOOKS))
     return trainer_kwargs | {"callbacks": [watch, *trainer_kwargs.get("callbacks", [])]}
+
+
+def _scale_expression(model: BaseModelClass) -> None:
+    """Have the critic see all genes at comparable scales, where its settings say so."""
+    if model.module.scale_inputs:
+        deviation = np.sqrt(StandardScaler(with_mean=False).fit(model.cells.expression()).var_)
+        model.module.set_expression_scale(torch.from_numpy(deviation).float())
+
+
+def _start(model: BaseModelClass, mean: np.ndarray, var: np.ndarray | None) -> None:
+    """Scale what the networks see, and set the parts of the generator that a closed form gives."""
+    module, cells, n_latent = model.module, model.cells, model.n_latent
+    columns = cells.covariates(np.arange(len(mean)))
+    condition = np.concatenate([mean, columns], axis=1)
+    condition_var = None if var is None else np.concatenate([var, np.zeros_like(columns)], axis=1)
+    centre, deviation = unit_of(condition, 0.0 if var is None else condition_var.mean(axis=0, dtype=np.float64))
+    _scale_expression(model)
+    if module.scale_inputs or module.generator.decoder is not None:
+        module.set_unit(*map(torch.from_numpy, (centre, deviation)))
+    else:
+        _warn_of_units(centre[:n_latent], deviation[:n_latent])
+    if module.critic.n_components:
+        module.set_components(_components(model, module.critic.n_components))
+    condition = (condition - centre) / deviation
+    condition_var = None if var is None else condition_var / deviation**2
+    settings = {"condition_var": condition_var, "n_noise": module.n_noise}
+    if not module.makes_counts or columns.size:
+        linear = tuple(map(torch.from_numpy, fit_linear_gaussian(cells.expression(), condition, **settings)))
+        module.covariate_weight.copy_(linear[0][:, n_latent:] / torch.from_numpy(deviation[n_latent:]))
+    if module.generator.decoder is None:
+        return
+    if not module.makes_counts:
+        module.start(*linear)
+        return
+    size = cells.by_feature(cells.totals()) / cells.target_sum
+    n_centres = len(module.generator.basis.centres)
+    kernel, *parts = fit_poisson_log_normal(cells.counts(), size, condition, n_centres=n_centres, **settings)
+    module.start(*map(torch.from_numpy, parts), kernel=tuple(map(torch.as_tensor, kernel)))
+
+
+def _components(model: BaseModelClass, n_components: int) -> torch.Tensor:
+    """Weights of scaled genes in their principal components, shape ``(n_genes, n_components)``, fewer for few cells."""
+    rows = np.sort(np.random.default_rng(0).permutation(model.cells.n_cells)[:_N_CELLS_OF_COMPONENTS])
+    x = dense(model.cells.expression(rows)) * model.module.critic.input_scale.numpy(force=True)
+    pca = PCA(min(n_components, *x.shape), random_state=0).fit(x)
+    deviation = np.sqrt(pca.explained_variance_)
+    is_there = deviation > _LEAST_DEVIATION * deviation[0]
+    return torch.from_numpy(pca.components_[is_there].T * (_COMPONENT_DEVIATION / deviation[is_there]))
+
+
+def _warn_of_units(centre: np.ndarray, deviation: np.ndarray) -> None:
+    """Say that networks which take latents as they are were not made for these."""
+    worst = np.maximum(np.abs(centre), deviation)
+    if worst.max() > _LARGEST_UNIT or worst.max() < 1 / _LARGEST_UNIT:
+        k = int(np.argmax(worst))
+        warnings.warn(
+            f"latent {k + 1} has the mean {centre[k]:.3g} and the standard deviation {deviation[k]:.3g}, and the published "
+            "networks, which take it as it is, are made for about 0 and 1: standardise the latent first (the default preset of "
+            "MichiGAN does so itself)",
+            stacklevel=4,
+        )

@@ -3,10 +3,6 @@
 Legend: m generated cells, w walks, k latent dimensions, s steps, g genes.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from anndata import AnnData
 from mudata import MuData
@@ -18,15 +14,12 @@ from scmichigan.combinations import sample_evenly
 from scmichigan.data import RegisteredCells
 from scmichigan.latents import posterior_to_sample
 
-if TYPE_CHECKING:
-    from ._gan import GAN
-
 # Of the cells' latents, from low to high: the outermost are those of a few odd cells.
 _ENDS = (0.01, 0.99)
 
 
 def traverse(
-    self: GAN,
+    self,
     labels: dict[str, str] | None = None,
     n_steps: int = 10,
     *,

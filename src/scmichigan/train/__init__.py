@@ -5,6 +5,8 @@ from ._callbacks import LogSometimes, StageProgressBar, StopOnNonFinite
 from ._data import MINIBATCHES_AT_ONCE, CellDataModule
 from ._elbo import ElboTrainingPlan
 from ._runs import (
+    SCHEDULES,
+    Schedule,
     check_arguments_of_players,
     check_epochs,
     check_plan_arguments,
@@ -13,7 +15,6 @@ from ._runs import (
     own_arguments,
     run_training,
 )
-from ._schedules import SCHEDULES, Schedule
 
 __all__ = [
     "MINIBATCHES_AT_ONCE",
