@@ -1,7 +1,4 @@
-"""Arithmetic of matrices of cells, dense or sparse.
-
-Legend: n cells, g genes.
-"""
+"""Arithmetic of matrices of cells, dense or sparse. Legend: n cells, g genes."""
 
 import numpy as np
 from scipy import sparse

@@ -1,7 +1,4 @@
-"""What metrics and plots take: cells, checked in one place.
-
-Legend: n cells, g genes.
-"""
+"""What metrics and plots take: cells, checked in one place. Legend: n cells, g genes."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

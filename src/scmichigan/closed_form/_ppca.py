@@ -1,7 +1,4 @@
-"""Probabilistic PCA in closed form.
-
-Legend: n cells, g genes, k latent dimensions.
-"""
+"""Probabilistic PCA in closed form. Legend: n cells, g genes, k latent dimensions."""
 
 from typing import NamedTuple
 

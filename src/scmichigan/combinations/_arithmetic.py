@@ -110,9 +110,7 @@ class Arithmetic:
 
     keys: tuple[str, ...]
     target: Labels
-    levels: tuple[
-        object, ...
-    ]  # labels of the changed key that are the target's: its own, or the two that it lies between
+    levels: tuple[object, ...]  # the target's label of the changed key, or the two labels that it lies between
     references: tuple[Reference, ...]
     proportions: np.ndarray  # of the cells that start from each reference
     combinations: tuple[Labels, ...]

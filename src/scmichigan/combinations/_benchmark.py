@@ -97,9 +97,7 @@ def benchmark_predictions(
 
     Examples
     --------
-    >>> table = mg.benchmark_predictions(
-    ...     adata, ["cell_type", "condition"], {"condition": "ctrl"}, setup_kwargs={"size_factor_key": "total_counts"}
-    ... )
+    >>> table = mg.benchmark_predictions(adata, ["cell_type", "condition"], {"condition": "ctrl"})
     >>> table.pivot_table(index="metric", columns="predictor", values="value")
     """
     if fit is not None and predictors is None:
@@ -112,7 +110,6 @@ def benchmark_predictions(
     control_labels = dict(control_labels)
     targets = _targets(adata, list(keys), control_labels, hold_out)
     if folder is not None:
-        folder = Path(folder)
         settings = {
             "genes": n_genes,
             "cells": f"{adata.n_obs}, {_fingerprint(adata, keys, setup_kwargs)}",
@@ -120,7 +117,7 @@ def benchmark_predictions(
             "predictors": list(predictors),
             "arguments": repr((control_labels, setup_kwargs, judge_kwargs, seed)),
         }
-        _open(folder, settings)
+        folder = _open(Path(folder), settings)
     run = delayed(_Run(adata, control_labels, fit, predictors, n_genes, setup_kwargs, judge_kwargs, seed))
     paths = [None if folder is None else folder / f"{_file_name(target)}.csv" for target in targets]
     jobs = [
@@ -265,8 +262,8 @@ def _described(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
-def _open(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the settings to the folder; refused where those of another run are there."""
+def _open(folder: Path, settings: dict[str, Any]) -> Path:
+    """The folder, with the settings written to it; refused where those of another run are there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "settings.json"
     found = json.loads(path.read_text()) if path.exists() else settings
@@ -276,6 +273,7 @@ def _open(folder: Path, settings: dict[str, Any]) -> None:
             f"{folder} holds results of other cells or arguments: {'; '.join(differing)}; give another folder, or empty it"
         )
     path.write_text(json.dumps(settings))
+    return folder
 
 
 def _file_name(target: dict[str, Any]) -> str:

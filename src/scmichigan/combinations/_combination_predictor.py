@@ -38,11 +38,9 @@ class CombinationPredictor:
         the sum over the genes. Not used for log-normalised expression.
     protein_expression_obsm_key
         Key of ``adata.obsm`` with protein counts, which are predicted, too. Their size factor is their sum.
-    expression
+    expression, target_sum
         ``"counts"`` are normalised to ``log1p(target_sum * counts / total)``, ``"log_normalized"`` values are taken as they
         are, ``"auto"`` takes integers for counts.
-    target_sum
-        Total that counts are scaled to.
 
     Raises
     ------
@@ -96,10 +94,8 @@ class CombinationPredictor:
         obs = self._cells.adata.obs
         n_possible = np.prod([obs[key].nunique() for key in self.keys])
         n_seen = len(observed_combinations(obs, self.keys))
-        return (
-            f"CombinationPredictor on {self._cells.n_cells} cells x {self._cells.adata.n_vars} genes, "
-            f"{self._cells.describe()}\n{n_seen} of {n_possible} combinations of {self.keys} were seen"
-        )
+        size = f"{self._cells.n_cells} cells x {self._cells.adata.n_vars} genes, {self._cells.describe()}"
+        return f"CombinationPredictor on {size}\n{n_seen} of {n_possible} combinations of {self.keys} were seen"
 
     def predict(
         self,
@@ -163,12 +159,11 @@ class CombinationPredictor:
         label in all contexts, and of its label in this context. The last one has the covariance of Brownian motion over the
         distances between the means of contexts and of labels. The variances of both effects of labels are estimated from the
         observed means, less their sampling noise, and the mean is predicted by universal kriging: similar contexts count
-        more, noisy differences less. There is nothing to tune.
+        more, noisy differences less.
 
         Cells are made of two measured ones of the same sequencing depth: the source cell, and a partner that has the
-        target's label in another context. Each gene is taken from the one whose mean has to be moved less, and moved to the
-        predicted mean. Negative values are removed without changing the mean of any gene, and counts are sampled that keep
-        each value on average.
+        target's label in another context. Each gene is taken from the one whose mean has to be moved less. Negative values
+        are removed without changing the mean of any gene, and counts are sampled that keep each value on average.
 
         References
         ----------
@@ -183,10 +178,8 @@ class CombinationPredictor:
         check_labels(labels, "labels")
         if labels is None or set(labels) != set(self.keys):
             raise ValueError(f"labels is {labels}; give one label for each of {self.keys}")
-        labels = {key: labels[key] for key in self.keys}
-        return self._predictor.predict(
-            labels, method=method, along=along, references=references, n_samples=n_samples, seed=seed
-        )
+        labels, cells = {key: labels[key] for key in self.keys}, {"n_samples": n_samples, "seed": seed}
+        return self._predictor.predict(labels, method=method, along=along, references=references, **cells)
 
     def missing(self, *, enable_progress_bar: bool = True) -> pd.DataFrame:
         r"""Rank the combinations of labels that no cell has by the expected error of their predictions.
@@ -241,10 +234,8 @@ class CombinationPredictor:
         combinations
             Rows of the table of :meth:`missing`, or a list of combinations as :meth:`predict` takes them; ``None`` for all
             missing ones that can be predicted. Of hundreds take some at a time, and write each part to a file.
-        n_samples
-            Number of cells of each combination.
-        seed, enable_progress_bar
-            Random seed, and whether to show a progress bar.
+        n_samples, seed, enable_progress_bar
+            Number of cells of each combination, random seed, and whether to show a progress bar.
 
         Returns
         -------
@@ -265,6 +256,5 @@ class CombinationPredictor:
         given, _ = keys_and_table(combinations)
         if set(given) != set(self.keys):
             raise ValueError(f"combinations have labels of {given}; give one label for each of {self.keys}")
-        return self._predictor.predict_all(
-            combinations, n_samples=n_samples, seed=seed, enable_progress_bar=enable_progress_bar
-        )
+        show = {"enable_progress_bar": enable_progress_bar}
+        return self._predictor.predict_all(combinations, n_samples=n_samples, seed=seed, **show)

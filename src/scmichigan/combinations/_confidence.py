@@ -5,6 +5,7 @@ Legend: g genes.
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from operator import ne
 
 import numpy as np
 import pandas as pd
@@ -115,11 +116,7 @@ def expected_error(arithmetic: Arithmetic, rates: Mapping[Labels, float]) -> flo
     ``rates`` are the :func:`error_rate` of each observed combination. The nearer contexts count for more in both the
     prediction and h. NaN where no combination that differs in one label can be predicted from the others.
     """
-    near = [
-        rate
-        for labels, rate in rates.items()
-        if sum(a != b for a, b in zip(labels, arithmetic.target, strict=True)) == 1 and np.isfinite(rate)
-    ]
+    near = [rate for c, rate in rates.items() if sum(map(ne, c, arithmetic.target)) == 1 and np.isfinite(rate)]
     return float(np.sqrt(np.median(near) * _typical_distance(arithmetic))) if near else np.nan
 
 

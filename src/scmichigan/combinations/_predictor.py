@@ -166,9 +166,7 @@ class Predictor:
             )
         return method
 
-    def _combinations(
-        self, labels: dict[str, object]
-    ) -> tuple[list[str], Labels, dict[Labels, np.ndarray], str | None]:
+    def _combinations(self, labels: dict[str, object]) -> tuple[list[str], Labels, Groups, str | None]:
         """Keys and labels of the target, rows of every other combination, and the key of a number between observed ones."""
         if len(labels) < 2:
             raise ValueError(f"labels are {labels}; a combination needs the labels of two or more obs keys")

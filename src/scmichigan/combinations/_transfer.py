@@ -3,7 +3,7 @@
 Legend: n cells, g genes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,10 +25,10 @@ def transfer(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make cells of the target, each from two measured ones of about the same depth: its source, and a partner.
 
-    The partner has the target's label in another context. ``rows`` and ``start`` are the row of each source cell and the
-    number of its reference; ``expression`` gives the dense expression of rows without what covariates add; ``depth`` is the
-    total of each measured cell. With ``exact_means`` the made cells have the predicted mean themselves, and not on average
-    over samples. The result is their expression, shape ``(n_cells, n_genes)``, and the rows of the partners.
+    ``rows`` and ``start`` are the row of each source cell and the number of its reference; ``expression`` gives the dense
+    expression of rows without what covariates add; ``depth`` is the total of each measured cell. With ``exact_means`` the
+    made cells have the predicted mean themselves, and not on average over samples. The result is their expression, shape
+    ``(n_cells, n_genes)``, and the rows of the partners.
     """
     values, partners = np.empty((len(rows), len(arithmetic.targets[0])), dtype=np.float32), rows.copy()
     for i, (source, target_g) in enumerate(zip(arithmetic.positions, arithmetic.targets, strict=True)):
@@ -38,12 +38,8 @@ def transfer(
         for pool, part in zip(pools, parts, strict=True):
             candidates = groups[arithmetic.combinations[pool]]
             partners[part] = pair_by_depth(depth[rows[part]], candidates, depth[candidates], rng)
-            values[part] = take_nearer(
-                expression(rows[part]),
-                expression(partners[part]),
-                means=(arithmetic.means[source], arithmetic.means[pool]),
-                target_g=target_g,
-            )
+            cells_of_two, means = map(expression, (rows[part], partners[part])), arithmetic.means[[source, pool]]
+            values[part] = take_nearer(*cells_of_two, means=means, target_g=target_g)
         if exact_means:  # and not those of the sampled partners
             values[cells] += target_g - values[cells].mean(axis=0)
     return values, partners
@@ -74,7 +70,7 @@ def pair_by_depth(
 
 
 def take_nearer(
-    source_ng: np.ndarray, partner_ng: np.ndarray, *, means: tuple[np.ndarray, np.ndarray], target_g: np.ndarray
+    source_ng: np.ndarray, partner_ng: np.ndarray, *, means: Sequence[np.ndarray], target_g: np.ndarray
 ) -> np.ndarray:
     """Take each gene from the population whose mean has to be moved less, and move it to the target's mean."""
     from_source_g, from_partner_g = (target_g - mean_g for mean_g in means)

@@ -1,7 +1,4 @@
-"""Preprocessing of real cells as in the paper.
-
-Legend: n cells, g genes.
-"""
+"""Preprocessing of real cells as in the paper. Legend: n cells, g genes."""
 
 import numpy as np
 from anndata import AnnData

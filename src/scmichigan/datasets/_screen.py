@@ -1,7 +1,4 @@
-"""A simulated drug screen.
-
-Legend: n cells, g genes, t cell types, j treatments, b batches.
-"""
+"""A simulated drug screen. Legend: n cells, g genes, t cell types, j treatments, b batches."""
 
 from numbers import Real
 from string import ascii_uppercase

@@ -1,7 +1,4 @@
-"""Estimates of the parameters of the Splat model from cells.
-
-Legend: n cells, g genes.
-"""
+"""Estimates of the parameters of the Splat model from cells. Legend: n cells, g genes."""
 
 import numpy as np
 from scipy import sparse, stats

@@ -1,7 +1,4 @@
-"""Latent recovery: whether generated cells have the latents that they were made from.
-
-Legend: n cells, k latents.
-"""
+"""Latent recovery: whether generated cells have the latents that they were made from. Legend: n cells, k latents."""
 
 from collections.abc import Callable
 from functools import partial
