@@ -29,14 +29,11 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Reference:
-    """An observed combination that the target can be predicted from.
-
-    ``position`` is that of the key whose label is changed, ``rows`` are those of its cells.
-    """
+    """An observed combination that the target can be predicted from."""
 
     labels: Labels
-    position: int
-    rows: np.ndarray
+    position: int  # of the key whose label is changed
+    rows: np.ndarray  # of its cells
     contexts: tuple[Labels, ...]
 
     def pairs(self, target: Labels) -> list[tuple[Labels, Labels]]:
@@ -77,10 +74,7 @@ def involved_combinations(references: Sequence[Reference], target: Labels) -> li
 
 
 def choose_key(usable: Mapping[str, Sequence[Reference]], target: Labels, mean_of: MeanOf) -> str:
-    """The key whose label makes the smallest difference in the contexts of its references, so that cells move least.
-
-    Keys without references come last.
-    """
+    """The key whose label makes the smallest difference in the contexts of its references; last, those without any."""
 
     def difference(key: str) -> float:
         pairs = [pair for reference in usable[key] for pair in reference.pairs(target)]

@@ -178,8 +178,10 @@ class CombinationPredictor:
         check_labels(labels, "labels")
         if labels is None or set(labels) != set(self.keys):
             raise ValueError(f"labels is {labels}; give one label for each of {self.keys}")
-        labels, cells = {key: labels[key] for key in self.keys}, {"n_samples": n_samples, "seed": seed}
-        return self._predictor.predict(labels, method=method, along=along, references=references, **cells)
+        labels = {key: labels[key] for key in self.keys}
+        return self._predictor.predict(
+            labels, method=method, along=along, references=references, n_samples=n_samples, seed=seed
+        )
 
     def missing(self, *, enable_progress_bar: bool = True) -> pd.DataFrame:
         r"""Rank the combinations of labels that no cell has by the expected error of their predictions.
@@ -256,5 +258,6 @@ class CombinationPredictor:
         given, _ = keys_and_table(combinations)
         if set(given) != set(self.keys):
             raise ValueError(f"combinations have labels of {given}; give one label for each of {self.keys}")
-        show = {"enable_progress_bar": enable_progress_bar}
-        return self._predictor.predict_all(combinations, n_samples=n_samples, seed=seed, **show)
+        return self._predictor.predict_all(
+            combinations, n_samples=n_samples, seed=seed, enable_progress_bar=enable_progress_bar
+        )

@@ -1,7 +1,4 @@
-"""How far predictions are expected to be off, without a cell of what they predict.
-
-Legend: g genes.
-"""
+"""How far predictions are expected to be off, without a cell of what they predict. Legend: g genes."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -121,10 +118,7 @@ def expected_error(arithmetic: Arithmetic, rates: Mapping[Labels, float]) -> flo
 
 
 def _typical_distance(arithmetic: Arithmetic) -> float:
-    """Harmonic mean over contexts of the mean squared distance to the target's; 0 where one is the same.
-
-    Distances are over the references' labels that both have.
-    """
+    """Harmonic mean of the contexts' mean squared distances, over the references' labels that both have; 0 if one is 0."""
     mean_of = dict(zip(arithmetic.combinations, arithmetic.means, strict=True))
     distances: dict[Labels, list[float]] = {}
     for reference in arithmetic.references:

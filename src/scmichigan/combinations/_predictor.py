@@ -1,7 +1,4 @@
-"""Predictions of combinations of labels that no cell was seen with.
-
-Legend: n cells, g genes and proteins, k latents.
-"""
+"""Predictions of combinations of labels that no cell was seen with. Legend: g genes and proteins."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -81,12 +78,7 @@ class Predictor:
         seed: int = 0,
         key_added: str = _keys.PREDICTED_LATENT,
     ) -> AnnData | MuData:
-        """As in :meth:`CombinationPredictor.predict`, of any keys.
-
-        Where there are latents, the predicted ones are in ``obsm["X_michigan"]``, and the predicted latent (posterior mean
-        plus shift) of each cell of the references is written to ``obsm[key_added]`` of the registered cells (NaN for all
-        others), with the provenance in ``uns[key_added]``.
-        """
+        """As in :meth:`CombinationPredictor.predict`, and with latents as in :meth:`MichiGAN.predict_combination`."""
         _checks.check_n_samples(n_samples)
         _checks.check_labels(labels, "labels")
         method = self._method(method)

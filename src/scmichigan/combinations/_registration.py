@@ -19,10 +19,7 @@ CovariateEffects = Callable[[np.ndarray, bool], np.ndarray]
 def register_cells(
     adata: AnnData, *, layer: str | None = None, expression: str = "auto", target_sum: float = 1e4, **keys: Any
 ) -> data.RegisteredCells:
-    """Check and register cells of which nothing is written to: scvi-tools writes to a copy, with the same matrices.
-
-    ``keys`` are those of :class:`CombinationPredictor`.
-    """
+    """Check and register cells, by the arguments of :class:`CombinationPredictor`; nothing is written to them."""
     expression = data.checked_expression(adata, layer, expression, target_sum)
     keys = {"labels_key": None, "size_factor_key": None} | keys
     fields = [
@@ -41,12 +38,13 @@ def register_cells(
 
 
 def _shallow_copy(adata: AnnData) -> AnnData:
+    """Cells with the same matrices, for scvi-tools to write to."""
     if adata.isbacked or adata.is_view:  # the field of the expression refuses the former, before anything is written
         return adata if adata.isbacked else adata.copy()
     # anndata 0.13 lists X among the layers, under None.
     layers: dict[str, Any] = {name: x for name, x in adata.layers.items() if name is not None}
-    parts = {"obsm": dict(adata.obsm), "layers": layers, "uns": dict(adata.uns)}
-    return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy(), **parts)
+    obs, var, obsm, uns = adata.obs.copy(), adata.var.copy(), dict(adata.obsm), dict(adata.uns)
+    return AnnData(adata.X, obs=obs, var=var, obsm=obsm, layers=layers, uns=uns)
 
 
 def fit_covariate_effects(cells: data.RegisteredCells, groups: Groups) -> CovariateEffects:

@@ -1,7 +1,4 @@
-"""Real cells, moved to a mean that was predicted.
-
-Legend: n cells, g genes.
-"""
+"""Real cells, moved to a mean that was predicted. Legend: n cells, g genes."""
 
 from collections.abc import Callable, Sequence
 
@@ -38,8 +35,8 @@ def transfer(
         for pool, part in zip(pools, parts, strict=True):
             candidates = groups[arithmetic.combinations[pool]]
             partners[part] = pair_by_depth(depth[rows[part]], candidates, depth[candidates], rng)
-            cells_of_two, means = map(expression, (rows[part], partners[part])), arithmetic.means[[source, pool]]
-            values[part] = take_nearer(*cells_of_two, means=means, target_g=target_g)
+            x, means = map(expression, (rows[part], partners[part])), arithmetic.means[[source, pool]]
+            values[part] = take_nearer(*x, means=means, target_g=target_g)
         if exact_means:  # and not those of the sampled partners
             values[cells] += target_g - values[cells].mean(axis=0)
     return values, partners
