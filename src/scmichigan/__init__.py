@@ -24,27 +24,7 @@ _NAMES = {
 }
 _ROOMS = ("closed_form", "combinations", "datasets", "losses", "metrics", "module", "nn", "pl", "train")
 
-__all__ = [
-    "GMM",
-    "PPCA",
-    "BetaTCVAE",
-    "CWGANGP",
-    "CombinationPredictor",
-    "InfoWGANGP",
-    "MichiGAN",
-    "SemiSupervisedInfoWGANGP",
-    "WGANGP",
-    "benchmark_predictions",
-    "closed_form",
-    "combinations",
-    "datasets",
-    "losses",
-    "metrics",
-    "module",
-    "nn",
-    "pl",
-    "train",
-]
+__all__ = [*_ROOMS, *(name for names in _NAMES.values() for name in names)]
 __version__ = version("scmichigan")
 
 

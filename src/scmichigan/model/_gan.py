@@ -139,10 +139,8 @@ class GAN(BaseModelClass):
 
         Raises
         ------
-        RuntimeError
-            If the model is untrained.
-        ValueError
-            If no cell has the labels, or they are given to a model that knows no latents of cells; if ``latent`` has another
+        RuntimeError, ValueError
+            If the model is untrained; if no cell has the labels, or they are given to a model that knows no latents of cells; if ``latent`` has another
             width than the model's or is not finite, or ``size_factor`` is no total of so many cells.
         """
         check_trained(self)

@@ -31,11 +31,6 @@ class MichiGAN(GAN):
         Arguments of :class:`~scmichigan.module.GANSettings` that differ from the preset. ``observation`` is
         ``"poisson"`` by default where raw counts are registered: the generator makes counts.
 
-    Raises
-    ------
-    ValueError
-        If a value is out of range or not one of its choices, or an argument is unknown.
-
     Notes
     -----
     Before the first step the generator is set to the best one that can be had in closed form:
@@ -47,8 +42,7 @@ class MichiGAN(GAN):
 
     References
     ----------
-    Yu and Welch 2021, "MichiGAN: sampling from disentangled representations of single-cell data using generative
-    adversarial networks", Algorithm 1.
+    Yu and Welch 2021, Algorithm 1.
 
     Examples
     --------

@@ -59,10 +59,8 @@ def predict_combination(
 
     Raises
     ------
-    RuntimeError
-        If the model is untrained.
-    ValueError
-        If the model knows no latents of cells.
+    RuntimeError, ValueError
+        If the model is untrained; if the model knows no latents of cells.
 
     References
     ----------
