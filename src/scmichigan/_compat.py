@@ -1,7 +1,4 @@
-"""The only place that touches names of scvi-tools that are not public.
-
-They are what scvi-tools' own guide for model developers asks a model to call; tests run them on every supported version.
-"""
+"""The only place for private names of scvi-tools: those that its guide for developers asks a model to call."""
 
 import os
 from contextlib import AbstractContextManager

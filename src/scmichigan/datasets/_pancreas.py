@@ -39,9 +39,7 @@ def pancreas(*, folder: Path | str | None = None) -> AnnData:
 
     References
     ----------
-    Bastidas-Ponce et al. 2019, "Comprehensive single cell mRNA profiling reveals a detailed roadmap for pancreatic
-    endocrinogenesis"; Bergen et al. 2020, "Generalizing RNA velocity to transient cell states through dynamical
-    modeling".
+    Bastidas-Ponce et al. 2019, doi:10.1242/dev.173849; Bergen et al. 2020, doi:10.1038/s41587-020-0591-3.
     """
     (path,) = fetch(cache_folder(folder), FILE)
     with reading(path):

@@ -51,8 +51,7 @@ def sciplex(*, folder: Path | str | None = None) -> AnnData:
 
     References
     ----------
-    Srivatsan et al. 2020, "Massively multiplex chemical transcriptomics at single-cell resolution"; Yu and Welch 2021,
-    Methods, "Real scRNA-seq datasets".
+    Srivatsan et al. 2020, doi:10.1126/science.aax6234; Yu and Welch 2021, Methods, "Real scRNA-seq datasets".
     """
     folder = cache_folder(folder)
     kept = folder / "sciplex_one_drug_a_pathway.h5ad"

@@ -53,9 +53,7 @@ def estimate_splatter(cells: Cells, *, layer: str | None = None, seed: int = 0) 
 
     References
     ----------
-    As of :func:`splatter`; for edgeR's dispersions McCarthy, Chen and Smyth 2012, "Differential expression analysis of
-    multifactor RNA-Seq experiments with respect to biological variation", and Chen, Lun and Smyth 2014, "Differential
-    expression analysis of complex RNA-seq experiments using edgeR".
+    As of :func:`splatter`; for edgeR's dispersions McCarthy, Chen and Smyth 2012, and Chen, Lun and Smyth 2014.
     """
     (counts,) = matrices({"cells": in_layer(cells, layer, "cells")})
     counts = sparse.csr_array(counts).astype(float)

@@ -1,7 +1,4 @@
-"""Where the latents of cells come from, one small class each.
-
-All have a ``name``, ``posterior(adata, indices)``, an ``encoder`` of expression, a ``model`` or none, and ``file()``.
-"""
+"""Where latents come from, a class each: a name, posterior(adata, indices), encoder, model or none, and file()."""
 
 from ._encoder import Encoder, ridge_encoder
 from ._model import (

@@ -8,11 +8,11 @@ import pandas as pd
 from anndata import AnnData
 
 from scmichigan._cells import keep
-from scmichigan._checks import check_obs_keys, counted, obsm_matrix
+from scmichigan._checks import check_obs_keys, counted, obsm_matrix, warn
 
 from ._correlation import has_order
 from ._factors import check_factors, codes_of, numbers, varies
-from ._tables import warn, without_label
+from ._tables import without_label
 
 Keys = str | Sequence[str]
 CHANCE = "chance"

@@ -9,13 +9,13 @@ from scipy import sparse
 from scmichigan import _keys
 from scmichigan._arrays import Matrix, dense
 from scmichigan._cells import Cells, keep
-from scmichigan._checks import check_at_least
+from scmichigan._checks import check_at_least, warn
 
 from ._basis import Basis, checked, fitted_pca
 from ._metric import PREDICTION, Comparison, Cost
 from ._prediction import additive, additive_weighted, named_pairs, split_half
 from ._remarks import CONTEXT, CONTROL, MADE, remark_on, remark_on_copies
-from ._tables import Plan, Side, Tick, computed, equal_number, metric_table, warn
+from ._tables import Plan, Side, Tick, computed, equal_number, metric_table
 
 _N_COMPONENTS = 50
 _TAKEN = ("predicted", "no change", "additive", "additive, weighted", "real cells", "best")

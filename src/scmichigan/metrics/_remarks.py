@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scmichigan._arrays import Matrix, dense, has_fractions
-
-from ._tables import warn
+from scmichigan._checks import warn
 
 # What follows from copies, and the cure, by what they are given as.
 MADE = "and get the values of real cells whatever the model is: leave them out of one of the two"

@@ -11,7 +11,7 @@ from mudata import MuData
 
 from scmichigan import _keys
 from scmichigan._cells import Cells, in_layer, matrices
-from scmichigan._checks import check_anndata, check_obs_keys, counted, obsm_matrix
+from scmichigan._checks import check_anndata, check_obs_keys, counted, obsm_matrix, warn
 
 from ._disentanglement_table import plan_disentanglement, plan_generator_disentanglement
 from ._factors import checked_mean, checked_var
@@ -20,7 +20,7 @@ from ._prediction import split_half
 from ._prediction_table import plan_prediction
 from ._realism_table import plans_of_realism
 from ._remarks import HIDDEN, remark_on_copies
-from ._tables import Plan, computed, metric_table, one_below_another, warn, without_label
+from ._tables import Plan, computed, metric_table, one_below_another, without_label
 
 _JUDGED = "model"
 

@@ -1,7 +1,5 @@
 """What all tables of metrics share."""
 
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +7,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scmichigan._checks import check_at_least, counted
+from scmichigan._checks import check_at_least, counted, warn
 
 from ._registry import rows_of
 
@@ -77,15 +75,6 @@ def derived_key(key_added: str, default: str, name: str) -> str:
     """Key of what is written beside ``key_added``: "michigan_name" beside "michigan_realism", "mine_name" beside "mine"."""
     question = default.partition("_")[2]
     return f"{key_added.removesuffix(f'_{question}')}_{name}"
-
-
-def warn(message: str) -> None:
-    """Warn of the line outside of this package that everything was called from, however deep below it this is."""
-    package = __package__.partition(".")[0]
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def equal_number(n_cells: int | None, sides: Mapping[str, Side], *, beside: str) -> int:

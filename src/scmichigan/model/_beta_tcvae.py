@@ -41,11 +41,6 @@ class BetaTCVAE(CellModel, VAEMixin):
         Further arguments of :class:`~scmichigan.module.BetaTCVAEModule` or, for a likelihood of counts, of
         :class:`~scmichigan.module.CountTCVAEModule`.
 
-    Raises
-    ------
-    ValueError
-        If a value is out of range, or a likelihood of counts is asked for where log-normalised expression is registered.
-
     Notes
     -----
     ``history`` holds, per epoch, ``reconstruction_loss_train`` and the three parts of the KL divergence

@@ -57,10 +57,6 @@ class GMM(CellModel):
     made of principal components alone would be too smooth. They get Gaussian noise on top, independent between genes, with
     the variance of each gene that the components leave out. Generated expression may be negative.
 
-    References
-    ----------
-    Schwarz 1978, "Estimating the dimension of a model".
-
     Examples
     --------
     >>> mg.GMM.setup_anndata(adata, labels_key="cell_type", size_factor_key="total_counts")

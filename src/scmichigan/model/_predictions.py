@@ -61,10 +61,6 @@ def predict_combination(
     ------
     RuntimeError, ValueError
         If the model is untrained; if the model knows no latents of cells.
-
-    References
-    ----------
-    Yu and Welch 2021, "Latent space vector arithmetic".
     """
     check_trained(self)
     return self.predictor().predict(

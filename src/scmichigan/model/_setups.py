@@ -86,10 +86,6 @@ def setup_mudata(
 
     Arguments and errors are those of :meth:`BetaTCVAE.setup_mudata`. ``latent_key`` and ``latent_var_key`` are keys of
     ``mdata.obsm``, as in :meth:`setup_anndata`.
-
-    Examples
-    --------
-    >>> mg.MichiGAN.setup_mudata(mdata, modalities={"rna_layer": "rna", "protein_layer": "protein"})
     """
     setup_args = setup_method_args(locals())
     cls.row.check_setup(cls.__name__, setup_args["setup_args"])

@@ -11,16 +11,10 @@ from scmichigan import train as training
 _DEFAULT_STEPS = 6000
 _LR = 1e-3
 # Arguments of the trainer and of the plan that need a step of the trainer for each minibatch.
-_ONE_BY_ONE = {
-    "accumulate_grad_batches",
-    "callbacks",
-    "gradient_clip_val",
-    "limit_train_batches",
-    "max_steps",
-    "on_step",
-    "reduce_lr_on_plateau",
-    "val_check_interval",
-}
+_ONE_BY_ONE = (
+    "accumulate_grad_batches callbacks gradient_clip_val limit_train_batches max_steps on_step reduce_lr_on_plateau "
+    "val_check_interval"
+).split()
 _OF_WARM_UP = ("n_steps_kl_warmup", "n_epochs_kl_warmup", "max_kl_weight", "min_kl_weight")
 
 

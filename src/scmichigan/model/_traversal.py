@@ -30,7 +30,7 @@ def traverse(
     """Generate cells along each latent dimension, from low to high, with all others held where a cell has them.
 
     Noise, covariates and total of a walk are the same at every step, and so is the random number that each count is
-    sampled with: whatever changes, changes by the latent.
+    sampled with: whatever changes, changes by the latent (Yu and Welch 2021, Figure 5).
 
     Parameters
     ----------
@@ -56,10 +56,6 @@ def traverse(
     ------
     RuntimeError, KeyError, ValueError
         If the model is untrained, no cell is named so or has the labels, both are given, or there are fewer than 2 steps.
-
-    References
-    ----------
-    Yu and Welch 2021, "MichiGAN enables semantically meaningful latent traversals", Figure 5.
 
     Examples
     --------
