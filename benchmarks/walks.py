@@ -48,9 +48,7 @@ def traced(counts: Callable[[dict], bool]) -> Iterator[dict[str, int]]:
 def holds_cells(arguments: dict) -> bool:
     """Whether a function is given cells."""
     kinds = (AnnData, AnnDataManager, RegisteredCells, CellDataModule)
-    return any(
-        isinstance(value, kinds) or (isinstance(value, dict) and "X" in value) for value in arguments.values()
-    )
+    return any(isinstance(value, kinds) or (isinstance(value, dict) and "X" in value) for value in arguments.values())
 
 
 class FirstStep(Exception):
