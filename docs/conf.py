@@ -41,6 +41,16 @@ napoleon_google_docstring = False
 # "Returns" sections hold meaning, the type being in the signature; otherwise their first line is read as a type.
 napoleon_use_rtype = False
 
+
+def skip_refusals(app, what, name, obj, skip, options):
+    """Leave out methods of scvi-tools that only say what to do in their place: they would hide the others."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Not available:") else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_refusals)
+
+
 # -- Text and notebooks -------------------------------------------------------
 
 # A backend named in the environment would win over the kernel's own, and plots would not reach the pages.
