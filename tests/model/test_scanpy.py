@@ -44,7 +44,9 @@ def _observed(model):
 
 
 def _decoded(model):
-    return AnnData(np.log1p(model.get_normalized_expression(library_size=1e4)), obs=model.adata.obs.copy())
+    # An array: the values of a data frame are read-only under pandas 3.
+    x = np.log1p(model.get_normalized_expression(library_size=1e4, return_numpy=True))
+    return AnnData(x, obs=model.adata.obs.copy(), var=model.adata.var.copy())
 
 
 @pytest.fixture(scope="module", params=["sparse", "dense"])

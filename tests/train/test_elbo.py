@@ -6,7 +6,7 @@ import torch
 from anndata import AnnData
 
 from scmichigan import BetaTCVAE
-from scmichigan.model import _train_beta_tcvae
+from scmichigan import train as training
 from scmichigan.train import ElboTrainingPlan
 
 
@@ -19,7 +19,7 @@ def test_history_and_weights_are_those_of_scvis_plan(monkeypatch, train_size):
     one_by_one = {"accumulate_grad_batches": 1}
     plans = (scvi.train.TrainingPlan, one_by_one), (ElboTrainingPlan, one_by_one), (ElboTrainingPlan, {})
     for plan, arguments in plans:
-        monkeypatch.setattr(_train_beta_tcvae, "ElboTrainingPlan", plan)
+        monkeypatch.setattr(training, "ElboTrainingPlan", plan)
         scvi.settings.seed = 0
         model = BetaTCVAE(adata, n_latent=2)
         watch = {"check_val_every_n_epoch": 1} if train_size < 1 else {}
