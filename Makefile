@@ -30,8 +30,8 @@ endef
 
 # What depends on the packages that come in newer versions with Python 3.12; predictions are arithmetic on top of it, and
 # long trainings say no more than short ones.
-ELSEWHERE := $(patsubst %,tests/model/test_%.py,arithmetic bad_combinations benchmark best_linear doses gan_family \
-	generated_counts missing obedience prediction)
+ELSEWHERE := $(patsubst %,tests/model/test_%.py,bad_combinations benchmark doses gan_family generated_counts \
+	latent_recovery missing prediction)
 NEXT_TESTS := tests/test_versions.py tests/module tests/train tests/pl tests/metrics/test_cells.py \
 	$(filter-out $(ELSEWHERE),$(wildcard tests/model/test_*.py))
 
